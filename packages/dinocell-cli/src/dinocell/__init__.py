@@ -1,0 +1,1 @@
+"""The dinocell command and the public names of the DINOCell packages."""

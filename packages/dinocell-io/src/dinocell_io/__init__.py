@@ -1,0 +1,1 @@
+"""Microscope images and labels from files: readers, writers, dataset folders and a field simulator."""

@@ -1,0 +1,1 @@
+"""Cell segmentation: train, calibrate and run DINOCell on images of any size."""

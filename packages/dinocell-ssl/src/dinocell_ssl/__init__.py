@@ -1,0 +1,1 @@
+"""Self-supervised pretraining of the DINOCell backbone on multi-channel microscopy."""
