@@ -1,0 +1,115 @@
+#include "dinocell/relabel.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+#include <stdexcept>
+#include <vector>
+
+#include "label_index.hpp"
+
+namespace dinocell {
+namespace {
+
+size_t checked_count(size_t count) {
+    if (count > static_cast<size_t>(std::numeric_limits<int32_t>::max()))
+        throw std::overflow_error("more than 2147483647 labels do not fit int32");
+    return count;
+}
+
+// A table by label beats a hash as long as it is not much larger than the image.
+template <typename Label>
+bool fits_table(const Label* labels, size_t size) {
+    Label low = 0, high = 0;
+    for (size_t i = 0; i < size; ++i) {
+        low = std::min(low, labels[i]);
+        high = std::max(high, labels[i]);
+    }
+    return low >= 0 && static_cast<uint64_t>(high) < 65536 + size / 4;
+}
+
+// Calls run(label, begin, end) for every run of equal labels.
+template <typename Label, typename Run>
+void for_each_run(const Label* labels, size_t size, const Run& run) {
+    for (size_t begin = 0; begin < size;) {
+        const Label label = labels[begin];
+        size_t end = begin + 1;
+        while (end < size && labels[end] == label) ++end;
+        run(label, begin, end);
+        begin = end;
+    }
+}
+
+// Numbers by label, 0-based in order of first sight, with a table where the labels are small.
+template <typename Label>
+class Numbering {
+  public:
+    Numbering(const Label* labels, size_t size) : dense_(fits_table(labels, size)) {}
+
+    size_t operator[](Label label) {
+        if (!dense_) return index_[static_cast<uint64_t>(label)];
+        const size_t key = static_cast<size_t>(label);
+        if (key >= table_.size()) table_.resize(std::max(key + 1, 2 * table_.size()), 0);
+        if (table_[key] == 0) {
+            order_.push_back(label);
+            table_[key] = order_.size();
+        }
+        return table_[key] - 1;
+    }
+    size_t size() const { return dense_ ? order_.size() : index_.keys().size(); }
+    Label label(size_t number) const { return dense_ ? order_[number] : static_cast<Label>(index_.keys()[number]); }
+
+  private:
+    bool dense_;
+    std::vector<size_t> table_;  // number + 1; 0 marks a label not seen yet
+    std::vector<Label> order_;
+    LabelIndex index_;
+};
+
+}  // namespace
+
+template <typename Label>
+size_t relabel(const Label* labels, size_t size, int32_t* out) {
+    Numbering<Label> numbers(labels, size);
+    for_each_run(labels, size, [&](Label label, size_t begin, size_t end) {
+        const int32_t value = label == 0 ? 0 : static_cast<int32_t>(numbers[label] + 1);
+        std::fill(out + begin, out + end, value);
+    });
+    return checked_count(numbers.size());
+}
+
+template <typename Label>
+size_t remove_small(const Label* labels, size_t size, size_t min_size, int32_t* out) {
+    Numbering<Label> numbers(labels, size);
+    std::vector<size_t> pixels;
+    for_each_run(labels, size, [&](Label label, size_t begin, size_t end) {
+        if (label == 0) return;
+        const size_t number = numbers[label];
+        if (number == pixels.size()) pixels.push_back(0);
+        pixels[number] += end - begin;
+    });
+    checked_count(numbers.size());
+
+    std::vector<size_t> ascending(numbers.size());
+    std::iota(ascending.begin(), ascending.end(), size_t{0});
+    std::sort(ascending.begin(), ascending.end(),
+              [&](size_t a, size_t b) { return numbers.label(a) < numbers.label(b); });
+    std::vector<int32_t> renamed(numbers.size(), 0);
+    int32_t kept = 0;
+    for (const size_t number : ascending)
+        if (pixels[number] >= min_size) renamed[number] = ++kept;
+
+    for_each_run(labels, size, [&](Label label, size_t begin, size_t end) {
+        std::fill(out + begin, out + end, label == 0 ? 0 : renamed[numbers[label]]);
+    });
+    return static_cast<size_t>(kept);
+}
+
+template size_t relabel(const uint16_t*, size_t, int32_t*);
+template size_t relabel(const int32_t*, size_t, int32_t*);
+template size_t relabel(const int64_t*, size_t, int32_t*);
+template size_t remove_small(const uint16_t*, size_t, size_t, int32_t*);
+template size_t remove_small(const int32_t*, size_t, size_t, int32_t*);
+template size_t remove_small(const int64_t*, size_t, size_t, int32_t*);
+
+}  // namespace dinocell

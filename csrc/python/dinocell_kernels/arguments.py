@@ -1,0 +1,43 @@
+"""Checks of the arguments that several kernels take."""
+
+import numpy as np
+from jaxtyping import Integer, Shaped
+
+
+def kernel_labels(labels: Shaped[np.ndarray, "..."], *, name: str = "labels") -> Integer[np.ndarray, "..."]:
+    """`labels` in row-major uint16, int32 or int64, the types the kernels are compiled for.
+
+    Other integers are widened, never narrowed; a copy is made only where type or memory order differ.
+    """
+    if labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name} must hold integers, got {labels.dtype}; convert with {name}.astype(numpy.int32)"
+        )
+    if labels.dtype == np.uint64 and labels.size and int(labels.max()) > np.iinfo(np.int64).max:
+        raise ValueError(
+            f"{name} hold {int(labels.max())}, but labels must be below 2**63; renumber them first, "
+            "for example with numpy.unique(..., return_inverse=True)"
+        )
+    wider = {"u1": "u2", "i1": "i4", "i2": "i4", "u4": "i8", "u8": "i8"}
+    kind = labels.dtype.kind + str(labels.dtype.itemsize)
+    return np.ascontiguousarray(labels, dtype=np.dtype(wider.get(kind, kind)))
+
+
+def require_2d(array: Shaped[np.ndarray, "..."], *, name: str) -> None:
+    """Refuse all but [y x]."""
+    if array.ndim != 2:
+        raise ValueError(
+            f"{name} must be 2-D [y x], got shape {array.shape}; pass one plane at a time, "
+            f"for example {name}[0]"
+        )
+
+
+def thread_count(num_threads: int | None) -> int:
+    """Threads as the kernels count them: 0 lets them choose."""
+    if num_threads is None:
+        return 0
+    if num_threads < 1:
+        raise ValueError(
+            f"num_threads must be at least 1, got {num_threads}; pass None to let the image's size decide"
+        )
+    return int(num_threads)
