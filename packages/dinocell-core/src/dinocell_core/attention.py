@@ -1,0 +1,56 @@
+"""Multi-head self-attention with rotary positions."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dinocell_core.rope import RotaryTable, rotate
+
+
+class KMaskedLinear(nn.Linear):
+    """Fused q|k|v projection whose key bias is switched off by a mask.
+
+    A bias on the keys adds the same number to all scores of a query, which the softmax removes. `bias_mask`
+    is 1 for q, 0 for k, 1 for v; it is a buffer of the state dict because the published checkpoints hold it
+    (as zeros).
+    """
+
+    bias_mask: Tensor
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        self.register_buffer("bias_mask", torch.empty(out_features))
+        self.reset_bias_mask()
+
+    def reset_bias_mask(self) -> None:
+        """Let the q and v thirds of the bias act (and learn), not the k third."""
+        self.bias_mask.fill_(1)
+        self.bias_mask.chunk(3)[1].zero_()
+
+    def forward(self, input: Float[Tensor, "*batch channel"]) -> Float[Tensor, "*batch three_channel"]:
+        return F.linear(input, self.weight, self.bias * self.bias_mask.to(self.bias.dtype))
+
+
+class SelfAttention(nn.Module):
+    """Softmax attention of every token to every token; queries and keys are rotated by their positions."""
+
+    def __init__(self, dim: int, num_heads: int, *, qkv_bias: bool = True, mask_k_bias: bool = True) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"dim {dim} does not divide into {num_heads} heads")
+        self.num_heads = num_heads
+        masked = qkv_bias and mask_k_bias
+        self.qkv = KMaskedLinear(dim, 3 * dim) if masked else nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(
+        self, x: Float[Tensor, "b token dim"], table: RotaryTable | None
+    ) -> Float[Tensor, "b token dim"]:
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
+        qk, v = qkv[:, :, :2], qkv[:, :, 2]
+        if table is not None:
+            qk = rotate(qk, table)
+        q, k = qk.unbind(2)
+        out = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
+        return self.proj(out.transpose(1, 2).flatten(2))
