@@ -1,0 +1,90 @@
+"""Files and folders that appear whole or not at all."""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_path(final: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `final`; on success it becomes `final` in one step.
+
+    Killed at any point, `final` is the whole old file or the whole new one: the new content is on
+    the disk (fsync) before the rename. The temporary name is hidden (it starts with a dot) and keeps
+    the suffix, so that writers that look at it work. An existing file's permissions are
+    kept; a link is followed. On an exception the temporary file is removed and `final` left as it was;
+    after a kill it stays and may be deleted.
+    Raises FileNotFoundError if the folder is missing or if the block wrote nothing.
+    """
+    target = Path(os.path.realpath(final))
+    _check_parent(target)
+    temporary = _temporary_beside(target)
+    try:
+        yield temporary
+        if not temporary.exists():
+            raise FileNotFoundError(f"nothing was written to {temporary}, which was to become {final}")
+        _flush(temporary)
+        if target.exists():
+            os.chmod(temporary, target.stat().st_mode & 0o7777)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _flush_folder(target.parent)
+
+
+@contextmanager
+def atomic_folder(final: str | Path) -> Iterator[Path]:
+    """Yield a new, empty temporary folder beside `final`; on success it becomes `final` in one step.
+
+    Killed at any point, `final` does not exist. `final` must be absent or an empty folder
+    (FileExistsError otherwise): a folder of results is never merged into or replaced.
+    """
+    target = Path(os.path.realpath(final))
+    _check_parent(target)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise FileExistsError(f"{final} exists already; expected a new or empty folder, choose another one")
+    temporary = _temporary_beside(target)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for folder, _, names in os.walk(temporary):
+            for name in names:
+                _flush(Path(folder, name))
+            _flush_folder(Path(folder))
+        if target.exists():
+            target.rmdir()  # Windows does not rename onto an empty folder
+        os.rename(temporary, target)
+    finally:
+        if temporary.exists():
+            shutil.rmtree(temporary)
+    _flush_folder(target.parent)
+
+
+def _check_parent(target: Path) -> None:
+    if not target.parent.is_dir():
+        raise FileNotFoundError(
+            f"the folder {target.parent} does not exist; create it to write {target.name}"
+        )
+
+
+def _temporary_beside(target: Path) -> Path:
+    # the name's end is kept short: a name of 255 bytes must not become too long
+    return target.with_name(f".{target.stem[:40]}.{secrets.token_hex(6)}.partial{target.suffix}")
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb" if os.name == "posix" else "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name != "posix":  # other systems have no handle of a folder to flush
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,63 @@
+"""One grey plane of an image, by one rule for training and inference alike."""
+
+import numpy as np
+from jaxtyping import Shaped
+
+from .image import Image
+
+# ITU-R BT.601 luma in thousandths: exact in integers, and grey in gives the same grey out
+_LUMA = (299, 587, 114)
+_BAND_PX = 1 << 22  # bounds the temporary of a large image
+
+
+def grey_image(image: Image, *, channel: str | int | None = None) -> Shaped[np.ndarray, "y x"]:
+    """One plane [y x] in the image's own dtype.
+
+    One channel is itself. An RGB image is one colour image and becomes its luma
+    0.299 red + 0.587 green + 0.114 blue (ITU-R BT.601), rounded to nearest for integers; equal red,
+    green and blue give exactly that value. `channel` picks a plane by name (any case) or by index
+    from 0, also of an RGB image. The plane of a single channel is a view, not a copy.
+    Raises ValueError, listing the names, if several non-RGB channels come without a choice
+    or if the choice names none or several of them.
+    """
+    if channel is not None:
+        return image.pixels[_index_of(image, channel)]
+    if image.is_rgb:
+        return _luma(image.pixels)
+    if len(image.channels) == 1:
+        return image.pixels[0]
+    raise ValueError(
+        f"{image.uri} has {len(image.channels)} channels ({', '.join(image.channels)}) and none was "
+        "chosen; choose one by name or by index from 0"
+    )
+
+
+def _index_of(image: Image, channel: str | int) -> int:
+    if isinstance(channel, str):
+        found = [i for i, name in enumerate(image.channels) if name.casefold() == channel.casefold()]
+        if len(found) == 1:
+            return found[0]
+        problem = f"{len(found)} channels are named {channel!r}"
+    else:
+        if 0 <= channel < len(image.channels):
+            return channel
+        problem = f"there is no channel {channel}"
+    raise ValueError(
+        f"{image.uri}: {problem}; it has {', '.join(image.channels)}. "
+        f"Choose one of these names or an index from 0 to {len(image.channels) - 1}"
+    )
+
+
+def _luma(pixels: Shaped[np.ndarray, "3 y x"]) -> Shaped[np.ndarray, "y x"]:
+    grey = np.empty(pixels.shape[1:], dtype=pixels.dtype)
+    rows = max(1, _BAND_PX // pixels.shape[2])
+    integral = pixels.dtype.kind in "ui"
+    # 65535 * 1000 fits uint32; a wider sum for wider pixels, float64 for floats
+    wide = np.dtype(
+        np.uint32 if pixels.dtype in (np.uint8, np.uint16) else np.int64 if integral else np.float64
+    )
+    for start in range(0, grey.shape[0], rows):
+        red, green, blue = pixels[:, start : start + rows].astype(wide)
+        total = red * _LUMA[0] + green * _LUMA[1] + blue * _LUMA[2]
+        grey[start : start + rows] = (total + 500) // 1000 if integral else total / 1000
+    return grey

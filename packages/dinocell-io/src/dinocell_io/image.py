@@ -1,0 +1,90 @@
+"""An image with named channels, and the one function that reads it from a file."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Shaped
+
+from .uri import local_path
+
+TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", *TIFF_SUFFIXES)
+RGB_CHANNELS = ("red", "green", "blue")
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """Pixels as the file holds them, with what the file says about them.
+
+    `pixels` is C-contiguous in the file's own dtype (native byte order); a large uncompressed
+    TIFF is memory-mapped copy-on-write, so writing to it never changes the file.
+    `channels` are the file's names, or "C0", "C1" ... where it has none. `pixel_size_um` is the
+    side of a square pixel, None where the file does not say or its pixels are not square.
+    """
+
+    pixels: Shaped[np.ndarray, "channel y x"]
+    channels: tuple[str, ...]
+    pixel_size_um: float | None
+    is_rgb: bool
+    uri: str
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 3 or 0 in self.pixels.shape:
+            raise ValueError(
+                f"{self.uri}: pixels have shape {self.pixels.shape}, expected non-empty [channel y x]"
+            )
+        if len(self.channels) != self.pixels.shape[0]:
+            raise ValueError(
+                f"{self.uri}: {self.pixels.shape[0]} channels have {len(self.channels)} names "
+                f"({', '.join(self.channels)}); give one name per channel"
+            )
+        if self.is_rgb and self.pixels.shape[0] != 3:
+            raise ValueError(f"{self.uri}: an RGB image has 3 channels, got {self.pixels.shape[0]}")
+
+    def __repr__(self) -> str:
+        size = "unknown" if self.pixel_size_um is None else f"{self.pixel_size_um:g} um"
+        return (
+            f"Image({self.uri}, {self.pixels.dtype} {self.pixels.shape}, "
+            f"channels {', '.join(self.channels)}, pixel size {size})"
+        )
+
+
+def numbered_channels(count: int) -> tuple[str, ...]:
+    """The names of channels that have none: "C0", "C1" ..."""
+    return tuple(f"C{index}" for index in range(count))
+
+
+def read_image(uri: str | Path) -> Image:
+    """Read one PNG, JPEG or TIFF (OME-TIFF and ImageJ included) without changing a pixel.
+
+    Grey stays one channel and RGB three, in the file's own dtype. Transparency is dropped, a
+    palette becomes RGB, EXIF orientation is applied. What is ambiguous is refused: Z or T axes
+    longer than 1, CMYK, pages of different sizes (see `dinocell_io.tiff`).
+    Raises FileNotFoundError, or ValueError for a file that is empty, damaged, cut short or of
+    an unsupported format; a damaged file is never returned as a black image.
+    """
+    path = local_path(uri)
+    return _reader_of(path)(path)
+
+
+def _reader_of(path: Path) -> Callable[[Path], Image]:
+    # imported here: a program that reads only PNG does not wait for tifffile
+    suffix = path.suffix.lower()
+    if suffix in TIFF_SUFFIXES:
+        from .tiff import read_tiff
+
+        return read_tiff
+    if suffix == ".png":
+        from .png import read_png
+
+        return read_png
+    if suffix in (".jpg", ".jpeg"):
+        from .jpeg import read_jpeg
+
+        return read_jpeg
+    raise ValueError(
+        f"{path} has the suffix {suffix or '(none)'}; supported are {', '.join(IMAGE_SUFFIXES)}. "
+        "Export the image as OME-TIFF (Fiji: Plugins > Bio-Formats > Exporter)"
+    )
