@@ -25,8 +25,15 @@ class KMaskedLinear(nn.Linear):
 
     def reset_bias_mask(self) -> None:
         """Let the q and v thirds of the bias act (and learn), not the k third."""
-        self.bias_mask.fill_(1)
-        self.bias_mask.chunk(3)[1].zero_()
+        self.bias_mask.copy_(self.standard_bias_mask())
+
+    def standard_bias_mask(
+        self, *, device: torch.device | str | None = None
+    ) -> Float[Tensor, " three_channel"]:
+        """1 for q, 0 for k, 1 for v."""
+        mask = torch.ones(3, self.out_features // 3, device=device or self.bias_mask.device)
+        mask[1] = 0
+        return mask.flatten()
 
     def forward(self, input: Float[Tensor, "*batch channel"]) -> Float[Tensor, "*batch three_channel"]:
         return F.linear(input, self.weight, self.bias * self.bias_mask.to(self.bias.dtype))

@@ -1,9 +1,297 @@
-"""Backbone weights from files."""
+"""Backbone weights from a local file: Meta `.pth`, Hugging Face or timm, complete or not at all."""
 
+import hashlib
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from dinocell_core.attention import KMaskedLinear, SelfAttention
+from dinocell_core.backbones import BACKBONES
+from dinocell_core.checkpoint_layouts import Layout, detect_layout, to_meta_layout
+from dinocell_core.patch_embed import expand_channels, fold_to_grey, resize_kernel, sum_pool_kernel
 from dinocell_core.vit import DinoVisionTransformer
 
+_PATCH_KERNEL = "patch_embed.proj.weight"
+_PERIODS = "rope_embed.periods"
+_HEADS = ("dino_head.", "ibot_head.")
 
-def load_backbone_weights(backbone: DinoVisionTransformer, path: str | Path) -> None:
-    raise NotImplementedError("loading backbone weights is not written yet")
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointReport:
+    """What was loaded and what was changed on the way.
+
+    `patch_conversion` and `channel_conversion` are None where file and backbone agree. `dropped_keys` were
+    in the file and have no place in the backbone; `filled_keys` are in the backbone, were not in a file of
+    this layout and hold their neutral value. `qkv_bias` tells what became of the biases of q and v: `none`
+    (the backbone has none), `trainable`, or `frozen_at_zero` (the file's mask switches them off, so they
+    never get a gradient).
+    """
+
+    path: str
+    sha256: str
+    layout: Layout
+    patch_conversion: str | None
+    channel_conversion: str | None
+    dropped_keys: tuple[str, ...]
+    filled_keys: tuple[str, ...]
+    qkv_bias: Literal["none", "trainable", "frozen_at_zero"]
+    rope_periods: Literal["file", "exact"]
+
+
+def load_backbone_weights(
+    backbone: DinoVisionTransformer,
+    path: str | Path,
+    *,
+    qkv_bias: Literal["as_file", "trainable"] = "as_file",
+    rope_periods: Literal["file", "exact"] = "file",
+    patch_resize: Literal["sum_pool", "flexivit"] = "sum_pool",
+    channels: Literal["fold", "expand"] = "fold",
+) -> CheckpointReport:
+    """Load a DINOv3 file into `backbone`, converting layout, patch size and channels as far as that is exact.
+
+    Layouts: Meta (flat, or the trainer's `{"teacher": {"backbone....": ...}}`), Hugging Face and timm, told
+    apart by their keys; containers: PyTorch's zip (tensors only, no code is ever executed) and safetensors.
+
+    `qkv_bias`: the released Meta files hold a zero `bias_mask`, with which the biases of q and v stay zero
+    for ever; "trainable" switches them on, with the same output at first. Files without a mask always give
+    trainable biases. `rope_periods`: "file" takes the periods of a Meta file (rounded to bfloat16 in the
+    released ones), "exact" keeps the exact ones, as Hugging Face and timm do. `patch_resize`: "sum_pool" to
+    a patch that divides the file's, exact for images enlarged by nearest neighbour; "flexivit" to any
+    patch. `channels`: "fold" sums RGB for a one-channel backbone; "expand" repeats the mean of the file's
+    channels for any number.
+
+    Raises ValueError for a damaged or unknown file, or one that does not fit completely, listing missing,
+    unexpected and misshapen keys. The backbone is then unchanged.
+    """
+    path = Path(path)
+    weights, dropped = _backbone_part(_read(path), path)
+    layout = _layout(weights, path)
+    weights = to_meta_layout(weights, layout)
+    patch_conversion = channel_conversion = None
+    if (kernel := weights.get(_PATCH_KERNEL)) is not None and kernel.ndim == 4:
+        kernel, channel_conversion = _with_channels(kernel, backbone.in_channels, how=channels)
+        kernel, patch_conversion = _with_patch(kernel, backbone.patch_size, how=patch_resize)
+        weights[_PATCH_KERNEL] = kernel
+    if backbone.local_cls_norm is None:  # used only to train on local crops
+        dropped += [key for key in weights if key.startswith("local_cls_norm.")]
+    weights = {key: tensor for key, tensor in weights.items() if key not in dropped}
+    has_periods = _PERIODS in weights
+    if rope_periods == "exact":
+        weights.pop(_PERIODS, None)
+    filled = _fill(
+        weights,
+        backbone,
+        layout=layout,
+        masks=layout != "meta" or qkv_bias == "trainable",
+        periods=layout != "meta" or rope_periods == "exact",
+    )
+    _check(weights, backbone, path)
+    bias_decision = _decide_qkv_bias(weights, backbone, path, trainable=qkv_bias == "trainable")
+    _assign(weights, backbone)
+    return CheckpointReport(
+        path=str(path),
+        sha256=_sha256(path),
+        layout=layout,
+        patch_conversion=patch_conversion,
+        channel_conversion=channel_conversion,
+        dropped_keys=tuple(sorted(dropped)),
+        filled_keys=tuple(sorted(filled)),
+        qkv_bias=bias_decision,
+        rope_periods="file" if has_periods and rope_periods == "file" else "exact",
+    )
+
+
+def _read(path: Path) -> Any:
+    with path.open("rb") as file:
+        head = file.read(9)
+    try:
+        if head[8:] == b"{":  # safetensors: the length of a JSON header, then the header
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} holds more than tensors, or is damaged; nothing of it was executed. Save a plain state dict "
+            f"by torch.save(model.state_dict(), ...) or use safetensors ({str(error).splitlines()[0]})"
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError) as error:
+        raise ValueError(
+            f"{path} is damaged or not a weight file; download it again and compare its size ({error})"
+        ) from error
+
+
+def _backbone_part(content: Any, path: Path) -> tuple[dict[str, Tensor], list[str]]:
+    """The backbone's tensors, and the keys of the heads of a training checkpoint, which are left out."""
+    dropped: list[str] = []
+    if isinstance(content, Mapping) and isinstance(content.get("teacher"), Mapping):
+        teacher = {str(key): value for key, value in content["teacher"].items()}
+        dropped = [key for key in teacher if key.startswith(_HEADS)]
+        content = {key.removeprefix("backbone."): teacher[key] for key in teacher if key not in dropped}
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path} holds a {type(content).__name__}, not a state dict")
+    others = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
+    if others:
+        raise ValueError(
+            f"{path} holds entries that are no tensors ({_listed(others)}); expected a flat state dict or "
+            "the trainer's {'teacher': ...}"
+        )
+    return {str(key): tensor for key, tensor in content.items()}, dropped
+
+
+def _layout(weights: Mapping[str, Tensor], path: Path) -> Layout:
+    try:
+        return detect_layout(list(weights))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _with_channels(kernel: Tensor, channels: int, *, how: str) -> tuple[Tensor, str | None]:
+    old = kernel.shape[1]
+    if old == channels:
+        return kernel, None
+    if how == "expand":
+        return expand_channels(kernel, channels), f"expand {old} -> {channels}"
+    if channels == 1:
+        return fold_to_grey(kernel), f"fold {old} -> 1"
+    raise ValueError(
+        f"the file has {old} channels and the backbone {channels}; only folding to 1 is exact. Pass "
+        f"channels='expand' to spread the mean of the {old}, or create the backbone with in_channels={old} or 1"
+    )
+
+
+def _with_patch(kernel: Tensor, patch: int, *, how: str) -> tuple[Tensor, str | None]:
+    old = kernel.shape[-1]
+    if old == patch:
+        return kernel, None
+    if how == "flexivit":
+        return resize_kernel(kernel, patch), f"flexivit {old} -> {patch}"
+    if old % patch:
+        raise ValueError(
+            f"the file has patch {old} and the backbone {patch}, which does not divide it; pass "
+            "patch_resize='flexivit' or create the backbone with another patch"
+        )
+    return sum_pool_kernel(kernel, patch), f"sum_pool {old} -> {patch}"
+
+
+def _fill(
+    weights: dict[str, Tensor], backbone: DinoVisionTransformer, *, layout: Layout, masks: bool, periods: bool
+) -> list[str]:
+    """Add what complete files of this layout leave out; anything else that is missing stays missing."""
+    neutral: dict[str, Tensor] = {}
+    if periods:
+        neutral[_PERIODS] = backbone.rope_embed.exact_periods()
+    if layout == "timm":
+        neutral["mask_token"] = torch.zeros(1, backbone.embed_dim)
+    has_no_bias = layout == "timm" and not any(key.endswith(".qkv.bias") for key in weights)
+    for name, linear in _qkv(backbone):
+        if masks and isinstance(linear, KMaskedLinear):
+            neutral[f"{name}.bias_mask"] = linear.standard_bias_mask(device="cpu")
+        if has_no_bias and linear.bias is not None:
+            neutral[f"{name}.bias"] = torch.zeros(linear.out_features)
+    if layout != "meta" and backbone.local_cls_norm is not None:
+        neutral |= {
+            f"local_cls_{key}": weights[key] for key in ("norm.weight", "norm.bias") if key in weights
+        }
+    filled = [key for key in neutral if key not in weights]
+    weights |= {key: neutral[key] for key in filled}
+    return filled
+
+
+def _qkv(backbone: DinoVisionTransformer) -> list[tuple[str, torch.nn.Linear]]:
+    return [
+        (f"{name}.qkv", module.qkv)
+        for name, module in backbone.named_modules()
+        if isinstance(module, SelfAttention)
+    ]
+
+
+def _check(weights: Mapping[str, Tensor], backbone: DinoVisionTransformer, path: Path) -> None:
+    """Every key and shape of the backbone, no other, and finite numbers."""
+    expected = backbone.state_dict()
+    both = sorted(expected.keys() & weights.keys())
+    misshapen = [
+        f"{key} {tuple(weights[key].shape)} instead of {tuple(expected[key].shape)}"
+        for key in both
+        if weights[key].shape != expected[key].shape
+    ]
+    # A bias mask of the first releases may be NaN; what that means is decided with the biases.
+    unusable = [
+        key
+        for key, tensor in weights.items()
+        if not key.endswith(".bias_mask")
+        and not (tensor.is_floating_point() and bool(tensor.isfinite().all()))
+    ]
+    problems = {
+        "missing": sorted(expected.keys() - weights.keys()),
+        "unexpected": sorted(weights.keys() - expected.keys()),
+        "misshapen": misshapen,
+        "not finite floating point numbers": unusable,
+    }
+    found = [f"{len(keys)} {problem}: {_listed(keys)}" for problem, keys in problems.items() if keys]
+    if found:
+        raise ValueError(
+            f"{path} does not fit this backbone and was not loaded. {_resemblance(weights)}{'; '.join(found)}"
+        )
+
+
+def _resemblance(weights: Mapping[str, Tensor]) -> str:
+    """A sentence on which published backbone the file looks like, if any."""
+    cls_token = weights.get("cls_token")
+    num_blocks = sum(key.endswith(".ls1.gamma") for key in weights)
+    ffn = "swiglu" if "blocks.0.mlp.w1.weight" in weights else "mlp"
+    for name, config in BACKBONES.items():
+        if cls_token is not None and (cls_token.shape[-1], num_blocks, ffn) == (
+            config.embed_dim,
+            config.num_blocks,
+            config.ffn,
+        ):
+            return f"It looks like {name!r}. "
+    return ""
+
+
+def _listed(keys: list[str], *, most: int = 30) -> str:
+    return ", ".join(keys[:most]) + (f" and {len(keys) - most} more" if len(keys) > most else "")
+
+
+def _decide_qkv_bias(
+    weights: dict[str, Tensor], backbone: DinoVisionTransformer, path: Path, *, trainable: bool
+) -> Literal["none", "trainable", "frozen_at_zero"]:
+    decision: Literal["none", "trainable", "frozen_at_zero"] = "none"
+    for name, linear in _qkv(backbone):
+        if linear.bias is None:
+            continue
+        if not isinstance(linear, KMaskedLinear):
+            decision = "trainable"
+            continue
+        mask = weights[f"{name}.bias_mask"]
+        standard = linear.standard_bias_mask(device="cpu")
+        is_finite = bool(mask.isfinite().all())
+        if trainable:
+            if is_finite:  # what the mask held back must not appear in the output
+                weights[f"{name}.bias"] = weights[f"{name}.bias"] * mask
+            weights[f"{name}.bias_mask"] = mask = standard
+        elif not is_finite:
+            raise ValueError(
+                f"{path} has a bias mask that is not finite ({name}.bias_mask), as the first training code "
+                "wrote it; pass qkv_bias='trainable' to use the standard mask"
+            )
+        decision = "trainable" if bool((mask * standard).any()) else "frozen_at_zero"
+    return decision
+
+
+def _assign(weights: Mapping[str, Tensor], backbone: DinoVisionTransformer) -> None:
+    on_meta = backbone.cls_token.is_meta
+    if on_meta:  # built without memory: the file's tensors become the backbone's, in its precision
+        weights = {key: weights[key].to(tensor.dtype) for key, tensor in backbone.state_dict().items()}
+    backbone.load_state_dict(weights, strict=True, assign=on_meta)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

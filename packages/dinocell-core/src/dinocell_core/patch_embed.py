@@ -33,8 +33,8 @@ def sum_pool_kernel(kernel: Kernel, patch: int) -> Float[Tensor, "dim channel {p
     size = kernel.shape[-1]
     if kernel.shape[-2] != size or size % patch:
         raise ValueError(
-            f"cannot sum-pool a {kernel.shape[-2]} x {size} kernel to {patch} x {patch}: the new size must divide "
-            "the old; use resize_kernel for other sizes"
+            f"cannot sum-pool a {kernel.shape[-2]} x {size} kernel to {patch} x {patch}: the new size must "
+            "divide the old; use resize_kernel for other sizes"
         )
     factor = size // patch
     return kernel.unflatten(-1, (patch, factor)).unflatten(-3, (patch, factor)).sum(dim=(-3, -1))
@@ -66,6 +66,6 @@ def fold_to_grey(kernel: Kernel) -> Float[Tensor, "dim 1 y x"]:
 
 
 def expand_channels(kernel: Kernel, channels: int) -> Float[Tensor, "dim {channels} y x"]:
-    """`channels` equal planes: the mean plane, scaled so that an image with equal channels gives the same tokens."""
+    """`channels` equal planes: the mean plane, scaled to give an image of equal channels the same tokens."""
     old = kernel.shape[1]
     return (kernel.mean(dim=1, keepdim=True) * (old / channels)).repeat(1, channels, 1, 1)

@@ -1,7 +1,7 @@
 """Axial rotary position embedding (RoPE) of DINOv3: positions are patch centres on a grid scaled to [-1, 1].
 
 A head of `head_dim` channels has F = head_dim / 4 frequencies. The angle of a patch on one axis is
-2π · coordinate / period; the F angles of the height and the F of the width fill the first half of the head and
+2π · coordinate / period. The F angles of the height and the F of the width fill the first half of the head and
 are repeated in the second: channel c turns together with channel c + head_dim / 2 (Su 2021, "half" layout).
 """
 
@@ -149,15 +149,18 @@ class RotaryPositionEmbedding(nn.Module):
 
     def reset_periods(self) -> None:
         """Write the exact periods, computed in the buffer's own precision."""
-        exact = rope_periods(
+        self.periods.copy_(self.exact_periods())
+
+    def exact_periods(self) -> Float[Tensor, " frequency"]:
+        """Periods as the definition gives them, in the precision of the buffer, on the CPU."""
+        return rope_periods(
             self.head_dim,
             base=self.base,
             min_period=self.min_period,
             max_period=self.max_period,
             dtype=self.periods.dtype,
-            device=self.periods.device,
+            device="cpu",
         )
-        self.periods.copy_(exact)
 
     def forward(self, height: int, width: int) -> RotaryTable:
         """Table of a grid of `height` x `width` patches; augmented, and then not kept, while training."""
