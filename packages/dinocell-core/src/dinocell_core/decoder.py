@@ -1,0 +1,137 @@
+"""U-Net decoder: from four maps of patch tokens to one logit per pixel."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dinocell_core.convolution import Norm, conv_norm_act
+
+
+class DecoderStage(nn.Module):
+    """One stage: learned upsampling, one skip, two convolutions.
+
+    The skip's 1x1 lateral runs on the patch grid, so what is upsampled is never wider than the stage itself.
+
+    Args:
+        in_channels: channels of the stage below.
+        out_channels: channels of this stage.
+        skip_channels: channels of the patch-token skip; 0 for none.
+        stem_channels: channels of the stem's map at this stage's resolution; 0 for none.
+        upsample: whether the stage doubles the grid.
+        norm: kind of normalisation layer.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        skip_channels: int,
+        stem_channels: int,
+        upsample: bool,
+        norm: Norm,
+    ) -> None:
+        super().__init__()
+        self.up: nn.Module = (
+            nn.ConvTranspose2d(in_channels, out_channels, kernel_size=2, stride=2)
+            if upsample
+            else nn.Conv2d(in_channels, out_channels, kernel_size=1)
+        )
+        self.lateral = nn.Conv2d(skip_channels, out_channels, kernel_size=1) if skip_channels else None
+        self.refine = nn.Sequential(
+            conv_norm_act(out_channels + stem_channels, out_channels, norm=norm),
+            conv_norm_act(out_channels, out_channels, norm=norm),
+        )
+
+    def forward(
+        self,
+        x: Float[Tensor, "b c_in y_in x_in"],
+        skip: Float[Tensor, "b c_skip h w"] | None,
+        stem: Float[Tensor, "b c_stem y x"] | None,
+    ) -> Float[Tensor, "b c_out y x"]:
+        x = self.up(x)
+        if self.lateral is not None and skip is not None:
+            x = x + F.interpolate(self.lateral(skip), size=x.shape[-2:], mode="bilinear", align_corners=False)
+        if stem is not None:
+            x = torch.cat([x, stem.to(x.dtype)], dim=1)
+        return self.refine(x)
+
+
+class UNetDecoder(nn.Module):
+    """Decoder with one stage per entry of ``channels``; the output has the image's resolution.
+
+    ``log2(patch)`` stages double the grid; the others (one, for patch 8 and four stages) refine without upsampling.
+    The deepest map starts the decoder; the three shallower ones are the skips of the first three stages, deepest
+    first; the last stage has no skip of its own.
+
+    Args:
+        embed_dim: channels of each patch-token map.
+        patch: pixels per patch side, a power of two.
+        channels: channels of the stages, coarse to fine.
+        stem_channels: channels of the stem's levels (stride 1, 2, 4, ...); empty for no stem. A stage takes the level
+            of its own resolution, where there is one.
+        norm: kind of normalisation layer.
+
+    Raises:
+        ValueError: ``patch`` is not a power of two, or needs more doublings than there are stages.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        *,
+        patch: int,
+        channels: Sequence[int] = (256, 128, 64, 32),
+        stem_channels: Sequence[int] = (),
+        norm: Norm = "batch",
+    ) -> None:
+        super().__init__()
+        num_doublings = patch.bit_length() - 1
+        if patch != 1 << num_doublings:
+            raise ValueError(f"patch is {patch}; the decoder doubles the grid, so it must be a power of two")
+        if num_doublings > len(channels):
+            raise ValueError(
+                f"patch {patch} needs {num_doublings} doublings but channels {tuple(channels)} has "
+                f"{len(channels)} stages; give at least {num_doublings}"
+            )
+        self.num_skips = 3
+        self.bottleneck = nn.Conv2d(embed_dim, channels[0], kernel_size=1)
+        stages = []
+        self.stem_levels: list[int | None] = []
+        previous = channels[0]
+        for index, width in enumerate(channels):
+            stride_log2 = max(0, num_doublings - index - 1)
+            level = stride_log2 if stride_log2 < len(stem_channels) else None
+            self.stem_levels.append(level)
+            stages.append(
+                DecoderStage(
+                    previous,
+                    width,
+                    skip_channels=embed_dim if index < self.num_skips else 0,
+                    stem_channels=0 if level is None else stem_channels[level],
+                    upsample=index < num_doublings,
+                    norm=norm,
+                )
+            )
+            previous = width
+        self.stages = nn.ModuleList(stages)
+        self.head = nn.Conv2d(previous, 1, kernel_size=1)
+        # Most pixels are background: start near its distance, 0, instead of at 0.5.
+        nn.init.constant_(self.head.bias, -2.0)  # type: ignore[arg-type]
+
+    def forward(
+        self,
+        token_maps: Sequence[Float[Tensor, "b d h w"]],
+        stem_maps: Sequence[Float[Tensor, "b _ _ _"]] = (),
+    ) -> Float[Tensor, "b 1 y x"]:
+        """Logits of the distance map, from token maps given shallow to deep and stem maps of stride 1, 2, 4, ..."""
+        *skips, deepest = token_maps
+        x = self.bottleneck(deepest)
+        for index, stage in enumerate(self.stages):
+            skip = skips[-1 - index] if index < self.num_skips else None
+            level = self.stem_levels[index]
+            x = stage(x, skip, None if level is None else stem_maps[level])
+        return self.head(x)

@@ -1,0 +1,122 @@
+"""Augmentation: image and labels warped once, by one affine map; intensities changed on the image alone.
+
+The target is computed from the warped labels, never warped itself, so it is exact at every scale and rotation.
+"""
+
+import math
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Float32, Integer
+from pydantic import BaseModel, ConfigDict, Field
+
+from dinocell_seg.normalize import NETWORK_HIGH, NETWORK_LOW, NETWORK_MEAN, NETWORK_STD
+
+_MAX_UINT16_LABEL = np.iinfo(np.uint16).max
+_ANTIALIAS_BELOW_SCALE = 0.75
+
+
+class Augmentation(BaseModel):
+    """Ranges of the random changes; every probability 0 and every range empty gives plain crops.
+
+    Intensities are in units of v: 0 is the image's low percentile, 1 its high percentile.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    flip: bool = True
+    rotation_degrees: float = Field(default=180.0, ge=0, le=180, description="uniform in [-r, r]")
+    scale: tuple[float, float] = Field(default=(0.75, 1.35), description="log-uniform magnification")
+    wide_scale: tuple[float, float] = Field(default=(0.5, 2.0), description="the same, now and then")
+    wide_scale_probability: float = Field(default=0.2, ge=0, le=1)
+    diameter_px: tuple[float, float] = Field(
+        default=(6.0, 120.0), description="a magnification never takes the median cell out of this range"
+    )
+    gain: tuple[float, float] = (0.7, 1.3)
+    offset: tuple[float, float] = (-0.1, 0.1)
+    gamma: tuple[float, float] = (0.6, 1.6)
+    gamma_probability: float = Field(default=0.5, ge=0, le=1)
+    invert_probability: float = Field(default=0.1, ge=0, le=1)
+    noise: float = Field(default=0.08, ge=0, description="largest standard deviation of added Gaussian noise")
+    noise_probability: float = Field(default=0.3, ge=0, le=1)
+    blur_px: float = Field(default=1.5, ge=0, description="largest sigma of Gaussian blur")
+    blur_probability: float = Field(default=0.2, ge=0, le=1)
+    gradient: float = Field(default=0.3, ge=0, description="largest change of illumination across a crop")
+    gradient_probability: float = Field(default=0.2, ge=0, le=1)
+
+
+def random_affine(
+    rng: np.random.Generator, settings: Augmentation, *, median_diameter: float
+) -> Float[np.ndarray, "2 2"]:
+    """A random map from offsets in the crop to offsets in the image (both [x y], from their centres)."""
+    low, high = settings.scale
+    if rng.random() < settings.wide_scale_probability:
+        low, high = settings.wide_scale
+    scale = math.exp(rng.uniform(math.log(low), math.log(high)))
+    if median_diameter > 0:
+        smallest, largest = (bound / median_diameter for bound in settings.diameter_px)
+        scale = min(max(scale, min(smallest, 1.0)), max(largest, 1.0))
+    angle = math.radians(rng.uniform(-settings.rotation_degrees, settings.rotation_degrees))
+    cos, sin = math.cos(angle) / scale, math.sin(angle) / scale
+    matrix = np.array([[cos, -sin], [sin, cos]])
+    if settings.flip and rng.random() < 0.5:
+        matrix[:, 0] *= -1
+    return matrix
+
+
+def warp_crop(
+    image: Float[np.ndarray, "y x"],
+    labels: Integer[np.ndarray, "y x"],
+    *,
+    matrix: Float[np.ndarray, "2 2"],
+    center: tuple[float, float],
+    size: int,
+) -> tuple[Float32[np.ndarray, "size size"], Integer[np.ndarray, "size size"]]:
+    """Cut a square crop around ``center`` (y, x) through an affine map; image bilinear, labels nearest.
+
+    Beyond its border the image is mirrored, and the labels with it.
+    """
+    half = (size - 1) / 2
+    y, x = center
+    shift = np.array([x, y]) - matrix @ np.array([half, half])
+    affine = np.concatenate([matrix, shift[:, None]], axis=1)
+    magnification = 1.0 / math.sqrt(abs(float(np.linalg.det(matrix))))
+    image = image.astype(np.float32)
+    if magnification < _ANTIALIAS_BELOW_SCALE:
+        image = cv2.GaussianBlur(image, (0, 0), sigmaX=0.5 / magnification)
+    flags = cv2.WARP_INVERSE_MAP
+    crop = cv2.warpAffine(
+        image, affine, (size, size), flags=flags | cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
+    # OpenCV has no 32-bit integer warp; float64 carries every int32 exactly.
+    carrier = labels.astype(np.uint16 if labels.max(initial=0) <= _MAX_UINT16_LABEL else np.float64)
+    warped = cv2.warpAffine(
+        carrier, affine, (size, size), flags=flags | cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101
+    )
+    return crop, warped.astype(np.int32)
+
+
+def change_intensities(
+    image: Float32[np.ndarray, "y x"], rng: np.random.Generator, settings: Augmentation
+) -> Float32[np.ndarray, "y x"]:
+    """Random gain, offset, gamma, inversion, illumination gradient, blur and noise of network input."""
+    v = image * NETWORK_STD + NETWORK_MEAN
+    if rng.random() < settings.gamma_probability:
+        low, high = settings.gamma
+        gamma = math.exp(rng.uniform(math.log(low), math.log(high)))
+        v = np.sign(v) * np.abs(v) ** gamma
+    v = v * rng.uniform(*settings.gain) + rng.uniform(*settings.offset)
+    if rng.random() < settings.gradient_probability:
+        height, width = v.shape
+        angle, strength = rng.uniform(0, 2 * math.pi), rng.uniform(0, settings.gradient)
+        ramp = np.add.outer(np.linspace(-1, 1, height) * math.sin(angle), np.linspace(-1, 1, width) * math.cos(angle))
+        v = v * (1 + strength * ramp)
+    if rng.random() < settings.invert_probability:
+        v = 1 - v
+    v = v.astype(np.float32)
+    if settings.blur_px > 0 and rng.random() < settings.blur_probability:
+        v = cv2.GaussianBlur(v, (0, 0), sigmaX=rng.uniform(0.3, settings.blur_px))
+    if rng.random() < settings.noise_probability:
+        v = v + rng.standard_normal(v.shape, dtype=np.float32) * np.float32(rng.uniform(0, settings.noise))
+    values = (v - np.float32(NETWORK_MEAN)) / np.float32(NETWORK_STD)
+    return np.clip(values, NETWORK_LOW, NETWORK_HIGH).astype(np.float32)

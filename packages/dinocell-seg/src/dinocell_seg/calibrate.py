@@ -1,0 +1,133 @@
+"""Calibration: the thresholds that turn one model's distance maps into the best labels of validation images."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Integer
+
+from dinocell_core import DINOCell, load_model, save_model
+from dinocell_eval import evaluate
+from dinocell_io import Sample, grey_image, read_image, read_labels
+from dinocell_seg.pipeline import DINOCellPipeline
+from dinocell_seg.settings import Thresholds
+from dinocell_seg.watershed import labels_from_distance_map
+
+PEAKS = (0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
+FILLS = (0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2)
+MIN_SIZES = (0, 10, 20, 30)
+
+
+@dataclass(frozen=True)
+class GridPoint:
+    """One pair of thresholds (and minimum size in pixels) and its score, the mean over the images."""
+
+    peak: float
+    fill: float
+    min_size: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The best point of a sweep, the whole grid, and what it was measured on."""
+
+    best: GridPoint
+    grid: tuple[GridPoint, ...]
+    metric: str
+    num_images: int
+    split: str
+
+    def thresholds(self) -> Thresholds:
+        return Thresholds(peak=self.best.peak, fill=self.best.fill, min_size=self.best.min_size)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def calibrate(
+    pipeline: DINOCellPipeline,
+    samples: Sequence[Sample],
+    *,
+    metric: str = "ap_mean",
+    peaks: Sequence[float] = PEAKS,
+    fills: Sequence[float] = FILLS,
+    min_sizes: Sequence[int] = MIN_SIZES,
+    channel: str | int | None = None,
+) -> Calibration:
+    """Sweep the thresholds over labelled images with one network pass per image.
+
+    ``metric`` is any name of ``dinocell_eval.evaluate``, averaged over the images where it is defined. Ties go to the
+    first point in the order of the grids.
+
+    Raises:
+        ValueError: no samples, samples of several splits or of a test split, or a metric nobody knows.
+    """
+    splits = {sample.split for sample in samples}
+    if len(splits) != 1:
+        raise ValueError(f"calibration takes the images of one split; got {len(samples)} images of splits {splits}")
+    (split,) = splits
+    if split == "test":
+        raise ValueError(
+            "thresholds chosen on a test split make its scores worthless; calibrate on the split 'val' and report "
+            "the test split once, with the thresholds that came out"
+        )
+    truths, maps = [], []
+    for sample in samples:
+        truths.append(read_labels(sample.labels_path))
+        plane = grey_image(read_image(sample.image_path), channel=channel)
+        maps.append(pipeline.predict(plane).distance_map)
+    grid = sweep(truths, maps, metric=metric, peaks=peaks, fills=fills, min_sizes=min_sizes)
+    best = max(grid, key=lambda point: point.score)
+    return Calibration(best=best, grid=grid, metric=metric, num_images=len(samples), split=split or "all")
+
+
+def sweep(
+    truths: Sequence[Integer[np.ndarray, "y x"]],
+    maps: Sequence[Float32[np.ndarray, "y x"]],
+    *,
+    metric: str,
+    peaks: Sequence[float],
+    fills: Sequence[float],
+    min_sizes: Sequence[int],
+) -> tuple[GridPoint, ...]:
+    """Score of every combination whose peak is not below its fill."""
+    points = []
+    for peak, fill, min_size in product(peaks, fills, min_sizes):
+        if peak < fill:
+            continue
+        predictions = [labels_from_distance_map(m, peak=peak, fill=fill, min_size=min_size) for m in maps]
+        means = evaluate(truths, predictions, replicates=0).per_image_mean
+        if metric not in means:
+            raise ValueError(f"there is no metric {metric!r}; choose from {', '.join(sorted(means))}")
+        points.append(GridPoint(peak, fill, min_size, means[metric] or 0.0))
+    return tuple(points)
+
+
+def store_calibration(model_path: str | Path, calibration: Calibration) -> None:
+    """Write the chosen thresholds, and how they were chosen, into a model file."""
+    model: DINOCell = load_model(model_path)
+    best = asdict(calibration.best)
+    facts = {
+        **model.metadata,
+        "thresholds": calibration.thresholds().model_dump(),
+        "calibration": {
+            "metric": calibration.metric,
+            "score": best["score"],
+            "num_images": calibration.num_images,
+            "split": calibration.split,
+        },
+    }
+    save_model(model_path, model, metadata=facts, dtype=stored_dtype(model_path))
+
+
+def stored_dtype(model_path: str | Path) -> torch.dtype:
+    """The type a model file keeps its weights in."""
+    from safetensors import safe_open
+
+    with safe_open(model_path, framework="pt") as file:
+        return file.get_tensor("decoder.head.weight").dtype  # type: ignore[no-any-return]

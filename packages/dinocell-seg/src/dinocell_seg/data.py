@@ -1,0 +1,231 @@
+"""Training data: whole images held in memory, normalised once; random crops for training, a fixed grid for validation."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Integer
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from dinocell_io import Sample, grey_image, open_dataset, read_image, read_labels
+from dinocell_kernels import distance_map
+from dinocell_seg.augment import Augmentation, change_intensities, random_affine, warp_crop
+from dinocell_seg.normalize import Normalization, normalize
+
+_CONTEXT_PX = 48  # labels around a crop that its target may see: a cell cut by the crop keeps its own maximum
+_PREFETCHED_BATCHES = 3
+
+
+class Sampling(BaseModel):
+    """Which crops an optimiser step sees."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    crop_px: int = Field(default=256, ge=32)
+    batch_size: int = Field(default=8, ge=1)
+    cell_bias: float = Field(default=0.8, ge=0, le=1, description="share of crops centred near a labelled cell")
+    modality_balance: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="a modality of n images is drawn in proportion to n to this power",
+    )
+
+
+@dataclass(frozen=True)
+class TrainingImage:
+    """One labelled image, ready to be cut: network input in half precision, labels, and where its cells are."""
+
+    name: str
+    modality: str
+    image: Float[np.ndarray, "y x"]
+    labels: Integer[np.ndarray, "y x"]
+    centers: Float[np.ndarray, "cell 2"]
+    median_diameter: float
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops and their targets."""
+
+    images: Float[Tensor, "b 1 y x"]
+    targets: Float[Tensor, "b 1 y x"]
+
+
+def load_training_images(
+    folders: Sequence[str | Path],
+    *,
+    split: str,
+    normalization: Normalization,
+    channel: str | int | None = None,
+) -> list[TrainingImage]:
+    """Read one split of some dataset folders into memory (about 4 bytes a pixel).
+
+    Raises:
+        ValueError: a folder has no image in this split, or an image and its labels differ in shape.
+    """
+    images = []
+    for folder in folders:
+        samples = [sample for sample in open_dataset(folder) if sample.split == split]
+        if not samples:
+            raise ValueError(
+                f"{folder} has no image in the split {split!r}; name the splits 'train', 'val' and 'test' in its "
+                "splits.csv (columns name, split)"
+            )
+        images += [
+            read_training_image(sample, Path(folder).name, normalization=normalization, channel=channel)
+            for sample in samples
+        ]
+    return images
+
+
+def read_training_image(
+    sample: Sample, dataset: str, *, normalization: Normalization, channel: str | int | None = None
+) -> TrainingImage:
+    """Read, normalise and index one labelled image."""
+    plane = grey_image(read_image(sample.image_path), channel=channel)
+    labels = read_labels(sample.labels_path)
+    if plane.shape != labels.shape:
+        raise ValueError(
+            f"{sample.image_path} is {plane.shape} but {sample.labels_path} is {labels.shape}; they must be the "
+            "same field"
+        )
+    ids, areas = np.unique(labels, return_counts=True)
+    cells = ids > 0
+    compact = np.searchsorted(ids, labels).astype(np.int64)
+    ys, xs = np.indices(labels.shape)
+    centers = np.stack(
+        [
+            np.bincount(compact.ravel(), weights=coordinate.ravel(), minlength=len(ids)) / areas
+            for coordinate in (ys, xs)
+        ],
+        axis=1,
+    )
+    return TrainingImage(
+        name=sample.name,
+        modality=f"{dataset}/{sample.modality or 'all'}",
+        image=normalize(plane, normalization).astype(np.float16),
+        labels=labels,
+        centers=centers[cells],
+        median_diameter=float(np.median(np.sqrt(areas[cells] * 4 / np.pi))) if cells.any() else 0.0,
+    )
+
+
+def modality_probabilities(images: Sequence[TrainingImage], *, balance: float) -> Float[np.ndarray, " image"]:
+    """Probability of each image: modalities in proportion to size ** balance, images of one modality alike."""
+    _, index, counts = np.unique([image.modality for image in images], return_inverse=True, return_counts=True)
+    share = counts**balance / np.sum(counts**balance)
+    return (share / counts)[index]
+
+
+def random_crop(
+    image: TrainingImage, rng: np.random.Generator, *, sampling: Sampling, augmentation: Augmentation
+) -> tuple[Float32[np.ndarray, "y x"], Float32[np.ndarray, "y x"]]:
+    """One augmented crop and its target.
+
+    The target comes from labels with some context around the crop, so a cell that the crop cuts is measured as the
+    whole image measures it, as far as that context reaches.
+    """
+    height, width = image.labels.shape
+    matrix = random_affine(rng, augmentation, median_diameter=image.median_diameter)
+    if len(image.centers) and rng.random() < sampling.cell_bias:
+        y, x = image.centers[rng.integers(len(image.centers))]
+        reach = sampling.crop_px * 0.4
+        offset = matrix @ rng.uniform(-reach, reach, size=2)
+        y, x = float(y + offset[1]), float(x + offset[0])
+    else:
+        y, x = rng.uniform(0, height - 1), rng.uniform(0, width - 1)
+    # Away from the border where the image is large enough: less of the crop is mirror image.
+    half_y, half_x = np.abs(matrix).sum(axis=1)[::-1] * sampling.crop_px / 2
+    y = _keep_inside(y, half_y, height)
+    x = _keep_inside(x, half_x, width)
+    size = sampling.crop_px + 2 * _CONTEXT_PX
+    crop, labels = warp_crop(image.image, image.labels, matrix=matrix, center=(y, x), size=size)
+    inner = slice(_CONTEXT_PX, -_CONTEXT_PX)
+    target = distance_map(np.ascontiguousarray(labels), num_threads=1)[inner, inner]
+    return change_intensities(crop[inner, inner], rng, augmentation), target
+
+
+def _keep_inside(position: float, half: float, size: int) -> float:
+    if 2 * half >= size:
+        return (size - 1) / 2
+    return min(max(position, half), size - 1 - half)
+
+
+def random_batch(
+    images: Sequence[TrainingImage],
+    step: int,
+    *,
+    seed: int,
+    sampling: Sampling,
+    augmentation: Augmentation,
+    probabilities: Float[np.ndarray, " image"],
+) -> Batch:
+    """The batch of one step: a function of seed and step alone, so a resumed run sees the same crops."""
+    crops, targets = [], []
+    for index in range(sampling.batch_size):
+        rng = np.random.default_rng((seed, step, index))
+        image = images[rng.choice(len(images), p=probabilities)]
+        crop, target = random_crop(image, rng, sampling=sampling, augmentation=augmentation)
+        crops.append(crop)
+        targets.append(target)
+    return Batch(torch.from_numpy(np.stack(crops)[:, None]), torch.from_numpy(np.stack(targets)[:, None]))
+
+
+def random_batches(
+    images: Sequence[TrainingImage],
+    *,
+    start: int,
+    stop: int,
+    seed: int,
+    sampling: Sampling,
+    augmentation: Augmentation,
+) -> Iterator[Batch]:
+    """Batches of the steps [start, stop), the next few prepared by a thread while the network works."""
+    probabilities = modality_probabilities(images, balance=sampling.modality_balance)
+
+    def make(step: int) -> Batch:
+        return random_batch(
+            images, step, seed=seed, sampling=sampling, augmentation=augmentation, probabilities=probabilities
+        )
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        pending = [pool.submit(make, step) for step in range(start, min(start + _PREFETCHED_BATCHES, stop))]
+        for step in range(start, stop):
+            batch = pending.pop(0).result()
+            if step + _PREFETCHED_BATCHES < stop:
+                pending.append(pool.submit(make, step + _PREFETCHED_BATCHES))
+            yield batch
+
+
+def validation_batches(images: Sequence[TrainingImage], *, sampling: Sampling, max_crops: int) -> list[Batch]:
+    """The same unchanged crops at every validation: a grid over each image, thinned evenly to ``max_crops``."""
+    crops, targets = [], []
+    size = sampling.crop_px
+    for image in images:
+        pad = [(0, max(0, size - side)) for side in image.labels.shape]
+        pixels = np.pad(image.image.astype(np.float32), pad, mode="symmetric")
+        target = np.pad(distance_map(np.ascontiguousarray(image.labels)), pad, mode="symmetric")
+        for y in _grid(pixels.shape[0], size):
+            for x in _grid(pixels.shape[1], size):
+                crops.append(pixels[y : y + size, x : x + size])
+                targets.append(target[y : y + size, x : x + size])
+    keep = np.unique(np.linspace(0, len(crops) - 1, min(max_crops, len(crops))).round().astype(int))
+    batches = []
+    for start in range(0, len(keep), sampling.batch_size):
+        chosen = keep[start : start + sampling.batch_size]
+        batches.append(
+            Batch(
+                torch.from_numpy(np.stack([crops[index] for index in chosen])[:, None]),
+                torch.from_numpy(np.stack([targets[index] for index in chosen])[:, None]),
+            )
+        )
+    return batches
+
+
+def _grid(side: int, size: int) -> list[int]:
+    return sorted({min(start, side - size) for start in range(0, side, size)})

@@ -1,0 +1,67 @@
+"""AdamW with layer-wise learning rates, warm-up and cosine decay."""
+
+import math
+import re
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from dinocell_core import DINOCell
+
+
+class Optimization(BaseModel):
+    """AdamW and its schedule; learning rates are those of stem and decoder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    warmup_steps: int = Field(default=250, ge=0)
+    final_factor: float = Field(default=0.01, ge=0, le=1, description="share of the learning rate left at the end")
+    layer_decay: float = Field(default=1.0, gt=0, le=1, description="factor of the rate per backbone block, downwards")
+    clip_norm: float = Field(default=3.0, gt=0)
+
+
+def create_optimizer(model: DINOCell, settings: Optimization) -> torch.optim.AdamW:
+    """AdamW over the trainable parameters, in groups of one learning rate and one weight decay.
+
+    Biases, norms, LayerScale and the backbone's learned tokens are not decayed. Each group carries its
+    ``multiplier`` of the learning rate.
+    """
+    num_blocks = model.backbone.num_blocks
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            multiplier = settings.layer_decay ** _layers_above(name, num_blocks)
+            decay = settings.weight_decay if parameter.ndim > 1 and "token" not in name else 0.0
+            groups.setdefault((multiplier, decay), []).append(parameter)
+    if not groups:
+        raise ValueError("the model has no trainable parameter; do not freeze all of it")
+    return torch.optim.AdamW(
+        [
+            {"params": parameters, "weight_decay": decay, "multiplier": multiplier}
+            for (multiplier, decay), parameters in groups.items()
+        ],
+        lr=settings.learning_rate,
+        betas=settings.betas,
+    )
+
+
+def _layers_above(name: str, num_blocks: int) -> int:
+    """How many layers lie between a parameter and the decoder; 0 outside the backbone."""
+    if not name.startswith("backbone."):
+        return 0
+    block = re.match(r"backbone\.blocks\.(\d+)\.", name)
+    if block:
+        return num_blocks - int(block.group(1))
+    return 0 if "norm" in name else num_blocks + 1
+
+
+def learning_rate_factor(step: int, settings: Optimization, *, total: int) -> float:
+    """Linear warm-up from 1 / warmup_steps to 1, then cosine to ``final_factor`` at the last step."""
+    if step < settings.warmup_steps:
+        return (step + 1) / settings.warmup_steps
+    progress = (step - settings.warmup_steps) / max(1, total - 1 - settings.warmup_steps)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    return settings.final_factor + (1 - settings.final_factor) * cosine

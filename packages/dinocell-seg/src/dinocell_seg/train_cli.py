@@ -1,0 +1,93 @@
+"""The commands `dinocell train` and `dinocell calibrate`; nothing heavy is imported before one of them runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Data = Annotated[
+    list[Path], typer.Option("--data", help="Dataset folder (images/, masks/, splits.csv); repeat for more.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+
+
+def train(
+    data: Data,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for model.safetensors and log.jsonl.")],
+    recipe: Annotated[Path | None, typer.Option(help="YAML recipe; see the resolved recipe.json of any run.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="One value of the recipe, as section.key=value; repeat.")
+    ] = None,
+    pretrained: Annotated[Path | None, typer.Option(help="Backbone weights: DINOv3 .pth or .safetensors.")] = None,
+    device: Device = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --output.")] = False,
+    calibrate: Annotated[
+        bool,
+        typer.Option("--calibrate/--no-calibrate", help="Choose thresholds on the val split afterwards."),
+    ] = True,
+    wandb: Annotated[str | None, typer.Option(help="Weights & Biases project to log to.")] = None,
+) -> None:
+    """Train a model on labelled images."""
+    from dinocell_seg.pipeline import resolve_device
+    from dinocell_seg.recipe import merged, read_overrides, read_recipe, validated
+    from dinocell_seg.train import TrainRecipe
+    from dinocell_seg.train import train as run_training
+
+    try:
+        values = merged(read_recipe(recipe) if recipe else {}, read_overrides(set_ or []))
+        if pretrained is not None:
+            values = merged(values, {"network": {"pretrained": pretrained}})
+        resolved = validated(TrainRecipe, values)
+        model = run_training(
+            data,
+            output,
+            recipe=resolved,
+            device=str(resolve_device(device)),
+            resume=resume,
+            wandb_project=wandb,
+        )
+        if calibrate:
+            _calibrate(model, data, split="val", metric="ap_mean", channel=resolved.channel, device=device)
+    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+        _fail(error)
+    typer.echo(f"wrote {model}; use it with: dinocell segment IMAGE --model {model} --output DIR")
+
+
+def calibrate(
+    model: Annotated[Path, typer.Argument(help="Model file; the chosen thresholds are written into it.")],
+    data: Data,
+    split: Annotated[str, typer.Option(help="Split to calibrate on; never the test split.")] = "val",
+    metric: Annotated[str, typer.Option(help="Metric to maximise, averaged over images.")] = "ap_mean",
+    channel: Annotated[str | None, typer.Option(help="Channel, for multi-channel images.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Choose a model's thresholds on validation images and store them in its file."""
+    try:
+        _calibrate(model, data, split=split, metric=metric, channel=channel, device=device)
+    except (ValueError, FileNotFoundError) as error:
+        _fail(error)
+
+
+def _calibrate(
+    model: Path, data: list[Path], *, split: str, metric: str, channel: str | int | None, device: str
+) -> None:
+    from dinocell_io import open_dataset
+    from dinocell_seg.calibrate import calibrate as run_calibration
+    from dinocell_seg.calibrate import store_calibration
+    from dinocell_seg.pipeline import DINOCellPipeline
+
+    samples = [sample for folder in data for sample in open_dataset(folder) if sample.split == split]
+    if not samples:
+        raise ValueError(f"no image of {', '.join(map(str, data))} is in the split {split!r} of its splits.csv")
+    calibration = run_calibration(DINOCellPipeline(model, device=device), samples, metric=metric, channel=channel)
+    store_calibration(model, calibration)
+    best = calibration.best
+    typer.echo(
+        f"calibrated on {len(samples)} images: peak {best.peak}, fill {best.fill}, min_size {best.min_size} "
+        f"({metric} {best.score:.3f})"
+    )
+
+
+def _fail(error: Exception) -> None:
+    typer.echo(f"error: {error}", err=True)
+    raise typer.Exit(code=2) from error

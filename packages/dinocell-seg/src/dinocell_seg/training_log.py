@@ -1,0 +1,65 @@
+"""Where a run is and how it goes: a progress bar, one JSON line per epoch, Weights & Biases if asked."""
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class TrainingLog:
+    """Log of one run in ``folder``; lines past ``step`` (of a run that died after its last checkpoint) are dropped."""
+
+    def __init__(
+        self, folder: Path, *, recipe: dict[str, Any], step: int = 0, wandb_project: str | None = None
+    ) -> None:
+        self.path = folder / "log.jsonl"
+        kept = []
+        if step and self.path.exists():
+            kept = [line for line in self.path.read_text().splitlines() if json.loads(line)["step"] <= step]
+        self.path.write_text("".join(f"{line}\n" for line in kept))
+        (folder / "recipe.json").write_text(json.dumps(recipe, indent=2) + "\n")
+        self.run = _start_wandb(wandb_project, recipe, folder) if wandb_project else None
+        self.progress = Progress(
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+        )
+        self.task = self.progress.add_task("", total=recipe["schedule"]["steps"], completed=step)
+
+    def __enter__(self) -> "TrainingLog":
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.progress.stop()
+        if self.run is not None:
+            self.run.finish(exit_code=0 if error is None else 1)
+
+    def advance(self, step: int, *, loss: float) -> None:
+        """Move the progress bar."""
+        self.progress.update(self.task, completed=step, description=f"loss {loss:.4f}")
+
+    def epoch(self, facts: dict[str, Any]) -> None:
+        """Append one line; it is on disk when this returns."""
+        with self.path.open("a") as file:
+            file.write(json.dumps(facts, allow_nan=False) + "\n")
+        if self.run is not None:
+            self.run.log(facts, step=facts["step"])
+        self.progress.console.print(
+            f"step {facts['step']}: train {facts['train_loss']:.4f}, validation {facts['validation_loss']:.4f} "
+            f"(best {facts['best_loss']:.4f}), {facts['crops_per_second']:.1f} crops/s"
+        )
+
+
+def _start_wandb(project: str, recipe: dict[str, Any], folder: Path) -> Any:
+    try:
+        import wandb
+    except ImportError as error:
+        raise ValueError("logging to Weights & Biases needs its package: pip install wandb") from error
+    return wandb.init(project=project, config=recipe, dir=str(folder))

@@ -1,0 +1,85 @@
+"""Everything a run must remember to continue exactly: weights, averages, optimiser, position, random state."""
+
+import copy
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dinocell_core import DINOCell
+from dinocell_io import atomic_path
+
+
+class TrainingState:
+    """A run in progress. Random crops need no state: they are a function of seed and step."""
+
+    def __init__(self, model: DINOCell, optimizer: torch.optim.Optimizer) -> None:
+        self.model = model
+        self.averaged = copy.deepcopy(model).requires_grad_(False)
+        self.optimizer = optimizer
+        self.step = 0
+        self.best_loss = float("inf")
+        self.epochs_without_improvement = 0
+
+
+@torch.no_grad()
+def average_weights(averaged: DINOCell, model: DINOCell, *, decay: float, step: int) -> None:
+    """Exponential moving average of weights and running statistics; young averages follow faster."""
+    decay = min(decay, (1 + step) / (10 + step))
+    old, new = averaged.state_dict(), model.state_dict()
+    floats = [name for name, tensor in old.items() if tensor.is_floating_point()]
+    torch._foreach_lerp_([old[name] for name in floats], [new[name] for name in floats], 1 - decay)
+    for name in old.keys() - set(floats):
+        old[name].copy_(new[name])
+
+
+def save_state(path: str | Path, state: TrainingState, *, recipe: dict[str, Any]) -> None:
+    """Write a checkpoint, all of it or nothing."""
+    contents = {
+        "model": state.model.state_dict(),
+        "averaged": state.averaged.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "step": state.step,
+        "best_loss": state.best_loss,
+        "epochs_without_improvement": state.epochs_without_improvement,
+        "rng": torch.get_rng_state(),
+        "recipe": recipe,
+    }
+    with atomic_path(path) as temporary:
+        torch.save(contents, temporary)
+
+
+def load_state(path: str | Path, state: TrainingState, *, recipe: dict[str, Any]) -> None:
+    """Continue from a checkpoint of the same recipe.
+
+    Raises:
+        ValueError: the file is damaged, or was written with another recipe (the message names what differs).
+    """
+    try:
+        contents = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{path} is not a complete checkpoint ({error}); start the run again") from error
+    differences = sorted(_differences(contents["recipe"], recipe))
+    if differences:
+        raise ValueError(
+            f"{path} was written with another recipe ({'; '.join(differences)}); resume with the same recipe or "
+            "start in another folder"
+        )
+    state.model.load_state_dict(contents["model"])
+    state.averaged.load_state_dict(contents["averaged"])
+    state.optimizer.load_state_dict(contents["optimizer"])
+    state.step = contents["step"]
+    state.best_loss = contents["best_loss"]
+    state.epochs_without_improvement = contents["epochs_without_improvement"]
+    torch.set_rng_state(contents["rng"])
+
+
+def _differences(old: Any, new: Any, prefix: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            difference
+            for key in old.keys() | new.keys()
+            for difference in _differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
+        ]
+    return [] if old == new else [f"{prefix}: {old} then, {new} now"]

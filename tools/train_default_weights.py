@@ -1,0 +1,37 @@
+"""Train the model that dinocell-seg embeds, from scratch, on openly licensed images.
+
+    python tools/train_default_weights.py --data dsb2018 --data usiigaci_phase --output runs/default
+
+takes one to two hours on two CPU cores; ``--resume`` continues a run that was stopped. ``tools/embed_weights.py``
+then calibrates the result on the validation splits and writes it, with its manifest, into the package.
+"""
+
+import argparse
+from pathlib import Path
+
+from dinocell_seg.data import Sampling
+from dinocell_seg.optimizer import Optimization
+from dinocell_seg.train import Network, Schedule, TrainRecipe, train
+
+RECIPE = TrainRecipe(
+    network=Network(size="tiny", patch=16, stem_channels=(16, 32, 64, 96), decoder_channels=(128, 96, 64, 32)),
+    sampling=Sampling(crop_px=256, batch_size=8),
+    optimization=Optimization(learning_rate=1e-3, weight_decay=0.05, warmup_steps=200),
+    schedule=Schedule(steps=2800, steps_per_epoch=140, patience=20, validation_crops=128, ema=0.995),
+    precision="bf16",
+    seed=2026,
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, action="append", required=True, help="dataset folder; repeat for more")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--resume", action="store_true")
+    arguments = parser.parse_args()
+    train(arguments.data, arguments.output, recipe=RECIPE, device=arguments.device, resume=arguments.resume)
+
+
+if __name__ == "__main__":
+    main()
