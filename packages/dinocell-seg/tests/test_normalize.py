@@ -19,9 +19,7 @@ def noise(dtype: type, shape: tuple[int, int] = (37, 53), seed: int = 0) -> np.n
     return values.astype(dtype)
 
 
-@pytest.mark.parametrize(
-    "dtype", [np.uint8, np.uint16, np.int16, np.uint32, np.int64, np.float32, np.float64]
-)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.uint32, np.int64, np.float32, np.float64])
 def test_every_dtype_gives_the_formula(dtype: type) -> None:
     plane = noise(dtype)
     result = normalize(plane)
@@ -36,16 +34,12 @@ def test_every_dtype_gives_the_formula(dtype: type) -> None:
     percents=st.tuples(st.floats(0, 49), st.floats(51, 100)),
 )
 @settings(max_examples=60, deadline=None)
-def test_integer_percentiles_equal_numpy(
-    seed: int, size: int, spread: int, percents: tuple[float, float]
-) -> None:
+def test_integer_percentiles_equal_numpy(seed: int, size: int, spread: int, percents: tuple[float, float]) -> None:
     plane = np.random.default_rng(seed).integers(0, spread, (1, size)).astype(np.uint16)
     plane[0, :2] = 0, spread - 1
     fit = fit_normalization(plane, Normalization(low_percentile=percents[0], high_percentile=percents[1]))
     if fit.basis == "percentile":
-        assert (fit.low_value, fit.high_value) == pytest.approx(
-            tuple(np.percentile(plane, percents)), abs=1e-7
-        )
+        assert (fit.low_value, fit.high_value) == pytest.approx(tuple(np.percentile(plane, percents)), abs=1e-7)
     else:
         assert (fit.low_value, fit.high_value) == (0, spread - 1)
 

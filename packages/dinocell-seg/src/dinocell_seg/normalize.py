@@ -77,9 +77,7 @@ class PreparedPlane:
     affine: AffineNormalization
 
 
-def normalize(
-    plane: Shaped[np.ndarray, "y x"], settings: Normalization | None = None
-) -> Float32[np.ndarray, "y x"]:
+def normalize(plane: Shaped[np.ndarray, "y x"], settings: Normalization | None = None) -> Float32[np.ndarray, "y x"]:
     """Network input for one whole grey image.
 
     The values lie in [-4, 6]; a constant image becomes -2 everywhere. Raises ValueError as `prepare` does.
@@ -92,9 +90,7 @@ def normalize(
     return np.clip(values, affine.low, affine.high, out=values)
 
 
-def fit_normalization(
-    plane: Shaped[np.ndarray, "y x"], settings: Normalization | None = None
-) -> AffineNormalization:
+def fit_normalization(plane: Shaped[np.ndarray, "y x"], settings: Normalization | None = None) -> AffineNormalization:
     """The affine map of one image; see `prepare` for the pixels that it applies to."""
     return prepare(plane, settings).affine
 
@@ -102,11 +98,11 @@ def fit_normalization(
 def prepare(plane: Shaped[np.ndarray, "y x"], settings: Normalization | None = None) -> PreparedPlane:
     """Fit the normalisation of one image and bring its pixels into a dtype the tile kernel reads.
 
-    uint8 and uint16 pixels stay as they are (no copy). Every other dtype becomes v itself, computed in float64
-    and rounded once to float32, so that a small signal on a large offset keeps its digits; scale and offset are
-    then those of v. Percentiles are exact for integers and for floats up to 16 Mpx; larger float images are
-    subsampled on a regular grid of at most 16 Mpx. Raises ValueError for an empty image and for NaN or infinite
-    pixels.
+    uint8 and uint16 pixels stay as they are (no copy). Every other dtype becomes v itself, computed in
+    float64 and rounded once to float32, so that a small signal on a large offset keeps its digits; scale
+    and offset are then those of v. Percentiles are exact for integers and for floats up to 16 Mpx; larger
+    float images are subsampled on a regular grid of at most 16 Mpx. Raises ValueError for an empty image
+    and for NaN or infinite pixels.
     """
     settings = settings or Normalization()
     if plane.size == 0:
@@ -119,9 +115,7 @@ def prepare(plane: Shaped[np.ndarray, "y x"], settings: Normalization | None = N
     low_value, high_value, basis = _limits(plane, settings)
     if plane.dtype in (np.uint8, np.uint16):
         return PreparedPlane(plane, _affine(low_value, high_value, basis, of_v=False))
-    return PreparedPlane(
-        _unit_values(plane, low_value, high_value), _affine(low_value, high_value, basis, of_v=True)
-    )
+    return PreparedPlane(_unit_values(plane, low_value, high_value), _affine(low_value, high_value, basis, of_v=True))
 
 
 def equalize(plane: Num[np.ndarray, "y x"]) -> UInt8[np.ndarray, "y x"]:

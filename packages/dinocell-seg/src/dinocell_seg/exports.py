@@ -1,0 +1,60 @@
+"""Pictures and maps of a result, for eyes and for other programs."""
+
+import colorsys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tifffile
+from dinocell_io import atomic_path
+from jaxtyping import Float32, Integer, Shaped, UInt8
+
+from dinocell_seg.normalize import prepare
+from dinocell_seg.predict import resized
+from dinocell_seg.watershed import inner_boundaries
+
+MAX_OVERLAY_WIDTH = 4096
+_NUM_COLOURS = 64
+_GOLDEN_RATIO = 0.618034  # neighbouring labels get hues far apart
+
+
+def overlay(plane: Shaped[np.ndarray, "y x"], labels: Integer[np.ndarray, "y x"]) -> UInt8[np.ndarray, "y_out x_out 3"]:
+    """The image in grey, stretched from its 1st to its 99.8th percentile, with each cell's outline in
+    colour (RGB).
+
+    Images wider than 4096 pixels are shrunk to that; labels are then sampled, never mixed.
+    """
+    prepared = prepare(plane)
+    height, width = labels.shape
+    scale = min(1.0, MAX_OVERLAY_WIDTH / width)
+    shape = (max(1, round(height * scale)), max(1, round(width * scale)))
+    values = resized(prepared.pixels, shape).astype(np.float32)
+    values = values * np.float32(prepared.affine.scale) + np.float32(prepared.affine.offset)
+    grey = np.rint(np.clip((values + 2) / 4, 0, 1) * 255).astype(np.uint8)  # network input -2..2 is v 0..1
+    picture = np.repeat(grey[..., None], 3, axis=-1)
+    rows = np.arange(shape[0]) * height // shape[0]
+    columns = np.arange(shape[1]) * width // shape[1]
+    shown = labels[np.ix_(rows, columns)]
+    edges = inner_boundaries(shown)
+    picture[edges] = _palette()[shown[edges].astype(np.int64) % _NUM_COLOURS]
+    return picture
+
+
+def write_overlay(path: str | Path, plane: Shaped[np.ndarray, "y x"], labels: Integer[np.ndarray, "y x"]) -> None:
+    """Write `overlay` as a PNG, whole or not at all."""
+    encoded, png = cv2.imencode(".png", cv2.cvtColor(overlay(plane, labels), cv2.COLOR_RGB2BGR))
+    assert encoded
+    with atomic_path(path) as temporary:
+        Path(temporary).write_bytes(png.tobytes())
+
+
+def write_distance_map(path: str | Path, distance_map: Float32[np.ndarray, "y x"]) -> None:
+    """Write a distance map as a float32 TIFF (zlib), whole or not at all."""
+    with atomic_path(path) as temporary:
+        tifffile.imwrite(temporary, distance_map, compression="zlib", predictor=True)
+
+
+def _palette() -> UInt8[np.ndarray, "colour 3"]:
+    hues = [(index * _GOLDEN_RATIO) % 1 for index in range(_NUM_COLOURS)]
+    colours = [colorsys.hsv_to_rgb(hue, 0.85, 1.0) for hue in hues]
+    return np.rint(np.array(colours) * 255).astype(np.uint8)

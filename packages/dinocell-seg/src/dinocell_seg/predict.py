@@ -1,0 +1,187 @@
+"""One grey image through one model: normalise, resize, tile, predict, resize back."""
+
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float32, Shaped
+from torch import Tensor, nn
+
+from dinocell_seg.normalize import AffineNormalization, prepare
+from dinocell_seg.settings import SegmentSettings, TestTimeAugmentation
+from dinocell_seg.tiling import Network, num_tiles, predict_tiled
+
+MIN_TILES_TO_TIME = 16
+BF16_GAIN = 1.25  # bf16 must be this much faster to be worth its rounding
+CPU_BATCH = 4
+GPU_BATCH = 32
+SCALE_RANGE = (1 / 16, 16.0)
+
+_bf16_is_faster: weakref.WeakKeyDictionary[nn.Module, dict[tuple[str, int], bool]] = weakref.WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A distance map of the image's own shape, and how it was made."""
+
+    distance_map: Float32[np.ndarray, "y x"]
+    normalization: AffineNormalization
+    scale: float
+    precision: Literal["fp32", "bf16"]
+    num_tiles: int
+    seconds: Mapping[str, float]
+
+
+def predict_distance_map(
+    plane: Shaped[np.ndarray, "y x"],
+    model: nn.Module,
+    *,
+    settings: SegmentSettings,
+    metadata: Mapping[str, Any] | None = None,
+    in_channels: int = 1,
+    device: str | torch.device = "cpu",
+) -> Prediction:
+    """The model's distance map of one grey image of any size and any real dtype.
+
+    The normalisation is fitted to the whole image before anything is resized or cut. `metadata` is the
+    model file's; it holds the diameter or pixel size that a rescaling aims at. Raises ValueError for an
+    image with NaN or without pixels, and for a diameter the model's file says nothing about.
+    """
+    started = time.perf_counter()
+    prepared = prepare(plane, settings.normalization)
+    scale = rescaling(settings, metadata or {})
+    shape = (max(1, round(plane.shape[0] * scale)), max(1, round(plane.shape[1] * scale)))
+    pixels = resized(prepared.pixels, shape)
+    normalized = time.perf_counter()
+    count = num_tiles(shape, tile=settings.tile, overlap=settings.overlap)
+    device = torch.device(device)
+    precision = choose_precision(
+        model, settings.precision, num_tiles=count, tile=settings.tile, in_channels=in_channels, device=device
+    )
+    distance_map = predict_tiled(
+        pixels,
+        with_test_time_augmentation(with_precision(model, precision, device), settings.tta),
+        affine=prepared.affine,
+        tile=settings.tile,
+        overlap=settings.overlap,
+        in_channels=in_channels,
+        batch_size=settings.batch_size or (CPU_BATCH if device.type == "cpu" else GPU_BATCH),
+        device=device,
+    )
+    distance_map = resized(distance_map, (plane.shape[0], plane.shape[1]))
+    seconds = {"normalize": normalized - started, "network": time.perf_counter() - normalized}
+    return Prediction(distance_map, prepared.affine, scale, precision, count, seconds)
+
+
+def rescaling(settings: SegmentSettings, metadata: Mapping[str, Any]) -> float:
+    """Factor by which the image is resized before the network sees it; 1 when no diameter is asked for.
+
+    With `diameter_px` it is the median diameter of the model's training cells over the image's. Without it,
+    but with `pixel_size_um`, it is the image's pixel size over the model's, for models whose file tells
+    one.
+    """
+    if settings.diameter_px is not None:
+        known = metadata.get("diameter_px")
+        if not known:
+            raise ValueError(
+                "the model's file does not tell the cell diameter it was trained on, so "
+                "--diameter cannot be used; resize the image yourself, "
+                "or use a model with 'diameter_px' in its metadata"
+            )
+        scale = float(known[1]) / settings.diameter_px
+    elif settings.pixel_size_um is not None and metadata.get("pixel_size_um"):
+        scale = settings.pixel_size_um / float(metadata["pixel_size_um"])
+    else:
+        return 1.0
+    if not SCALE_RANGE[0] <= scale <= SCALE_RANGE[1]:
+        raise ValueError(
+            f"the image would be resized by {scale:.3g}, outside {SCALE_RANGE[0]:.3g} to "
+            f"{SCALE_RANGE[1]:.3g}; check the diameter (pixels of the image) or the pixel size (micrometres)"
+        )
+    return scale
+
+
+def resized(pixels: Shaped[np.ndarray, "y_in x_in"], shape: tuple[int, int]) -> Shaped[np.ndarray, "y_out x_out"]:
+    """An image of another shape: averaged over areas when it shrinks, linear in between when it grows."""
+    if pixels.shape == shape:
+        return pixels
+    shrinks = shape[0] * shape[1] < pixels.shape[0] * pixels.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    result: Shaped[np.ndarray, "y_out x_out"] = cv2.resize(
+        np.ascontiguousarray(pixels), (shape[1], shape[0]), interpolation=method
+    )
+    return result
+
+
+def with_test_time_augmentation(network: Network, tta: TestTimeAugmentation) -> Network:
+    """The network averaged over 4 flips, or over all 8 flips and quarter turns, of its (square) tiles."""
+    if tta == "none":
+        return network
+    turns = (0, 1) if tta == "dihedral" else (0,)
+    poses = [(turn, flip) for turn in turns for flip in ((), (-1,), (-2,), (-2, -1))]
+
+    def mean_over_poses(tiles: Tensor) -> Tensor:
+        total = torch.zeros((), device=tiles.device)
+        for turn, flip in poses:
+            output = network(torch.rot90(tiles, turn, (-2, -1)).flip(flip))
+            total = total + torch.rot90(output.flip(flip), -turn, (-2, -1))
+        return total / len(poses)
+
+    return mean_over_poses
+
+
+def with_precision(model: nn.Module, precision: Literal["fp32", "bf16"], device: torch.device) -> Network:
+    """The model as a function; in bf16 its matrix products are, and its final sigmoid stays float32."""
+    if precision == "fp32":
+        return model
+
+    def in_bf16(tiles: Tensor) -> Tensor:
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            output: Tensor = model(tiles)
+        return output.float()
+
+    return in_bf16
+
+
+def choose_precision(
+    model: nn.Module,
+    precision: Literal["auto", "fp32", "bf16"],
+    *,
+    num_tiles: int,
+    tile: int,
+    in_channels: int,
+    device: torch.device,
+) -> Literal["fp32", "bf16"]:
+    """fp32 or bf16; "auto" times the model itself once per process, device and tile size.
+
+    One tile is run in both; bf16 is taken if it is at least 1.25 times faster. Below 16 tiles the timing
+    would cost more than it saves, and fp32 is used. Processors without bf16 units are several times slower
+    in bf16.
+    """
+    if precision != "auto":
+        return precision
+    if num_tiles < MIN_TILES_TO_TIME:
+        return "fp32"
+    timings = _bf16_is_faster.setdefault(model, {})
+    key = (str(device), tile)
+    if key not in timings:
+        example = torch.zeros(1, in_channels, tile, tile, device=device)
+        seconds = {name: _seconds_of(with_precision(model, name, device), example, device) for name in ("fp32", "bf16")}
+        timings[key] = seconds["fp32"] > BF16_GAIN * seconds["bf16"]
+    return "bf16" if timings[key] else "fp32"
+
+
+def _seconds_of(network: Network, example: Tensor, device: torch.device) -> float:
+    synchronize: Callable[[], object] = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    with torch.inference_mode():
+        network(example)  # the first call also allocates and chooses algorithms
+        synchronize()
+        started = time.perf_counter()
+        network(example)
+        synchronize()
+    return time.perf_counter() - started

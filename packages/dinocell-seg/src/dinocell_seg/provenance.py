@@ -1,0 +1,121 @@
+"""What a result was made with, so that it can be made again."""
+
+import hashlib
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from dinocell_io import Image, atomic_path
+
+from dinocell_seg.pipeline import DINOCellPipeline
+from dinocell_seg.predict import Prediction
+
+DISTRIBUTIONS = (
+    "dinocell-cli",
+    "dinocell-seg",
+    "dinocell-core",
+    "dinocell-io",
+    "dinocell-kernels",
+    "torch",
+    "numpy",
+    "opencv-python-headless",
+)
+
+
+def describe_run(
+    *,
+    uri: str | Path,
+    image: Image,
+    channel: str | int | None,
+    pipeline: DINOCellPipeline,
+    prediction: Prediction,
+    num_cells: int,
+    pixel_size_um: float | None,
+    seconds: Mapping[str, float],
+    files: Mapping[str, Path],
+) -> dict[str, Any]:
+    """Everything needed to repeat one segmentation, JSON-able.
+
+    `input.sha256` is of the file's bytes and null where the input is no local file. `peak_rss_bytes` is the
+    highest memory of this process so far, so in a batch it never falls.
+    """
+    identity = pipeline.identity
+    return {
+        "format": "dinocell-run",
+        "format_version": 1,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "input": {
+            "uri": str(uri),
+            "sha256": sha256_of(uri),
+            "shape": list(image.pixels.shape),
+            "dtype": str(image.pixels.dtype),
+            "channels": list(image.channels),
+            "channel_used": channel_used(image, channel),
+            "pixel_size_um": pixel_size_um,
+        },
+        "result": {"num_cells": num_cells, "files": {kind: path.name for kind, path in files.items()}},
+        "model": {"name": identity.name, "sha256": identity.sha256, "version": identity.version},
+        "settings": pipeline.settings.model_dump(mode="json"),
+        "normalization": prediction.normalization.as_dict(),
+        "scale": prediction.scale,
+        "precision": prediction.precision,
+        "device": str(pipeline.device),
+        "num_tiles": prediction.num_tiles,
+        "num_threads": torch.get_num_threads(),
+        "seconds": {stage: round(value, 4) for stage, value in seconds.items()},
+        "peak_rss_bytes": peak_rss_bytes(),
+        "software": {**software_versions(), "python": platform.python_version()},
+        "platform": platform.platform(),
+    }
+
+
+def write_provenance(path: str | Path, run: Mapping[str, Any]) -> None:
+    """Write a run's description as JSON, whole or not at all."""
+    with atomic_path(path) as temporary:
+        Path(temporary).write_text(json.dumps(run, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def channel_used(image: Image, channel: str | int | None) -> str:
+    """The name of the plane that was segmented; "luma" for RGB turned grey."""
+    if channel is None:
+        return "luma" if image.is_rgb else image.channels[0]
+    if isinstance(channel, int):
+        return image.channels[channel]
+    return next((name for name in image.channels if name.lower() == channel.lower()), channel)
+
+
+def software_versions() -> dict[str, str | None]:
+    """Installed versions of the packages that decide a result; None for one that is not installed."""
+    return {name: _version(name) for name in DISTRIBUTIONS}
+
+
+def sha256_of(uri: str | Path) -> str | None:
+    """SHA-256 of a local file, None for a folder (Zarr) or a remote address."""
+    path = Path(uri)
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def peak_rss_bytes() -> int | None:
+    """Highest resident memory of this process so far; None on Windows."""
+    if sys.platform == "win32":
+        return None
+    import resource  # exists on POSIX only
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None

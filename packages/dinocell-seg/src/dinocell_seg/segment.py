@@ -1,0 +1,130 @@
+"""segment_file: one image file in, its labels, table, overlay and provenance out."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from dinocell_io import Image, read_image, write_labels
+from jaxtyping import Float32, Int32, Num
+
+from dinocell_seg.exports import write_distance_map, write_overlay
+from dinocell_seg.measure import measure_cells, write_table
+from dinocell_seg.pipeline import DINOCellPipeline, grey_plane
+from dinocell_seg.predict import Prediction
+from dinocell_seg.provenance import describe_run, write_provenance
+from dinocell_seg.watershed import confidence, labels_from_distance_map
+
+OUTPUT_SUFFIXES = ("_labels.tif", "_cells.csv", "_overlay.png", "_run.json")
+_IMAGE_SUFFIXES = (".ome.tiff", ".ome.tif", ".ome.zarr")
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Labels of one image (0 background, 1..n cells), what they were made from, and how long it took."""
+
+    labels: Int32[np.ndarray, "y x"]
+    confidence: Float32[np.ndarray, " cell"]
+    prediction: Prediction
+    seconds: Mapping[str, float]
+
+    @property
+    def distance_map(self) -> Float32[np.ndarray, "y x"]:
+        return self.prediction.distance_map
+
+    @property
+    def num_cells(self) -> int:
+        return len(self.confidence)
+
+
+@dataclass(frozen=True)
+class SegmentedFile:
+    """What segment_file wrote: the number of cells and the files, by what they hold."""
+
+    num_cells: int
+    files: Mapping[str, Path]
+    seconds: float
+
+
+def segment_image(
+    image: Image | Num[np.ndarray, "..."], pipeline: DINOCellPipeline, *, channel: str | int | None = None
+) -> Segmentation:
+    """Labels of one image: [y x], RGB [y x 3], or an Image of which `channel` names the plane.
+
+    An image without cells gives labels that are all 0. Raises ValueError for an image that cannot be
+    segmented.
+    """
+    prediction = pipeline.predict(grey_plane(image, channel))
+    started = time.perf_counter()
+    thresholds = pipeline.settings.thresholds
+    labels = labels_from_distance_map(
+        prediction.distance_map, peak=thresholds.peak, fill=thresholds.fill, min_size=thresholds.min_size
+    )
+    scores = confidence(prediction.distance_map, labels)
+    seconds = {**prediction.seconds, "labels": time.perf_counter() - started}
+    return Segmentation(labels, scores, prediction, seconds)
+
+
+def segment_file(
+    uri: str | Path,
+    output: str | Path,
+    pipeline: DINOCellPipeline,
+    *,
+    channel: str | int | None = None,
+    save_distance_map: bool = False,
+) -> SegmentedFile:
+    """Segment one image file into the folder `output`.
+
+    Writes <stem>_labels.tif, _cells.csv, _overlay.png, and last _run.json, whose presence therefore says
+    that the others are complete; with `save_distance_map` also _distance_map.tif (float32). Each appears
+    whole or not at all. An image without cells is a result like any other: its table has a header only.
+    """
+    started = time.perf_counter()
+    image = read_image(uri)
+    plane = grey_plane(image, channel)
+    read_seconds = time.perf_counter() - started
+    segmentation = segment_image(plane, pipeline)
+    writing = time.perf_counter()
+    pixel_size_um = pipeline.settings.pixel_size_um or image.pixel_size_um
+    files = output_files(uri, output, save_distance_map=save_distance_map)
+    files["labels"].parent.mkdir(parents=True, exist_ok=True)
+    table = measure_cells(segmentation.labels, image, confidence=segmentation.confidence, pixel_size_um=pixel_size_um)
+    write_labels(files["labels"], segmentation.labels, pixel_size_um=pixel_size_um)
+    write_table(files["cells"], table)
+    write_overlay(files["overlay"], plane, segmentation.labels)
+    if save_distance_map:
+        write_distance_map(files["distance_map"], segmentation.distance_map)
+    seconds = {"read": read_seconds, **segmentation.seconds, "write": time.perf_counter() - writing}
+    run = describe_run(
+        uri=uri,
+        image=image,
+        channel=channel,
+        pipeline=pipeline,
+        prediction=segmentation.prediction,
+        num_cells=segmentation.num_cells,
+        pixel_size_um=pixel_size_um,
+        seconds=seconds,
+        files=files,
+    )
+    write_provenance(files["run"], run)
+    return SegmentedFile(segmentation.num_cells, files, time.perf_counter() - started)
+
+
+def output_files(uri: str | Path, output: str | Path, *, save_distance_map: bool = False) -> dict[str, Path]:
+    """The files segment_file writes for an image, by what they hold."""
+    stem = output_stem(uri)
+    suffixes = dict(zip(("labels", "cells", "overlay", "run"), OUTPUT_SUFFIXES, strict=True))
+    if save_distance_map:
+        suffixes["distance_map"] = "_distance_map.tif"
+    return {kind: Path(output) / f"{stem}{suffix}" for kind, suffix in suffixes.items()}
+
+
+def output_stem(uri: str | Path) -> str:
+    """The name of an image's outputs: its file name without the suffix, and without both parts of
+    .ome.tif."""
+    name = PurePosixPath(str(uri).replace("\\", "/")).name
+    for suffix in _IMAGE_SUFFIXES:
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return PurePosixPath(name).stem

@@ -1,0 +1,86 @@
+"""Everything that decides how an image is segmented, besides the model's weights."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from dinocell_seg.normalize import Normalization
+from dinocell_seg.recipe import merged, validated
+
+Precision = Literal["auto", "fp32", "bf16"]
+TestTimeAugmentation = Literal["none", "flips", "dihedral"]
+
+
+class Thresholds(BaseModel):
+    """The two levels of the distance map that make labels, and the smallest cell kept, in pixels.
+
+    The defaults are SAMCell's published pair. They suit its blurry predictor and shrink the cells of a
+    sharp one, so each model file carries a pair of its own, calibrated on validation images.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    peak: float = Field(default=0.47, ge=0, lt=1)
+    fill: float = Field(default=0.09, ge=0, lt=1)
+    min_size: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Thresholds":
+        if self.peak < self.fill:
+            raise ValueError(
+                f"peak {self.peak} is below fill {self.fill}; seeds are the pixels above peak and cells grow "
+                "down to fill, so peak must be the larger"
+            )
+        return self
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "samcell": {"thresholds": {"peak": 0.47, "fill": 0.09, "min_size": 0}},
+}
+
+
+class SegmentSettings(BaseModel):
+    """Settings of one segmentation run; unknown keys are refused.
+
+    `overlap` is the number of pixels that neighbouring tiles share (stride = tile - overlap). `diameter_px`
+    is the expected cell diameter in the image: with it, the image is resized to the diameter that the model
+    knows. `pixel_size_um` overrides the file's. `batch_size` None chooses by device.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    normalization: Normalization = Normalization()
+    thresholds: Thresholds = Thresholds()
+    tile: int = Field(default=256, ge=1)
+    overlap: int = Field(default=64, ge=0)
+    tta: TestTimeAugmentation = "none"
+    precision: Precision = "auto"
+    diameter_px: float | None = Field(default=None, gt=0)
+    pixel_size_um: float | None = Field(default=None, gt=0)
+    batch_size: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _tiles_overlap_by_half_at_most(self) -> "SegmentSettings":
+        if self.overlap > self.tile // 2:
+            raise ValueError(
+                f"overlap {self.overlap} is more than half of tile {self.tile}; tiles share at most "
+                f"{self.tile // 2} pixels, and a quarter of the tile is usual"
+            )
+        return self
+
+
+def settings_of_model(metadata: Mapping[str, Any]) -> SegmentSettings:
+    """The settings a model file was calibrated with; what it does not say is the default.
+
+    Reads `normalization`, `thresholds`, `tile` and `overlap`. Raises ValueError if one of them does not
+    validate.
+    """
+    known = ("normalization", "thresholds", "tile", "overlap")
+    values = {key: metadata[key] for key in known if metadata.get(key) is not None}
+    return validated(SegmentSettings, values)
+
+
+def updated(settings: SegmentSettings, changes: Mapping[str, Any]) -> SegmentSettings:
+    """`settings` with some values changed; sections are merged key by key, and all is checked again."""
+    return validated(SegmentSettings, merged(settings.model_dump(), changes))

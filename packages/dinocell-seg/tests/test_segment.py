@@ -1,0 +1,142 @@
+import csv
+import hashlib
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from dinocell_io import Image, read_labels
+from dinocell_seg.pipeline import DINOCellPipeline
+from dinocell_seg.segment import output_stem, segment_file, segment_image
+from torch import nn
+
+
+@pytest.fixture
+def pipeline(stand_in: nn.Module) -> DINOCellPipeline:
+    return DINOCellPipeline(stand_in, device="cpu", tile=64, overlap=16, thresholds={"peak": 0.7, "fill": 0.5})
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def test_one_image_becomes_labels_with_confidences(pipeline: DINOCellPipeline, three_discs: np.ndarray) -> None:
+    segmentation = segment_image(three_discs, pipeline)
+    assert segmentation.num_cells == 3 == segmentation.labels.max()
+    assert segmentation.confidence.shape == (3,)
+    assert (segmentation.confidence > 0).all()
+    assert set(segmentation.seconds) == {"normalize", "network", "labels"}
+    np.testing.assert_array_equal(segmentation.labels, pipeline.run(three_discs))
+
+
+def test_one_file_becomes_all_its_outputs(pipeline: DINOCellPipeline, three_discs: np.ndarray, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "well A1.tif", three_discs)
+    result = segment_file(tmp_path / "well A1.tif", tmp_path / "out", pipeline, save_distance_map=True)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {
+        "well A1_labels.tif",
+        "well A1_cells.csv",
+        "well A1_overlay.png",
+        "well A1_run.json",
+        "well A1_distance_map.tif",
+    }
+    assert result.num_cells == 3
+    expected = segment_image(three_discs, pipeline)
+    np.testing.assert_array_equal(read_labels(result.files["labels"]), expected.labels)
+    np.testing.assert_array_equal(tifffile.imread(result.files["distance_map"]), expected.distance_map)
+    assert [row["label"] for row in rows_of(result.files["cells"])] == ["1", "2", "3"]
+    overlay = cv2.imread(str(result.files["overlay"]))
+    assert overlay.shape == (90, 120, 3)
+
+
+def test_the_run_file_says_how_the_result_was_made(
+    pipeline: DINOCellPipeline, three_discs: np.ndarray, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), three_discs)
+    run = json.loads(segment_file(path, tmp_path, pipeline).files["run"].read_text())
+    assert run["input"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert run["input"]["shape"] == [1, 90, 120]
+    assert run["result"]["num_cells"] == 3
+    assert run["result"]["files"]["labels"] == "a_labels.tif"
+    assert run["settings"]["thresholds"] == {"peak": 0.7, "fill": 0.5, "min_size": 0}
+    assert run["normalization"]["low_value"] == 300
+    assert run["normalization"]["high_value"] == 2000
+    assert (run["precision"], run["device"], run["scale"]) == ("fp32", "cpu", 1.0)
+    assert set(run["seconds"]) == {"read", "normalize", "network", "labels", "write"}
+    assert run["peak_rss_bytes"] > 10_000_000
+    assert run["software"]["torch"]
+
+
+def test_the_channel_that_was_used_is_recorded(
+    pipeline: DINOCellPipeline, three_discs: np.ndarray, tmp_path: Path
+) -> None:
+    stack = np.stack([three_discs[::-1], three_discs])
+    tifffile.imwrite(tmp_path / "a.ome.tif", stack, metadata={"axes": "CYX", "Channel": {"Name": ["DNA", "ER"]}})
+    result = segment_file(tmp_path / "a.ome.tif", tmp_path, pipeline, channel="er")
+    assert result.files["labels"].name == "a_labels.tif"
+    run = json.loads(result.files["run"].read_text())
+    assert run["input"]["channel_used"] == "ER"
+    row = rows_of(result.files["cells"])[0]
+    assert float(row["mean_ER"]) > float(row["mean_DNA"])
+
+
+def test_the_pixel_size_of_the_file_gives_micrometres(
+    pipeline: DINOCellPipeline, three_discs: np.ndarray, tmp_path: Path
+) -> None:
+    tifffile.imwrite(
+        tmp_path / "a.ome.tif",
+        three_discs,
+        metadata={
+            "axes": "YX",
+            "PhysicalSizeX": 0.5,
+            "PhysicalSizeXUnit": "µm",
+            "PhysicalSizeY": 0.5,
+            "PhysicalSizeYUnit": "µm",
+        },
+    )
+    row = rows_of(segment_file(tmp_path / "a.ome.tif", tmp_path, pipeline).files["cells"])[0]
+    assert float(row["area_um2"]) == pytest.approx(float(row["area_px"]) / 4)
+
+
+def test_no_cells_is_a_result_like_any_other(pipeline: DINOCellPipeline, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "empty.png"), np.full((50, 60), 7, np.uint8))
+    result = segment_file(tmp_path / "empty.png", tmp_path / "out", pipeline)
+    assert result.num_cells == 0
+    assert read_labels(result.files["labels"]).max() == 0
+    assert rows_of(result.files["cells"]) == []
+    assert result.files["cells"].read_text().startswith("label,area_px,")
+    assert json.loads(result.files["run"].read_text())["result"]["num_cells"] == 0
+
+
+def test_several_channels_without_a_choice_are_refused_and_nothing_is_written(
+    pipeline: DINOCellPipeline, three_discs: np.ndarray, tmp_path: Path
+) -> None:
+    stack = np.stack([three_discs, three_discs])
+    tifffile.imwrite(tmp_path / "a.tif", stack, imagej=True, metadata={"axes": "CYX"})
+    with pytest.raises(ValueError, match="C0, C1"):
+        segment_file(tmp_path / "a.tif", tmp_path / "out", pipeline)
+    assert not (tmp_path / "out").exists()
+
+
+def test_nan_pixels_are_refused(pipeline: DINOCellPipeline) -> None:
+    image = Image(np.full((1, 9, 9), np.nan, np.float32), ("C0",), None, False, "drawn")
+    with pytest.raises(ValueError, match="81 NaN"):
+        segment_image(image, pipeline)
+
+
+@pytest.mark.parametrize(
+    ("uri", "stem"),
+    [
+        ("a/b.tif", "b"),
+        ("b.OME.TIFF", "b"),
+        ("b.c.png", "b.c"),
+        (Path("x") / "b.ome.tif", "b"),
+        ("file:///data/b.tif", "b"),
+        ("C:\\data\\b.tif", "b"),
+    ],
+)
+def test_outputs_are_named_after_the_file(uri: str | Path, stem: str) -> None:
+    assert output_stem(uri) == stem
