@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+
 from dinocell_seg import exports
 from dinocell_seg.exports import overlay, write_distance_map, write_overlay
 

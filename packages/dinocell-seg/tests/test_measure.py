@@ -3,10 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dinocell_io import Image
-from dinocell_seg.measure import measure_cells, write_table
 from skimage.measure import regionprops_table
 from skimage.morphology import convex_hull_image
+
+from dinocell_io import Image
+from dinocell_seg.measure import measure_cells, write_table
 
 SAME_AS_SKIMAGE = {
     "label": "label",

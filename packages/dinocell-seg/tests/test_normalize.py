@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from dinocell_seg.normalize import Normalization, equalize, fit_normalization, normalize, prepare
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from dinocell_seg.normalize import Normalization, equalize, fit_normalization, normalize, prepare
 
 
 def plain_normalize(plane: np.ndarray, low: float = 1.0, high: float = 99.8) -> np.ndarray:

@@ -3,10 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from dinocell_core import create_dinocell_model, save_model
 from dinocell_io import Image
 from dinocell_seg.pipeline import DINOCellPipeline, grey_plane, resolve_device
-from torch import nn
 
 
 def pipeline_of(model: nn.Module, **changes: object) -> DINOCellPipeline:

@@ -3,6 +3,10 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
 from dinocell_seg.normalize import normalize, prepare
 from dinocell_seg.predict import (
     choose_precision,
@@ -14,9 +18,6 @@ from dinocell_seg.predict import (
 )
 from dinocell_seg.settings import SegmentSettings
 from dinocell_seg.tiling import num_tiles, predict_tiled, tile_starts
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import Tensor, nn
 
 
 def identity(tiles: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from dinocell_seg.recipe import merged, read_overrides, read_recipe, validated
 from dinocell_seg.settings import PRESETS, SegmentSettings, settings_of_model, updated
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from dinocell_seg.watershed import confidence, inner_boundaries, labels_from_distance_map
 
 

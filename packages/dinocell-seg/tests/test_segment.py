@@ -7,10 +7,11 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from torch import nn
+
 from dinocell_io import Image, read_labels
 from dinocell_seg.pipeline import DINOCellPipeline
 from dinocell_seg.segment import output_stem, segment_file, segment_image
-from torch import nn
 
 
 @pytest.fixture

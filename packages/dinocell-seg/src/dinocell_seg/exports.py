@@ -6,9 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import tifffile
-from dinocell_io import atomic_path
 from jaxtyping import Float32, Integer, Shaped, UInt8
 
+from dinocell_io import atomic_path
 from dinocell_seg.normalize import prepare
 from dinocell_seg.predict import resized
 from dinocell_seg.watershed import inner_boundaries

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from dinocell_io import Image, atomic_path
 from jaxtyping import Float, Float32, Integer, Num
+
+from dinocell_io import Image, atomic_path
 
 Table = dict[str, np.ndarray]
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from dinocell_core import DINOCell, file_sha256, load_model
-from dinocell_io import Image, grey_image
 from jaxtyping import Float32, Int32, Num, Shaped
 from torch import nn
 
+from dinocell_core import DINOCell, file_sha256, load_model
+from dinocell_io import Image, grey_image
 from dinocell_seg.predict import Prediction, predict_distance_map
 from dinocell_seg.settings import SegmentSettings, settings_of_model, updated
 from dinocell_seg.watershed import labels_from_distance_map

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from dinocell_io import Image, atomic_path
 
+from dinocell_io import Image, atomic_path
 from dinocell_seg.pipeline import DINOCellPipeline
 from dinocell_seg.predict import Prediction
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from dinocell_io import Image, read_image, write_labels
 from jaxtyping import Float32, Int32, Num
 
+from dinocell_io import Image, read_image, write_labels
 from dinocell_seg.exports import write_distance_map, write_overlay
 from dinocell_seg.measure import measure_cells, write_table
 from dinocell_seg.pipeline import DINOCellPipeline, grey_plane

@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from dinocell_kernels import blend_tiles, gather_tiles
 from jaxtyping import Float32, Int64, Shaped
 from torch import Tensor
 
+from dinocell_kernels import blend_tiles, gather_tiles
 from dinocell_seg.normalize import AffineNormalization
 
 Network = Callable[[Tensor], Tensor]  # tiles [b c y x], normalised -> distance maps [b 1 y x]

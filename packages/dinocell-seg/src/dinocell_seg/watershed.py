@@ -1,8 +1,9 @@
 """From a distance map to labels, and how sure the distance map was of each of them."""
 
 import numpy as np
-from dinocell_kernels import remove_small, watershed
 from jaxtyping import Float32, Int32, Integer
+
+from dinocell_kernels import remove_small, watershed
 
 _LEVELS = 65_535  # distances are rounded to 16 bits to sort them within their cells
 
