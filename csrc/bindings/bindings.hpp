@@ -13,7 +13,21 @@ namespace py = pybind11;
 template <typename T>
 using Array = py::array_t<T, py::array::c_style>;
 
+// The faces check arguments and word the errors; this is the last line before raw pointers.
+inline void require(bool condition, const char* message) {
+    if (!condition) throw py::value_error(message);
+}
+
+template <typename T>
+size_t length(const Array<T>& array, py::ssize_t axis) {
+    return static_cast<size_t>(array.shape(axis));
+}
+
+void bind_connected_components(py::module_& module);
 void bind_distance_map(py::module_& module);
+void bind_label_overlap(py::module_& module);
 void bind_relabel(py::module_& module);
+void bind_tiles(py::module_& module);
+void bind_watershed(py::module_& module);
 
 }  // namespace dinocell::bindings

@@ -7,11 +7,11 @@ namespace {
 
 template <typename Label>
 Array<float> run(const Array<Label>& labels, bool normalize, bool border_is_background, size_t num_threads) {
-    if (labels.ndim() != 2) throw py::value_error("labels must be 2-D");
+    require(labels.ndim() == 2, "labels must be 2-D");
     Array<float> out({labels.shape(0), labels.shape(1)});
     const Label* in = labels.data();
     float* to = out.mutable_data();
-    const auto height = static_cast<size_t>(labels.shape(0)), width = static_cast<size_t>(labels.shape(1));
+    const size_t height = length(labels, 0), width = length(labels, 1);
     {
         const py::gil_scoped_release release;
         distance_map(in, height, width, to, normalize, border_is_background, num_threads);

@@ -31,6 +31,10 @@ py::dict build_info() {
 PYBIND11_MODULE(_native, module) {
     namespace bindings = dinocell::bindings;
     module.def("build_info", &bindings::build_info);
+    bindings::bind_connected_components(module);
     bindings::bind_distance_map(module);
+    bindings::bind_label_overlap(module);
     bindings::bind_relabel(module);
+    bindings::bind_tiles(module);
+    bindings::bind_watershed(module);
 }

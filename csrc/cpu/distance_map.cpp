@@ -4,7 +4,6 @@
 #include <atomic>
 #include <bit>
 #include <cmath>
-#include <cstring>
 #include <memory>
 #include <stdexcept>
 #include <type_traits>
@@ -12,6 +11,7 @@
 
 #include "dinocell/relabel.hpp"
 #include "parallel.hpp"
+#include "runs.hpp"
 #include "simd.hpp"
 
 namespace dinocell {
@@ -60,15 +60,6 @@ DINOCELL_SWEEP_ROW(int64_t, uint32_t)
 DINOCELL_MIN_ROW(uint16_t)
 DINOCELL_MIN_ROW(uint32_t)
 #undef DINOCELL_MIN_ROW
-
-#define DINOCELL_FIND_EDGES(Label)                                                                              \
-    DINOCELL_CLONES void find_edges(const Label* row, size_t width, uint8_t* edge) {                           \
-        for (size_t x = 1; x < width; ++x) edge[x] = row[x] != row[x - 1];                                     \
-    }
-DINOCELL_FIND_EDGES(uint16_t)
-DINOCELL_FIND_EDGES(int32_t)
-DINOCELL_FIND_EDGES(int64_t)
-#undef DINOCELL_FIND_EDGES
 
 #define DINOCELL_CLAMPED_SQUARES(Run)                                                                           \
     DINOCELL_CLONES void clamped_squares(const Run* run, size_t width, uint16_t* square) {                     \
@@ -158,10 +149,9 @@ class DistanceMap {
   private:
     struct RowScratch {
         explicit RowScratch(size_t width)
-            : padded(width + kBlock + 2 * kReach, kFar), best(width + kBlock, 0), edge(width + 8, 0) {}
+            : padded(width + kBlock + 2 * kReach, kFar), best(width + kBlock, 0) {}
         std::vector<uint16_t> padded;
         std::vector<uint16_t> best;
-        std::vector<uint8_t> edge;
         std::vector<size_t> ends;            // where each run of equal labels ends
         std::vector<size_t> site, from;      // the envelope's parabolas and where each begins
         std::vector<Square> height;
@@ -219,15 +209,7 @@ class DistanceMap {
 
     void find_runs(const Label* label, RowScratch& scratch) const {
         scratch.ends.clear();
-        uint8_t* edge = scratch.edge.data();
-        find_edges(label, width_, edge);
-        for (size_t x = 0; x < width_; x += 8) {
-            uint64_t eight;
-            std::memcpy(&eight, edge + x, 8);
-            for (; eight != 0; eight &= eight - 1)
-                scratch.ends.push_back(x + static_cast<size_t>(std::countr_zero(eight)) / 8);
-        }
-        scratch.ends.push_back(width_);
+        for_each_run(label, width_, [&](size_t, size_t end) { scratch.ends.push_back(end); });
     }
 
     // best = min(column distance, distance to the ends of the run), squared.

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "label_index.hpp"
+#include "runs.hpp"
 
 namespace dinocell {
 namespace {
@@ -26,18 +27,6 @@ bool fits_table(const Label* labels, size_t size) {
         high = std::max(high, labels[i]);
     }
     return low >= 0 && static_cast<uint64_t>(high) < 65536 + size / 4;
-}
-
-// Calls run(label, begin, end) for every run of equal labels.
-template <typename Label, typename Run>
-void for_each_run(const Label* labels, size_t size, const Run& run) {
-    for (size_t begin = 0; begin < size;) {
-        const Label label = labels[begin];
-        size_t end = begin + 1;
-        while (end < size && labels[end] == label) ++end;
-        run(label, begin, end);
-        begin = end;
-    }
 }
 
 // Numbers by label, 0-based in order of first sight, with a table where the labels are small.
@@ -71,7 +60,8 @@ class Numbering {
 template <typename Label>
 size_t relabel(const Label* labels, size_t size, int32_t* out) {
     Numbering<Label> numbers(labels, size);
-    for_each_run(labels, size, [&](Label label, size_t begin, size_t end) {
+    for_each_run(labels, size, [&](size_t begin, size_t end) {
+        const Label label = labels[begin];
         const int32_t value = label == 0 ? 0 : static_cast<int32_t>(numbers[label] + 1);
         std::fill(out + begin, out + end, value);
     });
@@ -82,7 +72,8 @@ template <typename Label>
 size_t remove_small(const Label* labels, size_t size, size_t min_size, int32_t* out) {
     Numbering<Label> numbers(labels, size);
     std::vector<size_t> pixels;
-    for_each_run(labels, size, [&](Label label, size_t begin, size_t end) {
+    for_each_run(labels, size, [&](size_t begin, size_t end) {
+        const Label label = labels[begin];
         if (label == 0) return;
         const size_t number = numbers[label];
         if (number == pixels.size()) pixels.push_back(0);
@@ -99,7 +90,8 @@ size_t remove_small(const Label* labels, size_t size, size_t min_size, int32_t* 
     for (const size_t number : ascending)
         if (pixels[number] >= min_size) renamed[number] = ++kept;
 
-    for_each_run(labels, size, [&](Label label, size_t begin, size_t end) {
+    for_each_run(labels, size, [&](size_t begin, size_t end) {
+        const Label label = labels[begin];
         std::fill(out + begin, out + end, label == 0 ? 0 : renamed[numbers[label]]);
     });
     return static_cast<size_t>(kept);

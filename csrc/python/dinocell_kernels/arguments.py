@@ -3,6 +3,8 @@
 import numpy as np
 from jaxtyping import Integer, Shaped
 
+_WIDER = {"u1": "u2", "i1": "i4", "i2": "i4", "u4": "i8", "u8": "i8"}
+
 
 def kernel_labels(labels: Shaped[np.ndarray, "..."], *, name: str = "labels") -> Integer[np.ndarray, "..."]:
     """`labels` in row-major uint16, int32 or int64, the types the kernels are compiled for.
@@ -18,9 +20,8 @@ def kernel_labels(labels: Shaped[np.ndarray, "..."], *, name: str = "labels") ->
             f"{name} hold {int(labels.max())}, but labels must be below 2**63; renumber them first, "
             "for example with numpy.unique(..., return_inverse=True)"
         )
-    wider = {"u1": "u2", "i1": "i4", "i2": "i4", "u4": "i8", "u8": "i8"}
     kind = labels.dtype.kind + str(labels.dtype.itemsize)
-    return np.ascontiguousarray(labels, dtype=np.dtype(wider.get(kind, kind)))
+    return np.ascontiguousarray(labels, dtype=np.dtype(_WIDER.get(kind, kind)))
 
 
 def require_2d(array: Shaped[np.ndarray, "..."], *, name: str) -> None:
@@ -29,6 +30,14 @@ def require_2d(array: Shaped[np.ndarray, "..."], *, name: str) -> None:
         raise ValueError(
             f"{name} must be 2-D [y x], got shape {array.shape}; pass one plane at a time, "
             f"for example {name}[0]"
+        )
+
+
+def require_connectivity(connectivity: int) -> None:
+    """Refuse all but 1 and 2."""
+    if connectivity not in (1, 2):
+        raise ValueError(
+            f"connectivity must be 1 (four neighbours) or 2 (eight neighbours), got {connectivity}"
         )
 
 
@@ -41,3 +50,8 @@ def thread_count(num_threads: int | None) -> int:
             f"num_threads must be at least 1, got {num_threads}; pass None to let the image's size decide"
         )
     return int(num_threads)
+
+
+def native_order(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+    """`array` in this machine's byte order (files are often big-endian)."""
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))

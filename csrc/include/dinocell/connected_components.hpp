@@ -1,0 +1,19 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace dinocell {
+
+// Labels 1..n of the connected parts of a mask, numbered by their first pixel in raster order.
+//
+// mask: [height, width] row-major, nonzero = foreground.
+// out:  [height, width]; may not overlap mask. Background is 0.
+// connectivity: 1 = the four neighbours that share a side, 2 = the eight that share a side or a corner.
+// Returns n. Throws std::overflow_error past 2^31 - 1 components.
+//
+// O(height * width) time; memory grows with the number of runs. Method: union-find over runs, two passes
+// (He, Chao & Suzuki 2008).
+size_t connected_components(const uint8_t* mask, size_t height, size_t width, int connectivity, int32_t* out);
+
+}  // namespace dinocell

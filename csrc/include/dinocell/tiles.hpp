@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace dinocell {
+
+// Tiles of an image as network input: out = clip(pixel * scale + offset, low, high).
+//
+// image: [channels, height, width] row-major, height and width >= 1. Pixel: uint8_t, uint16_t, float.
+// ys, xs: first row and column of the tile rows and columns; may be negative or reach beyond the image, where pixels
+//         are mirrored about the border pixel (numpy's "reflect"), as often as needed.
+// scale, offset: by channel.
+// out:   [num_ys, num_xs, channels, tile, tile]; may not overlap image. NaN stays NaN.
+// num_threads: 0 = one below half a megapixel of output, else all cores.
+// O(output). The product and the sum are rounded separately, so that every CPU gives the same bits.
+template <typename Pixel>
+void gather_tiles(const Pixel* image, size_t channels, size_t height, size_t width, const int64_t* ys, size_t num_ys,
+                  const int64_t* xs, size_t num_xs, size_t tile, const float* scale, const float* offset, float low,
+                  float high, float* out, size_t num_threads);
+
+// The inverse for single-channel predictions: overlapping tiles become the rows [row_begin, row_end) of one image.
+//
+// tiles: [num_ys, num_xs, tile, tile] row-major, tile (i, j) lies at row ys[i] and column xs[j].
+// out:   [row_end - row_begin, width]; may not overlap tiles.
+// overlap: length of the cosine ramps, at most tile / 2: weight i along an axis is (1 - cos(pi (i + 1/2) / overlap)) / 2
+//        for i < overlap, mirrored at the far end, 1 between. A pixel is the weighted mean of the tiles over it.
+// Only tiles over the rows asked for matter, so a caller may stream tile rows; the bits do not depend on it, nor on
+// num_threads.
+// Throws std::invalid_argument if a row or column lies under no tile.
+// O(tile pixels used). Weights are separable, so their sums are two 1-D tables and each pixel is written once.
+void blend_tiles(const float* tiles, size_t num_ys, size_t num_xs, size_t tile, const int64_t* ys, const int64_t* xs,
+                 size_t overlap, int64_t row_begin, int64_t row_end, size_t width, float* out, size_t num_threads);
+
+// Weights of blend_tiles along one axis, divided by their sum at each position: [num_starts, tile], 0 for positions
+// outside [begin, end). The weight of a tile's pixel is the product of its row's and its column's.
+// Throws std::invalid_argument if a position of [begin, end) lies under no tile; `axis` names it in the message.
+void blend_weights(const int64_t* starts, size_t num_starts, size_t tile, size_t overlap, int64_t begin, int64_t end,
+                   const char* axis, float* out);
+
+}  // namespace dinocell

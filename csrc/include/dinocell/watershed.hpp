@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace dinocell {
+
+// Canonical order of both functions: pixels are taken by (value, age), where a pixel's value is the larger of its own
+// and that of the pixel it was reached from, and its age says when it was reached; markers are older than all other
+// pixels and among themselves stand in raster order. A pixel taken gives its label to its free neighbours in the
+// order up, left, right, down (then up-left, up-right, down-left, down-right). This is the rule of
+// skimage.segmentation.watershed since 0.25, which leaves only the order of equal-valued markers to chance.
+// Values must not be NaN. -0.0 equals 0.0.
+// O(n * value bits) worst case, near O(n) in practice: values taken never fall, so a radix heap serves as the queue
+// (Ahuja, Mehlhorn, Orlin & Tarjan 1990) and its buckets keep ages in order by themselves.
+
+// Instances of a distance map: markers are the 4-connected components of map > peak, the mask is map > fill, and
+// -map is flooded with 4-neighbours.
+//
+// map: [height, width] row-major float or double. out: [height, width] labels 1..n in raster order of the markers'
+//      first pixels, 0 outside the mask and where no marker reaches.
+// Thresholds are rounded to the map's type. fill <= peak.
+// num_threads: 0 = one below half a megapixel, else all cores; mask components are independent, so the result does
+//      not depend on it.
+// Throws std::invalid_argument if the map holds NaN.
+template <typename Value>
+void watershed(const Value* map, size_t height, size_t width, double peak, double fill, int32_t* out,
+               size_t num_threads);
+
+// Floods `image` upwards from `labels` inside `mask`.
+//
+// image:  [height, width] row-major float, double or int64_t.
+// labels: in: markers, nonzero values (negative ones too); out: the result. Markers outside the mask vanish.
+// mask:   [height, width], nonzero = inside, or nullptr for everywhere.
+// connectivity: 1 = four neighbours, 2 = eight.
+template <typename Value>
+void marker_watershed(const Value* image, size_t height, size_t width, int32_t* labels, const uint8_t* mask,
+                      int connectivity);
+
+}  // namespace dinocell

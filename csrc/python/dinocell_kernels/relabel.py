@@ -1,0 +1,31 @@
+"""Consecutive labels, with or without the small ones."""
+
+import numpy as np
+from jaxtyping import Int32, Integer
+
+from dinocell_kernels import _native
+from dinocell_kernels.arguments import kernel_labels, require_2d
+
+
+def relabel(labels: Integer[np.ndarray, "y x"]) -> tuple[Int32[np.ndarray, "y x"], int]:
+    """Renumber labels 1..n in raster order of first appearance; return them and n.
+
+    0 stays 0; every other value is a label, negative ones too. An image without pixels has none.
+    Differs from `skimage.segmentation.relabel_sequential`, which keeps the ascending order of the old labels.
+    """
+    require_2d(labels, name="labels")
+    return _native.relabel(kernel_labels(labels))
+
+
+def remove_small(
+    labels: Integer[np.ndarray, "y x"], *, min_size: int
+) -> tuple[Int32[np.ndarray, "y x"], int]:
+    """Drop labels of fewer than `min_size` pixels and renumber the others 1..n; return them and n.
+
+    The others keep the ascending order of their old labels (negative ones first). A label's fragments count
+    together. Raises ValueError if `min_size` is negative; 0 and 1 drop nothing.
+    """
+    require_2d(labels, name="labels")
+    if min_size < 0:
+        raise ValueError(f"min_size is a number of pixels and must not be negative, got {min_size}")
+    return _native.remove_small(kernel_labels(labels), int(min_size))

@@ -1,0 +1,244 @@
+"""The kernels as PyTorch operators on CPU tensors: `torch.ops.dinocell.<name>`, usable under torch.compile.
+
+The only module that imports torch. Tensors share memory with the NumPy faces, which do all checks. Functions
+here take and return tensors; starts of tiles are plain integers, so that shapes stay known to the compiler.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int32, Integer, Num, Shaped
+from torch import Tensor
+
+from dinocell_kernels import connected_components as _connected_components
+from dinocell_kernels import distance_map as _distance_map
+from dinocell_kernels import tiles as _tiles
+from dinocell_kernels import watershed as _watershed
+
+__all__ = ["blend_tiles", "connected_components", "distance_map", "gather_tiles", "watershed"]
+
+
+def distance_map(
+    labels: Integer[Tensor, "y x"], *, normalize: bool = True, border_is_background: bool = False
+) -> Float32[Tensor, "y x"]:
+    """As `dinocell_kernels.distance_map`."""
+    _require_cpu(labels)
+    return torch.ops.dinocell.distance_map(labels, normalize, border_is_background)
+
+
+def connected_components(
+    mask: Shaped[Tensor, "y x"], *, connectivity: int = 1
+) -> tuple[Int32[Tensor, "y x"], int]:
+    """As `dinocell_kernels.connected_components`."""
+    _require_cpu(mask)
+    labels, count = torch.ops.dinocell.connected_components(mask, connectivity)
+    return labels, int(count)
+
+
+def watershed(
+    distance_map: Float[Tensor, "y x"], *, peak: float = 0.47, fill: float = 0.09
+) -> Int32[Tensor, "y x"]:
+    """As `dinocell_kernels.watershed`; bfloat16 is widened exactly."""
+    _require_cpu(distance_map)
+    return torch.ops.dinocell.watershed(distance_map, peak, fill)
+
+
+def gather_tiles(
+    image: Num[Tensor, "c y x"],
+    ys: Iterable[int],
+    xs: Iterable[int],
+    *,
+    tile: int,
+    scale: Float32[Tensor, "c"],
+    offset: Float32[Tensor, "c"],
+    low: float,
+    high: float,
+) -> Float32[Tensor, "ny nx c tile tile"]:
+    """As `dinocell_kernels.gather_tiles`."""
+    _require_cpu(image)
+    return torch.ops.dinocell.gather_tiles(
+        image, _integers(ys), _integers(xs), tile, scale, offset, low, high
+    )
+
+
+def blend_tiles(
+    tiles: Float32[Tensor, "ny nx tile tile"],
+    ys: Iterable[int],
+    xs: Iterable[int],
+    *,
+    overlap: int,
+    rows: tuple[int, int],
+    width: int,
+) -> Float32[Tensor, "rows width"]:
+    """As `dinocell_kernels.blend_tiles`; differentiable with respect to the tiles."""
+    _require_cpu(tiles)
+    return torch.ops.dinocell.blend_tiles(
+        tiles, _integers(ys), _integers(xs), overlap, rows[0], rows[1], width
+    )
+
+
+def _require_cpu(tensor: Shaped[Tensor, "..."]) -> None:
+    if tensor.device.type != "cpu":
+        raise ValueError(
+            f"the kernels of this build run on the CPU, got a tensor on {tensor.device}; pass tensor.cpu()"
+        )
+
+
+def _integers(starts: Iterable[int]) -> list[int]:
+    return [int(start) for start in starts]
+
+
+def _starts(starts: list[int]) -> np.ndarray:
+    return np.asarray(starts, dtype=np.int64)
+
+
+@torch.library.custom_op("dinocell::distance_map", mutates_args=(), device_types="cpu")
+def _distance_map_op(labels: Tensor, normalize: bool, border_is_background: bool) -> Tensor:
+    distances = _distance_map(labels.numpy(), normalize=normalize, border_is_background=border_is_background)
+    return torch.from_numpy(distances)
+
+
+@_distance_map_op.register_fake
+def _(labels: Tensor, normalize: bool, border_is_background: bool) -> Tensor:
+    return labels.new_empty(labels.shape, dtype=torch.float32)
+
+
+@torch.library.custom_op("dinocell::connected_components", mutates_args=(), device_types="cpu")
+def _connected_components_op(mask: Tensor, connectivity: int) -> tuple[Tensor, Tensor]:
+    labels, count = _connected_components(mask.numpy(), connectivity=connectivity)
+    return torch.from_numpy(labels), torch.tensor(count)
+
+
+@_connected_components_op.register_fake
+def _(mask: Tensor, connectivity: int) -> tuple[Tensor, Tensor]:
+    return mask.new_empty(mask.shape, dtype=torch.int32), mask.new_empty((), dtype=torch.int64)
+
+
+@torch.library.custom_op("dinocell::watershed", mutates_args=(), device_types="cpu")
+def _watershed_op(distance_map: Tensor, peak: float, fill: float) -> Tensor:
+    exact = distance_map.detach()
+    exact = exact.float() if exact.dtype == torch.bfloat16 else exact
+    return torch.from_numpy(_watershed(exact.numpy(), peak=peak, fill=fill))
+
+
+@_watershed_op.register_fake
+def _(distance_map: Tensor, peak: float, fill: float) -> Tensor:
+    return distance_map.new_empty(distance_map.shape, dtype=torch.int32)
+
+
+@torch.library.custom_op("dinocell::gather_tiles", mutates_args=(), device_types="cpu")
+def _gather_tiles_op(
+    image: Tensor,
+    ys: list[int],
+    xs: list[int],
+    tile: int,
+    scale: Tensor,
+    offset: Tensor,
+    low: float,
+    high: float,
+) -> Tensor:
+    gathered = _tiles.gather_tiles(
+        image.detach().numpy(),
+        _starts(ys),
+        _starts(xs),
+        tile=tile,
+        scale=scale.detach().numpy(),
+        offset=offset.detach().numpy(),
+        low=low,
+        high=high,
+    )
+    return torch.from_numpy(gathered)
+
+
+@_gather_tiles_op.register_fake
+def _(
+    image: Tensor,
+    ys: list[int],
+    xs: list[int],
+    tile: int,
+    scale: Tensor,
+    offset: Tensor,
+    low: float,
+    high: float,
+) -> Tensor:
+    return image.new_empty((len(ys), len(xs), image.shape[0], tile, tile), dtype=torch.float32)
+
+
+@torch.library.custom_op("dinocell::blend_tiles", mutates_args=(), device_types="cpu")
+def _blend_tiles_op(
+    tiles: Tensor, ys: list[int], xs: list[int], overlap: int, row_begin: int, row_end: int, width: int
+) -> Tensor:
+    blended = _tiles.blend_tiles(
+        tiles.detach().numpy(),
+        _starts(ys),
+        _starts(xs),
+        overlap=overlap,
+        rows=(row_begin, row_end),
+        width=width,
+    )
+    return torch.from_numpy(blended)
+
+
+@_blend_tiles_op.register_fake
+def _(
+    tiles: Tensor, ys: list[int], xs: list[int], overlap: int, row_begin: int, row_end: int, width: int
+) -> Tensor:
+    return tiles.new_empty((row_end - row_begin, width))
+
+
+@torch.library.custom_op("dinocell::spread_tiles", mutates_args=(), device_types="cpu")
+def _spread_tiles_op(
+    image: Tensor,
+    ys: list[int],
+    xs: list[int],
+    tile: int,
+    overlap: int,
+    row_begin: int,
+    row_end: int,
+    width: int,
+) -> Tensor:
+    """The transpose of blend_tiles: a tile's pixel gets its weight times the image's pixel, 0 outside."""
+    rows = _tiles.blend_weights(
+        _starts(ys), tile=tile, overlap=overlap, begin=row_begin, end=row_end, axis="row"
+    )
+    columns = _tiles.blend_weights(_starts(xs), tile=tile, overlap=overlap, begin=0, end=width, axis="column")
+    pixels = image.detach().numpy()
+    spread = np.zeros((len(ys), len(xs), tile, tile), np.float32)
+    for i, y in enumerate(ys):
+        top, bottom = max(y, row_begin), min(y + tile, row_end)
+        for j, x in enumerate(xs):
+            left, right = max(x, 0), min(x + tile, width)
+            if top >= bottom or left >= right:
+                continue
+            inside = (slice(top - y, bottom - y), slice(left - x, right - x))
+            weight = columns[j, inside[1]] * rows[i, inside[0], None]
+            spread[i, j][inside] = weight * pixels[top - row_begin : bottom - row_begin, left:right]
+    return torch.from_numpy(spread)
+
+
+@_spread_tiles_op.register_fake
+def _(
+    image: Tensor,
+    ys: list[int],
+    xs: list[int],
+    tile: int,
+    overlap: int,
+    row_begin: int,
+    row_end: int,
+    width: int,
+) -> Tensor:
+    return image.new_empty((len(ys), len(xs), tile, tile))
+
+
+def _blend_context(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:
+    tiles, ys, xs, overlap, row_begin, row_end, width = inputs
+    ctx.arguments = (ys, xs, tiles.shape[2], overlap, row_begin, row_end, width)  # type: ignore[attr-defined]
+
+
+def _blend_backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple:
+    spread = torch.ops.dinocell.spread_tiles(gradient, *ctx.arguments)  # type: ignore[attr-defined]
+    return spread, None, None, None, None, None, None
+
+
+_blend_tiles_op.register_autograd(_blend_backward, setup_context=_blend_context)
