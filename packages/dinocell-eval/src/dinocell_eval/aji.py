@@ -1,0 +1,58 @@
+"""Aggregated Jaccard index AJI (Kumar et al. 2017) and AJI+ (Graham et al. 2019)."""
+
+import numpy as np
+from jaxtyping import Int64
+
+from dinocell_eval.matching import heaviest_matching
+from dinocell_eval.overlap import PairTable
+from dinocell_eval.statistics import Column, Statistics, ratio, sum_by_image
+
+
+def best_of_truth(table: PairTable) -> Int64[np.ndarray, "match"]:
+    """The pair with the greatest IoU of each true object that overlaps anything; the lowest label of equals."""
+    order = np.lexsort((table.pair_predicted, -table.iou, table.pair_truth))
+    return order[np.unique(table.pair_truth[order], return_index=True)[1]].astype(np.int64)
+
+
+def aji_statistics(table: PairTable) -> dict[str, Column]:
+    aji_intersection, aji_union = _aggregate(table, best_of_truth(table))
+    plus_intersection, plus_union = _aggregate(table, heaviest_matching(table, table.iou))
+    return {
+        "aji_intersection": aji_intersection,
+        "aji_union": aji_union,
+        "aji_plus_intersection": plus_intersection,
+        "aji_plus_union": plus_union,
+    }
+
+
+def aji(statistics: Statistics) -> Column:
+    """AJI = C / U: each true object takes its best-IoU prediction (reuse allowed), C adds I and U adds the union;
+    true objects without overlap and predictions nobody took add their area to U.
+
+    Undefined when truth and prediction are both empty.
+    """
+    return ratio(statistics["aji_intersection"], statistics["aji_union"])
+
+
+def aji_plus(statistics: Statistics) -> Column:
+    """AJI+ = C / U as for AJI, over the one-to-one assignment with the greatest sum of IoU.
+
+    Where several assignments reach the same sum, C / U can depend on which is taken; the numbers are reproducible.
+    """
+    return ratio(statistics["aji_plus_intersection"], statistics["aji_plus_union"])
+
+
+def _aggregate(table: PairTable, pairs: Int64[np.ndarray, "match"]) -> tuple[Column, Column]:
+    """C and U of each image for the pairs taken."""
+    image = table.pair_image[pairs]
+    alone_truth = np.ones(table.num_truth, bool)
+    alone_truth[table.pair_truth[pairs]] = False
+    alone_predicted = np.ones(table.num_predicted, bool)
+    alone_predicted[table.pair_predicted[pairs]] = False
+    intersection = sum_by_image(table.intersection[pairs], image, table.num_images)
+    union = (
+        sum_by_image(table.union[pairs], image, table.num_images)
+        + sum_by_image(table.truth_area[alone_truth], table.truth_image[alone_truth], table.num_images)
+        + sum_by_image(table.predicted_area[alone_predicted], table.predicted_image[alone_predicted], table.num_images)
+    )
+    return intersection, union

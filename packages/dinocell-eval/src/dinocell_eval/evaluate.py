@@ -1,0 +1,213 @@
+"""All metrics of a set of static images, pooled and per image, from one pass over the pixels."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import count
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dinocell_eval.aji import aji_statistics
+from dinocell_eval.average_precision import COCO_THRESHOLDS, average_precision_statistics
+from dinocell_eval.bootstrap import FEWEST_IMAGES, bootstrap_intervals
+from dinocell_eval.count import count_statistics
+from dinocell_eval.det import det_statistics
+from dinocell_eval.foreground import foreground_statistics
+from dinocell_eval.labels import as_labels, check_pair
+from dinocell_eval.matching import exact_threshold, majority_match, threshold_key
+from dinocell_eval.metrics import COUNTS, Metric, metric_table
+from dinocell_eval.mma import mma_statistics
+from dinocell_eval.overlap import PairTable, pair_table, stack
+from dinocell_eval.panoptic_quality import panoptic_quality_statistics
+from dinocell_eval.seg import seg_statistics
+from dinocell_eval.statistics import Column, Total, total
+from dinocell_eval.taxonomy import PREDICTED_CLASSES, TRUTH_CLASSES, Objects, classify
+
+PROTOCOL = "static images: one pooled sequence"
+
+_END: Any = object()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of a set of images. None stands for "undefined" everywhere; no value is ever NaN.
+
+    `pooled` adds the statistics of all images before dividing, as the Cell Tracking Challenge does with the frames
+    of a sequence; `per_image_mean` is the mean over the images where a metric is defined. `intervals` are 95 %
+    bootstrap intervals of the pooled metrics. `counts` are whole numbers of the set, `notes` what a reader has to
+    know about these numbers.
+    """
+
+    names: tuple[str, ...]
+    iou_thresholds: tuple[Fraction, ...]
+    pooled: Mapping[str, float | None]
+    per_image: Mapping[str, tuple[float | None, ...]]
+    per_image_mean: Mapping[str, float | None]
+    intervals: Mapping[str, tuple[float, float] | None]
+    counts: Mapping[str, int]
+    objects: Objects
+    definitions: Mapping[str, Metric]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> str:
+        """Everything but the single images and objects as JSON text, with schema version and definitions."""
+        from dinocell_eval.report import summary_json
+
+        return summary_json(self)
+
+
+def evaluate(
+    truths: Iterable[npt.ArrayLike],
+    predictions: Iterable[npt.ArrayLike],
+    *,
+    iou_thresholds: Sequence[float | Fraction] = tuple(float(t) for t in COCO_THRESHOLDS),
+    names: Sequence[str] | None = None,
+) -> Evaluation:
+    """Compare predicted with true label images, pair by pair; 0 is background, every other label one object.
+
+    Both may be generators: one pair is held at a time. Labels may be of any integer type, with gaps and up to
+    2**63 - 1; images may differ in size, but not within a pair. `iou_thresholds` choose the AP, precision, recall and
+    F1 to report; `ap_mean` and `ap_mean_50_95` always use their own. `names` are used in messages and files
+    ("0", "1", ... by default). Raises ValueError on unequal numbers or shapes, negative or fractional labels,
+    and thresholds outside (0, 1].
+    """
+    thresholds = _thresholds(iou_thresholds)
+    tables = list(_tables(truths, predictions, names=names))
+    image_names = tuple(names) if names is not None else tuple(str(i) for i in range(len(tables)))
+    table = stack(tables)
+    match = majority_match(table)
+    statistics = _statistics(table, match, thresholds)
+    metrics = metric_table(thresholds)
+    pooled_statistics = total(statistics)
+
+    per_image = {name: statistics[name] for name in COUNTS}
+    per_image |= {name: metric.formula(statistics) for name, metric in metrics.items()}
+    pooled = {name: pooled_statistics[name] for name in COUNTS}
+    pooled |= {name: metric.formula(pooled_statistics) for name, metric in metrics.items()}
+    intervals: dict[str, tuple[float, float] | None] = dict.fromkeys(COUNTS)
+    intervals |= bootstrap_intervals(statistics, metrics)
+    objects = classify(table, match)
+    counts = _counts(pooled_statistics, statistics, objects, thresholds)
+    return Evaluation(
+        names=image_names,
+        iou_thresholds=thresholds,
+        pooled={name: _defined(column)[0] for name, column in pooled.items()},
+        per_image={name: _defined(column) for name, column in per_image.items()},
+        per_image_mean={name: _mean(column) for name, column in per_image.items()},
+        intervals=intervals,
+        counts=counts,
+        objects=objects,
+        definitions=metrics,
+        notes=_notes(counts),
+    )
+
+
+def _statistics(table: PairTable, match: np.ndarray, thresholds: Sequence[Fraction]) -> dict[str, Column]:
+    all_thresholds = sorted({*thresholds, *COCO_THRESHOLDS})
+    return {
+        **count_statistics(table),
+        **seg_statistics(table, match),
+        **det_statistics(table, match),
+        **average_precision_statistics(table, all_thresholds),
+        **panoptic_quality_statistics(table),
+        **aji_statistics(table),
+        **mma_statistics(table),
+        **foreground_statistics(table),
+    }
+
+
+def _tables(
+    truths: Iterable[npt.ArrayLike], predictions: Iterable[npt.ArrayLike], *, names: Sequence[str] | None
+) -> Iterator[PairTable]:
+    """Pair table of each pair; unequal numbers are found before reading where the lengths are known."""
+    lengths = [len(given) for given in (truths, predictions) if isinstance(given, Sized)]
+    if len(lengths) == 2 and lengths[0] != lengths[1]:
+        raise ValueError(f"{lengths[0]} truths but {lengths[1]} predictions, expected equal numbers; pair them first")
+    if names is not None and any(length != len(names) for length in lengths):
+        raise ValueError(f"{len(names)} names but {lengths[0]} images, expected one name an image")
+    left, right = iter(truths), iter(predictions)
+    for number in count():
+        truth, predicted = next(left, _END), next(right, _END)
+        if truth is _END and predicted is _END:
+            if names is not None and number != len(names):
+                raise ValueError(f"{len(names)} names but {number} images, expected one name an image")
+            return
+        if truth is _END or predicted is _END:
+            short, long = ("truths", "predictions") if truth is _END else ("predictions", "truths")
+            raise ValueError(
+                f"the {short} ended after {number} images but there are more {long}, expected equal numbers; "
+                "pair them first"
+            )
+        if names is not None and number >= len(names):
+            raise ValueError(f"{len(names)} names but more images, expected one name an image")
+        name = names[number] if names is not None else str(number)
+        yield _table(truth, predicted, name)
+        del truth, predicted  # so that the next pair is not read while this one is held
+
+
+def _table(truth: npt.ArrayLike, predicted: npt.ArrayLike, name: str) -> PairTable:
+    true_labels = as_labels(truth, name=name, role="truth")
+    predicted_labels = as_labels(predicted, name=name, role="predicted")
+    check_pair(true_labels, predicted_labels, name=name)
+    try:
+        return pair_table(true_labels, predicted_labels)
+    except ValueError as error:
+        raise ValueError(f"image {name!r}: {error}") from error
+
+
+def _thresholds(given: Sequence[float | Fraction]) -> tuple[Fraction, ...]:
+    thresholds = tuple(exact_threshold(threshold) for threshold in given)
+    if len(set(thresholds)) != len(thresholds):
+        raise ValueError(f"IoU thresholds {list(given)} hold one twice, expected each once; remove the repetition")
+    return thresholds
+
+
+def _counts(
+    pooled: Mapping[str, Total],
+    statistics: Mapping[str, Column],
+    objects: Objects,
+    thresholds: Sequence[Fraction],
+) -> dict[str, int]:
+    truth_empty, predicted_empty = statistics["n_truth"] == 0, statistics["n_predicted"] == 0
+    counts = {
+        "images": truth_empty.size,
+        "images_truth_empty": truth_empty.sum(),
+        "images_predicted_empty": predicted_empty.sum(),
+        "images_both_empty": (truth_empty & predicted_empty).sum(),
+    }
+    counts |= {name: pooled[name][0] for name in COUNTS}
+    counts |= {f"tp_{threshold_key(t)}": pooled[f"tp_{threshold_key(t)}"][0] for t in thresholds}
+    for kind, classes in (("truth", TRUTH_CLASSES), ("predicted", PREDICTED_CLASSES)):
+        of_kind = objects.error_class[objects.kind == kind]
+        counts |= {f"{kind}_{name.replace(' ', '_')}": (of_kind == name).sum() for name in classes}
+    return {name: int(count) for name, count in counts.items()}
+
+
+def _notes(counts: Mapping[str, int]) -> tuple[str, ...]:
+    notes = []
+    images, both = counts["images"], counts["images_both_empty"]
+    if images < 2:
+        notes.append(f"{images} image: no bootstrap intervals")
+    elif images < FEWEST_IMAGES:
+        notes.append(f"only {images} images: the bootstrap intervals are rough below {FEWEST_IMAGES}")
+    if both:
+        notes.append(f"{both} images are empty in truth and prediction; they are left out of per-image means")
+    if counts["images_truth_empty"] > both:
+        notes.append(
+            f"{counts['images_truth_empty'] - both} images have predicted but no true objects; "
+            "SEG and DET of these images are undefined, their FP count in the pooled values"
+        )
+    if counts["n_truth"] == 0:
+        notes.append("no true object in the whole set: SEG, DET and OP_CSB are undefined")
+    return tuple(notes)
+
+
+def _defined(column: Column) -> tuple[float | None, ...]:
+    return tuple(None if np.isnan(value) else value for value in column.tolist())
+
+
+def _mean(column: Column) -> float | None:
+    defined = [value for value in column.tolist() if not np.isnan(value)]
+    return float(np.mean(defined)) if defined else None

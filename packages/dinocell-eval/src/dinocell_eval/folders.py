@@ -1,0 +1,141 @@
+"""Pairs of true and predicted label files from two folders, matched by name and never silently."""
+
+import csv
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dinocell_io import LABEL_SUFFIXES
+
+TRUTH_ENDINGS = ("_masks", "_mask")
+PREDICTED_ENDINGS = ("_labels", *TRUTH_ENDINGS)  # "_labels" is what `dinocell segment` writes
+
+
+@dataclass(frozen=True)
+class FilePair:
+    """A true label file and its prediction, None where it is missing; `name` is the stem of the true file."""
+
+    name: str
+    truth: Path
+    predicted: Path | None
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Pairs sorted by name, also those without prediction; predictions without truth; files that are no labels."""
+
+    pairs: tuple[FilePair, ...]
+    predicted_only: tuple[Path, ...]
+    ignored: tuple[Path, ...]
+
+    @property
+    def truth_only(self) -> tuple[Path, ...]:
+        return tuple(pair.truth for pair in self.pairs if pair.predicted is None)
+
+
+def pair_folders(
+    truth_folder: str | Path, predicted_folder: str | Path, *, names: Collection[str] | None = None
+) -> Pairing:
+    """Pair the label files of two folders: by equal stem, then by stem without `_labels`, `_masks` or `_mask`.
+
+    `_labels` counts on predictions only. Overlay pictures beside `<stem>_labels` files are ignored. With `names`, only
+    these are paired and everything else is left out. Raises ValueError if names are ambiguous, if nothing
+    pairs, or if one of `names` has no true file.
+    """
+    truths = _by_stem(Path(truth_folder))
+    predictions = _by_stem(Path(predicted_folder))
+    if not truths:
+        raise ValueError(_no_labels(Path(truth_folder)))
+    overlays = {
+        stem
+        for stem in predictions
+        if stem.endswith("_overlay") and stem.removesuffix("_overlay") + "_labels" in predictions
+    }
+    ignored = tuple(predictions.pop(stem) for stem in sorted(overlays))
+    if names is not None:
+        truths, predictions = _chosen(truths, predictions, names, folder=truth_folder)
+
+    partner = {stem: predictions.pop(stem) for stem in truths if stem in predictions}
+    left = _by_short_name([stem for stem in truths if stem not in partner], TRUTH_ENDINGS, truth_folder)
+    found = _by_short_name(predictions, PREDICTED_ENDINGS, predicted_folder)
+    for short in left.keys() & found.keys():
+        partner[left[short]] = predictions.pop(found[short])
+    if not partner:
+        raise ValueError(
+            f"no file of {predicted_folder} ({_listed(predictions)}) has the name of one of {truth_folder} "
+            f"({_listed(truths)}); expected <name> or <name>_labels for each <name>"
+        )
+    pairs = tuple(FilePair(stem, path, partner.get(stem)) for stem, path in sorted(truths.items()))
+    return Pairing(pairs, tuple(path for _, path in sorted(predictions.items())), ignored)
+
+
+def names_of_split(splits_csv: str | Path, split: str) -> frozenset[str]:
+    """Names of one split in a table with the columns `name` and `split`; ValueError if there is none."""
+    with Path(splits_csv).open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        columns = reader.fieldnames or []
+        if "name" not in columns or "split" not in columns:
+            raise ValueError(f"{splits_csv} has the columns {', '.join(columns)}, expected name and split")
+        rows = [(row["name"], row["split"]) for row in reader]
+    names = frozenset(name for name, its_split in rows if its_split == split)
+    if not names:
+        known = ", ".join(sorted({its_split for _, its_split in rows if its_split}))
+        raise ValueError(f"{splits_csv} has no split {split!r}, its splits are: {known}")
+    return names
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder; pass a folder of label images")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in LABEL_SUFFIXES or path.name.startswith(".") or not path.is_file():
+            continue
+        stem = path.stem.removesuffix(".ome")
+        if stem in found:
+            raise ValueError(f"{folder} holds {found[stem].name} and {path.name}, expected one file a name; remove one")
+        found[stem] = path
+    return found
+
+
+def _by_short_name(stems: Iterable[str], endings: tuple[str, ...], folder: str | Path) -> dict[str, str]:
+    """Stems by their name without ending; ValueError where two of them come to the same name."""
+    found: dict[str, str] = {}
+    for stem in stems:
+        short = _short(stem, endings)
+        if short in found:
+            raise ValueError(f"{folder} holds {found[short]} and {stem}, expected one file for {short}; remove one")
+        found[short] = stem
+    return found
+
+
+def _short(stem: str, endings: tuple[str, ...]) -> str:
+    for ending in endings:
+        if stem.endswith(ending) and stem != ending:
+            return stem.removesuffix(ending)
+    return stem
+
+
+def _chosen(
+    truths: dict[str, Path], predictions: dict[str, Path], names: Collection[str], *, folder: str | Path
+) -> tuple[dict[str, Path], dict[str, Path]]:
+    wanted = set(names)
+    kept = {stem: path for stem, path in truths.items() if {stem, _short(stem, TRUTH_ENDINGS)} & wanted}
+    missing = wanted - kept.keys() - {_short(stem, TRUTH_ENDINGS) for stem in kept}
+    if missing:
+        raise ValueError(f"{folder} has no label file for {_listed(missing)}; check the names of the split")
+    possible = wanted | kept.keys()
+    return kept, {
+        stem: path for stem, path in predictions.items() if {stem, _short(stem, PREDICTED_ENDINGS)} & possible
+    }
+
+
+def _no_labels(folder: Path) -> str:
+    hint = f"; did you mean {folder / 'masks'}?" if (folder / "masks").is_dir() else ""
+    return f"{folder} holds no label images, expected files ending in {', '.join(LABEL_SUFFIXES)}{hint}"
+
+
+def _listed(names: Collection[str], limit: int = 5) -> str:
+    ordered = sorted(names)
+    more = f", ... {len(ordered) - limit} more" if len(ordered) > limit else ""
+    return (", ".join(ordered[:limit]) or "none") + more

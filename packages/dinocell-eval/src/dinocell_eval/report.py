@@ -1,0 +1,108 @@
+"""An evaluation as files: `summary.json`, `images.csv` and `objects.csv`. None is null or an empty cell, never NaN."""
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from dinocell_eval.bootstrap import LEVEL, NUM_REPLICATES, SEED
+from dinocell_eval.evaluate import PROTOCOL, Evaluation
+from dinocell_eval.folders import Pairing
+from dinocell_eval.metrics import COUNTS
+from dinocell_io import atomic_path
+
+SCHEMA_VERSION = 1
+
+
+def summary(evaluation: Evaluation, *, inputs: Mapping[str, object] | None = None) -> dict[str, object]:
+    """The set's numbers with everything needed to read them; `inputs` says what was compared (`describe_inputs`)."""
+    definitions = {
+        name: {"id": metric.definition, "meaning": metric.meaning} for name, metric in evaluation.definitions.items()
+    }
+    definitions |= {name: {"id": definition, "meaning": "count"} for name, definition in COUNTS.items()}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "version": version("dinocell-eval"),
+        "protocol": PROTOCOL,
+        "metrics": {
+            name: {
+                "pooled": value,
+                "per_image_mean": evaluation.per_image_mean[name],
+                "interval": evaluation.intervals[name],
+                "images": sum(one is not None for one in evaluation.per_image[name]),
+            }
+            for name, value in evaluation.pooled.items()
+        },
+        "counts": dict(evaluation.counts),
+        "iou_thresholds": [float(threshold) for threshold in evaluation.iou_thresholds],
+        "bootstrap": {"unit": "image", "replicates": NUM_REPLICATES, "seed": SEED, "level": LEVEL},
+        "notes": list(evaluation.notes),
+        "definitions": definitions,
+        "inputs": inputs,
+    }
+
+
+def summary_json(evaluation: Evaluation, *, inputs: Mapping[str, object] | None = None) -> str:
+    return json.dumps(summary(evaluation, inputs=inputs), indent=2, allow_nan=False) + "\n"
+
+
+def describe_inputs(pairing: Pairing) -> dict[str, object]:
+    """Name, file name and SHA-256 of every file of the pairs; null for a missing prediction."""
+
+    def described(path: Path | None) -> dict[str, str] | None:
+        return None if path is None else {"file": path.name, "sha256": _sha256(path)}
+
+    return {
+        "pairs": [
+            {"name": pair.name, "truth": described(pair.truth), "predicted": described(pair.predicted)}
+            for pair in pairing.pairs
+        ]
+    }
+
+
+def write_report(folder: str | Path, evaluation: Evaluation, *, inputs: Mapping[str, object] | None = None) -> None:
+    """Write `summary.json`, `images.csv` (a row an image) and `objects.csv` (a row an object), each atomically."""
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    _write_csv(target / "images.csv", ["image", *evaluation.per_image], _image_rows(evaluation))
+    columns = ["image", "kind", "label", "area", "matched_label", "iou", "jaccard", "class"]
+    _write_csv(target / "objects.csv", columns, _object_rows(evaluation))
+    with atomic_path(target / "summary.json") as temporary:
+        temporary.write_text(summary_json(evaluation, inputs=inputs), encoding="utf-8")
+
+
+def _image_rows(evaluation: Evaluation) -> Iterable[tuple[object, ...]]:
+    columns = [
+        [None if value is None else int(value) for value in values] if name in COUNTS else values
+        for name, values in evaluation.per_image.items()
+    ]
+    return zip(evaluation.names, *columns, strict=True)
+
+
+def _object_rows(evaluation: Evaluation) -> Iterable[tuple[object, ...]]:
+    objects = evaluation.objects
+    return zip(
+        [evaluation.names[image] for image in objects.image.tolist()],
+        objects.kind.tolist(),
+        objects.label.tolist(),
+        objects.area.tolist(),
+        [label or None for label in objects.matched_label.tolist()],
+        objects.iou.tolist(),
+        objects.jaccard.tolist(),
+        objects.error_class.tolist(),
+        strict=True,
+    )
+
+
+def _write_csv(path: Path, columns: list[str], rows: Iterable[tuple[object, ...]]) -> None:
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
