@@ -54,7 +54,7 @@ def load_backbone_weights(
     patch_resize: Literal["sum_pool", "flexivit"] = "sum_pool",
     channels: Literal["fold", "expand"] = "fold",
 ) -> CheckpointReport:
-    """Load a DINOv3 file into `backbone`, converting layout, patch size and channels as far as that is exact.
+    """Load a DINOv3 file into `backbone`; layout, patch size and channels are converted where that is exact.
 
     Layouts: Meta (flat, or the trainer's `{"teacher": {"backbone....": ...}}`), Hugging Face and timm, told
     apart by their keys; containers: PyTorch's zip (tensors only, no code is ever executed) and safetensors.
@@ -117,8 +117,8 @@ def _read(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"{path} holds more than tensors, or is damaged; nothing of it was executed. Save a plain state dict "
-            f"by torch.save(model.state_dict(), ...) or use safetensors ({str(error).splitlines()[0]})"
+            f"{path} holds more than tensors, or is damaged; nothing of it was executed. Save a plain state "
+            f"dict by torch.save(model.state_dict(), ...) or use safetensors ({str(error).splitlines()[0]})"
         ) from error
     except (SafetensorError, RuntimeError, EOFError) as error:
         raise ValueError(
@@ -161,7 +161,7 @@ def _with_channels(kernel: Tensor, channels: int, *, how: str) -> tuple[Tensor, 
         return fold_to_grey(kernel), f"fold {old} -> 1"
     raise ValueError(
         f"the file has {old} channels and the backbone {channels}; only folding to 1 is exact. Pass "
-        f"channels='expand' to spread the mean of the {old}, or create the backbone with in_channels={old} or 1"
+        f"channels='expand' to spread the mean of the {old}, or create the backbone with in_channels={old}"
     )
 
 

@@ -1,8 +1,8 @@
 """Axial rotary position embedding (RoPE) of DINOv3: positions are patch centres on a grid scaled to [-1, 1].
 
 A head of `head_dim` channels has F = head_dim / 4 frequencies. The angle of a patch on one axis is
-2π · coordinate / period. The F angles of the height and the F of the width fill the first half of the head and
-are repeated in the second: channel c turns together with channel c + head_dim / 2 (Su 2021, "half" layout).
+2π · coordinate / period. The F angles of the height and the F of the width fill the first half of the head
+and are repeated in the second: channel c turns with channel c + head_dim / 2 (Su 2021, "half" layout).
 """
 
 import math

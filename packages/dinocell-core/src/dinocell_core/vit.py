@@ -17,6 +17,9 @@ from dinocell_core.rope import Coordinates, RopeAugmentation, RotaryPositionEmbe
 
 Images = Float[Tensor, "b channel y x"]
 Masks = Bool[Tensor, "b patch"]
+# Batches of a list agree in their channels only.
+ImagesOfAnySize = Float[Tensor, "_ channel _ _"]
+MasksOfAnySize = Bool[Tensor, "_ _"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +110,7 @@ class DinoVisionTransformer(nn.Module):
         )
         self.norm = nn.LayerNorm(dim, eps=config.norm_eps)
         self.cls_norm = nn.LayerNorm(dim, eps=config.norm_eps) if config.untie_cls_and_patch_norms else None
-        self.local_cls_norm = (
-            nn.LayerNorm(dim, eps=config.norm_eps) if config.untie_global_and_local_cls_norm else None
-        )
+        self.local_cls_norm = nn.LayerNorm(dim, eps=config.norm_eps) if config.untie_global_and_local_cls_norm else None
         self.init_weights()
 
     @property
@@ -137,9 +138,7 @@ class DinoVisionTransformer(nn.Module):
                 module.reset_bias_mask()
 
     @overload
-    def forward(
-        self, x: Tensor, masks: Tensor | None = None, *, is_training: Literal[False] = False
-    ) -> Tensor: ...
+    def forward(self, x: Tensor, masks: Tensor | None = None, *, is_training: Literal[False] = False) -> Tensor: ...
     @overload
     def forward(
         self,
@@ -149,9 +148,7 @@ class DinoVisionTransformer(nn.Module):
         is_training: Literal[False] = False,
     ) -> list[Tensor]: ...
     @overload
-    def forward(
-        self, x: Tensor, masks: Tensor | None = None, *, is_training: Literal[True]
-    ) -> dict[str, Any]: ...
+    def forward(self, x: Tensor, masks: Tensor | None = None, *, is_training: Literal[True]) -> dict[str, Any]: ...
     @overload
     def forward(
         self, x: Sequence[Tensor], masks: Sequence[Tensor | None] | None = None, *, is_training: Literal[True]
@@ -174,7 +171,9 @@ class DinoVisionTransformer(nn.Module):
     ) -> list[dict[str, Any]]: ...
 
     def forward_features(
-        self, x: Images | Sequence[Images], masks: Masks | Sequence[Masks | None] | None = None
+        self,
+        x: Images | Sequence[ImagesOfAnySize],
+        masks: Masks | Sequence[MasksOfAnySize | None] | None = None,
     ) -> dict[str, Any] | list[dict[str, Any]]:
         """Tokens after the last block, by name; for a list of batches (views of several sizes) a list of
         dicts.
@@ -191,9 +190,7 @@ class DinoVisionTransformer(nn.Module):
         if masks is None:
             masks = [None] * len(x)
         if isinstance(masks, Tensor) or len(masks) != len(x):
-            raise ValueError(
-                f"{len(x)} batches came with {len(masks)} masks; give one mask or None per batch"
-            )
+            raise ValueError(f"{len(x)} batches came with {len(masks)} masks; give one mask or None per batch")
         return self._features(list(x), list(masks))
 
     def _features(self, images: list[Tensor], masks: Sequence[Tensor | None]) -> list[dict[str, Any]]:
@@ -264,9 +261,7 @@ class DinoVisionTransformer(nn.Module):
                     f"{self.in_channels}; create it with in_channels={x.shape[1]} or choose channels"
                 )
             if min(x.shape[-2:]) < self.patch_size:
-                raise ValueError(
-                    f"images of shape {tuple(x.shape)} are smaller than one patch of {self.patch_size}"
-                )
+                raise ValueError(f"images of shape {tuple(x.shape)} are smaller than one patch of {self.patch_size}")
             patches = self.patch_embed(x)
             grids.append((patches.shape[1], patches.shape[2]))
             patches = patches.flatten(1, 2)
