@@ -10,8 +10,9 @@ import tifffile
 from torch import nn
 
 from dinocell_io import Image, read_labels
+from dinocell_seg.output_files import output_stem
 from dinocell_seg.pipeline import DINOCellPipeline
-from dinocell_seg.segment import output_stem, segment_file, segment_image
+from dinocell_seg.segment import segment_file, segment_image
 
 
 @pytest.fixture

@@ -56,6 +56,7 @@ def describe_run(
             "shape": list(image.pixels.shape),
             "dtype": str(image.pixels.dtype),
             "channels": list(image.channels),
+            "channel_asked": channel,
             "channel_used": channel_used(image, channel),
             "pixel_size_um": pixel_size_um,
         },

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Int32, Num
@@ -11,13 +11,11 @@ from jaxtyping import Float32, Int32, Num
 from dinocell_io import Image, read_image, write_labels
 from dinocell_seg.exports import write_distance_map, write_overlay
 from dinocell_seg.measure import measure_cells, write_table
+from dinocell_seg.output_files import output_files
 from dinocell_seg.pipeline import DINOCellPipeline, grey_plane
 from dinocell_seg.predict import Prediction
 from dinocell_seg.provenance import describe_run, write_provenance
 from dinocell_seg.watershed import confidence, labels_from_distance_map
-
-OUTPUT_SUFFIXES = ("_labels.tif", "_cells.csv", "_overlay.png", "_run.json")
-_IMAGE_SUFFIXES = (".ome.tiff", ".ome.tif", ".ome.zarr")
 
 
 @dataclass(frozen=True)
@@ -109,22 +107,3 @@ def segment_file(
     )
     write_provenance(files["run"], run)
     return SegmentedFile(segmentation.num_cells, files, time.perf_counter() - started)
-
-
-def output_files(uri: str | Path, output: str | Path, *, save_distance_map: bool = False) -> dict[str, Path]:
-    """The files segment_file writes for an image, by what they hold."""
-    stem = output_stem(uri)
-    suffixes = dict(zip(("labels", "cells", "overlay", "run"), OUTPUT_SUFFIXES, strict=True))
-    if save_distance_map:
-        suffixes["distance_map"] = "_distance_map.tif"
-    return {kind: Path(output) / f"{stem}{suffix}" for kind, suffix in suffixes.items()}
-
-
-def output_stem(uri: str | Path) -> str:
-    """The name of an image's outputs: its file name without the suffix, and without both parts of
-    .ome.tif."""
-    name = PurePosixPath(str(uri).replace("\\", "/")).name
-    for suffix in _IMAGE_SUFFIXES:
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return PurePosixPath(name).stem

@@ -1,0 +1,129 @@
+"""Many images, one after the other: each has an outcome, and none of them stops the rest."""
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import torch
+
+from dinocell_io import atomic_path
+from dinocell_seg.output_files import output_files
+from dinocell_seg.pipeline import DINOCellPipeline
+from dinocell_seg.provenance import sha256_of
+from dinocell_seg.segment import segment_file
+
+Existing = Literal["refuse", "overwrite", "skip"]
+SUMMARY_NAME = "segment_summary.csv"
+
+# What a bad file, a full disk or too large an image raises. Anything else is a bug, and stops the run with its trace.
+FILE_ERRORS = (ValueError, OSError, MemoryError, torch.OutOfMemoryError, cv2.error)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What happened to one image. `num_cells` is None where it failed; `message` says why, or is empty."""
+
+    image: str
+    status: Literal["done", "skipped", "failed"]
+    num_cells: int | None = None
+    seconds: float = 0.0
+    message: str = ""
+
+
+def segment_files(
+    images: Sequence[str],
+    output: str | Path,
+    pipeline: DINOCellPipeline,
+    *,
+    channel: str | int | None = None,
+    save_distance_map: bool = False,
+    existing: Existing = "refuse",
+    report: Callable[[Outcome], None] = lambda outcome: None,
+) -> list[Outcome]:
+    """Segment images into one folder, and write segment_summary.csv with what happened to each.
+
+    A file that cannot be read or segmented is an outcome, not an exception. `existing` says what becomes of
+    images whose _run.json is there: "refuse" raises ValueError before anything is written; "overwrite"
+    segments them again; "skip" keeps those that were made from the same pixels with the same model and
+    settings, and fails the others, so that one folder never mixes two settings unnoticed.
+    """
+    if existing == "refuse":
+        refuse_existing(images, output)
+    outcomes = []
+    for image in images:
+        outcome = _outcome_of(image, output, pipeline, channel, save_distance_map, existing)
+        outcomes.append(outcome)
+        report(outcome)
+    Path(output).mkdir(parents=True, exist_ok=True)
+    write_summary(Path(output) / SUMMARY_NAME, outcomes)
+    return outcomes
+
+
+def refuse_existing(images: Sequence[str], output: str | Path) -> None:
+    """Raise ValueError if a file that segmenting these images writes is there already, whoever wrote it."""
+    there = [image for image in images if any(path.exists() for path in output_files(image, output).values())]
+    if there:
+        shown = ", ".join(there[:3]) + (f" and {len(there) - 3} more" if len(there) > 3 else "")
+        raise ValueError(
+            f"{output} already holds results of {shown}; pass --skip-existing to keep them, "
+            "--overwrite to make them again, or another --output"
+        )
+
+
+def write_summary(path: str | Path, outcomes: Sequence[Outcome]) -> None:
+    """Write one row per image: image, status, num_cells, seconds, message."""
+    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("image", "status", "num_cells", "seconds", "message"))
+        for outcome in outcomes:
+            cells = "" if outcome.num_cells is None else outcome.num_cells
+            seconds = f"{outcome.seconds:.3f}"
+            writer.writerow((outcome.image, outcome.status, cells, seconds, outcome.message))
+
+
+def _outcome_of(
+    image: str,
+    output: str | Path,
+    pipeline: DINOCellPipeline,
+    channel: str | int | None,
+    save_distance_map: bool,
+    existing: Existing,
+) -> Outcome:
+    files = output_files(image, output, save_distance_map=save_distance_map)
+    try:
+        if existing == "skip" and files["run"].exists():
+            return Outcome(image, "skipped", _cells_of_same_run(image, files, pipeline, channel))
+        result = segment_file(image, output, pipeline, channel=channel, save_distance_map=save_distance_map)
+    except FILE_ERRORS as error:
+        return Outcome(image, "failed", message=" ".join(str(error).split()) or type(error).__name__)
+    return Outcome(image, "done", result.num_cells, result.seconds)
+
+
+def _cells_of_same_run(
+    image: str, files: dict[str, Path], pipeline: DINOCellPipeline, channel: str | int | None
+) -> int:
+    """The number of cells of an earlier result; ValueError if it was made otherwise or is incomplete."""
+    missing = [path.name for path in files.values() if not path.exists()]
+    if missing:
+        raise ValueError(f"the earlier result lacks {', '.join(missing)}; pass --overwrite")
+    run: dict[str, Any] = json.loads(files["run"].read_text(encoding="utf-8"))
+    differs = [
+        name
+        for name, before, now in (
+            ("pixels", run["input"]["sha256"], sha256_of(image)),
+            ("channel", run["input"]["channel_asked"], channel),
+            ("model", run["model"]["sha256"], pipeline.identity.sha256),
+            ("settings", run["settings"], pipeline.settings.model_dump(mode="json")),
+        )
+        if before != now
+    ]
+    if differs:
+        raise ValueError(
+            f"the earlier result in {files['run'].parent} has other {' and '.join(differs)}; "
+            "pass --overwrite to make it again, or another --output"
+        )
+    return int(run["result"]["num_cells"])

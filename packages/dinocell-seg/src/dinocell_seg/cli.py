@@ -1,0 +1,208 @@
+"""The commands `dinocell segment` and `dinocell info`; nothing heavy is imported before one of them runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dinocell_seg.batch import Outcome
+    from dinocell_seg.pipeline import DINOCellPipeline
+
+_MAX_ROWS = 40
+
+
+def segment(
+    inputs: Annotated[list[str], typer.Argument(help="Images, folders of images, or patterns in quotes.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Model file, or 'default' for the one that is built in.")
+    ] = "default",
+    channel: Annotated[str | None, typer.Option(help="Channel to segment, by name or by index from 0.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    peak: Annotated[float | None, typer.Option(help="Distance above which a cell's seed begins (0 to 1).")] = None,
+    fill: Annotated[float | None, typer.Option(help="Distance down to which cells grow (0 to 1).")] = None,
+    min_size: Annotated[int | None, typer.Option(help="Smallest cell, in pixels of the image.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Named thresholds: samcell (0.47 and 0.09).")] = None,
+    normalize: Annotated[
+        Literal["percentile", "clahe"] | None, typer.Option(help="Intensity normalisation, whole image.")
+    ] = None,
+    diameter: Annotated[
+        float | None,
+        typer.Option(help="Typical cell diameter in pixels; the image is resized to what the model knows."),
+    ] = None,
+    pixel_size: Annotated[
+        float | None,
+        typer.Option(help="Micrometres per pixel, instead of the file's; resizes for models that tell theirs."),
+    ] = None,
+    tile: Annotated[int | None, typer.Option(help="Side of the tiles the network sees, in pixels.")] = None,
+    overlap: Annotated[
+        int | None, typer.Option(help="Pixels that neighbouring tiles share (stride = tile - overlap).")
+    ] = None,
+    tta: Annotated[
+        Literal["none", "flips", "dihedral"] | None,
+        typer.Option(help="Average over 4 flips, or 8 flips and turns: slower, steadier."),
+    ] = None,
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"] | None, typer.Option(help="auto: bf16 where it is measured to be faster.")
+    ] = None,
+    recipe: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="One setting, as section.key=value; repeat.")] = None,
+    save_distance_map: Annotated[
+        bool, typer.Option("--save-distance-map", help="Also write the distance map (float32 TIFF).")
+    ] = False,
+    overwrite: Annotated[
+        bool | None,
+        typer.Option("--overwrite/--skip-existing", help="Make earlier results again, or keep them."),
+    ] = None,
+) -> None:
+    """Segment images into labels, a table of cells, an overlay and a record of the run.
+
+    Writes NAME_labels.tif, NAME_cells.csv, NAME_overlay.png and NAME_run.json for each image, and
+    segment_summary.csv. A bad file does not stop the others: it is listed at the end, and the exit code is 1.
+
+    Settings count in this order: options, --set, --recipe, --preset, the model's own calibration.
+    """
+    from rich.console import Console
+
+    options = _settings_of(
+        tile=tile,
+        overlap=overlap,
+        tta=tta,
+        precision=precision,
+        diameter_px=diameter,
+        pixel_size_um=pixel_size,
+        normalization={"method": normalize},
+        thresholds={"peak": peak, "fill": fill, "min_size": min_size},
+    )
+    existing: Literal["refuse", "overwrite", "skip"] = (
+        "refuse" if overwrite is None else "overwrite" if overwrite else "skip"
+    )
+    try:
+        images, pipeline = _prepare(
+            inputs,
+            output,
+            model=model,
+            device=device,
+            changes=(preset, recipe, set_ or [], options),
+            refuse=existing == "refuse",
+        )
+    except (ValueError, OSError) as error:
+        raise typer.BadParameter(str(error)) from error
+    console = Console(stderr=True)
+    outcomes = _segment_all(
+        console,
+        images,
+        output,
+        pipeline,
+        channel=_channel(channel),
+        save_distance_map=save_distance_map,
+        existing=existing,
+    )
+    _print_outcomes(Console(), outcomes, output)
+    if any(outcome.status == "failed" for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def info(
+    target: Annotated[str, typer.Argument(help="Image file, model file, or 'default'.")] = "default",
+) -> None:
+    """Show what is in an image (shape, channels, intensities) or in a model (licence, scores, thresholds)."""
+    from rich.console import Console
+
+    from dinocell_seg.describe import describe_image_file, describe_model_file
+
+    is_model = target == "default" or Path(target).suffix == ".safetensors"
+    try:
+        description = describe_model_file(target) if is_model else describe_image_file(target)
+    except (ValueError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    Console().print(description)
+
+
+def _settings_of(**options: Any) -> dict[str, Any]:
+    """The options that were given, nested as the settings are."""
+    given: dict[str, Any] = {}
+    for name, value in options.items():
+        if isinstance(value, dict):
+            value = _settings_of(**value) or None
+        if value is not None:
+            given[name] = value
+    return given
+
+
+def _prepare(
+    inputs: Sequence[str],
+    output: Path,
+    *,
+    model: str,
+    device: str,
+    changes: tuple[str | None, Path | None, list[str], dict[str, Any]],
+    refuse: bool,
+) -> tuple[list[str], "DINOCellPipeline"]:
+    """Everything that can be wrong with a command line, found before a file is written."""
+    from dinocell_seg.inputs import find_images, refuse_equal_stems
+
+    images = find_images(inputs)
+    refuse_equal_stems(images)
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"--output {output} is a file; give a folder")
+
+    from dinocell_seg.batch import refuse_existing
+    from dinocell_seg.pipeline import DINOCellPipeline
+    from dinocell_seg.recipe import merged, read_overrides, read_recipe
+    from dinocell_seg.settings import PRESETS
+
+    if refuse:
+        refuse_existing(images, output)
+    preset, recipe, words, options = changes
+    if preset is not None and preset not in PRESETS:
+        raise ValueError(f"there is no preset {preset!r}; known are {', '.join(PRESETS)}")
+    values: dict[str, Any] = PRESETS[preset] if preset is not None else {}
+    for layer in (read_recipe(recipe) if recipe else {}, read_overrides(words), options):
+        values = merged(values, layer)
+    return images, DINOCellPipeline(model, device=device, **values)
+
+
+def _channel(word: str | None) -> str | int | None:
+    return int(word) if word is not None and word.isdecimal() else word
+
+
+def _segment_all(
+    console: "Console", images: Sequence[str], output: Path, pipeline: "DINOCellPipeline", **options: Any
+) -> "list[Outcome]":
+    from rich.progress import Progress
+
+    from dinocell_seg.batch import segment_files
+
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("segmenting", total=len(images))
+        return segment_files(images, output, pipeline, report=lambda outcome: progress.advance(task), **options)
+
+
+def _print_outcomes(console: "Console", outcomes: "Sequence[Outcome]", output: Path) -> None:
+    """A table of the outcomes, failures first; a long list of successes is only counted."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    colours = {"done": "green", "skipped": "yellow", "failed": "red"}
+    ordered = sorted(outcomes, key=lambda outcome: outcome.status != "failed")
+    num_failed = sum(outcome.status == "failed" for outcome in outcomes)
+    table = Table("image", "status", "cells", "seconds", box=None, pad_edge=False)
+    for outcome in ordered[: max(_MAX_ROWS, num_failed)]:
+        cells = "" if outcome.num_cells is None else str(outcome.num_cells)
+        seconds = f"{outcome.seconds:.1f}" if outcome.status == "done" else ""
+        status = f"[{colours[outcome.status]}]{outcome.status}[/]"
+        table.add_row(escape(Path(outcome.image).name), status, cells, seconds)
+    console.print(table)
+    for outcome in ordered[:num_failed]:
+        console.print(f"failed: {outcome.image}: {outcome.message}", markup=False, soft_wrap=True)
+    counts = ", ".join(
+        f"{number} {status}" for status in colours if (number := sum(outcome.status == status for outcome in outcomes))
+    )
+    num_cells = sum(outcome.num_cells or 0 for outcome in outcomes)
+    console.print(f"{counts}; {num_cells} cells. Results are in {output}", markup=False, soft_wrap=True)
