@@ -2,7 +2,7 @@
 
 from collections import Counter
 from fractions import Fraction as F
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 import pytest
@@ -34,6 +34,7 @@ class PlainPair:
     def match(self, g):
         return next((r for (h, r), n in self.shared.items() if h == g and 2 * n > self.truth[g]), None)
 
+    @cached_property
     def matchings(self):
         """Every one-to-one matching as a tuple of pairs."""
         truths = sorted(self.truth)
@@ -62,6 +63,7 @@ class PlainPair:
         union += sum(n for r, n in self.predicted.items() if r not in used_r)
         return F(sum(self.shared[pair] for pair in pairs)), F(union)
 
+    @cached_property
     def sums(self):
         matches = {g: self.match(g) for g in self.truth}
         used = Counter(r for r in matches.values() if r is not None)
@@ -85,7 +87,7 @@ class PlainPair:
             "difference": F(abs(len(self.truth) - len(self.predicted))),
         }
         sums["aji_c"], sums["aji_u"] = self.aggregate(best)
-        matchings = self.matchings()
+        matchings = self.matchings
         sums["mma"] = F(max(sum(self.shared[pair] for pair in pairs) for pairs in matchings))
         for threshold, name in zip(THRESHOLDS, NAMES, strict=True):
             hits = max(len(pairs) for pairs in matchings if all(self.iou[p] >= threshold for p in pairs))
@@ -94,7 +96,7 @@ class PlainPair:
 
     def aji_plus(self):
         """C and U of every assignment with the greatest sum of IoU."""
-        scored = [(sum((self.iou[p] for p in pairs), F(0)), pairs) for pairs in self.matchings()]
+        scored = [(sum((self.iou[p] for p in pairs), F(0)), pairs) for pairs in self.matchings]
         top = max(score for score, _ in scored)
         return {self.aggregate(pairs) for score, pairs in scored if score == top}
 
@@ -187,7 +189,7 @@ def test_the_random_set_holds_the_hard_cases():
 def test_every_metric_of_each_of_thousands_of_images_equals_plain_python():
     result, plain = random_evaluation()
     for number, image in enumerate(plain):
-        for name, expected in plain_metrics(image.sums()).items():
+        for name, expected in plain_metrics(image.sums).items():
             assert same(result.per_image[name][number], expected), (number, name)
 
 
@@ -202,7 +204,7 @@ def test_every_pooled_metric_equals_plain_python():
     result, plain = random_evaluation()
     sums = Counter()
     for image in plain:
-        for key, value in image.sums().items():
+        for key, value in image.sums.items():
             sums[key] += value
     for name, expected in plain_metrics(sums).items():
         assert same(result.pooled[name], expected), name
@@ -210,7 +212,7 @@ def test_every_pooled_metric_equals_plain_python():
 
 def test_per_image_means_leave_out_undefined_images():
     result, plain = random_evaluation()
-    values = [plain_metrics(image.sums()) for image in plain]
+    values = [plain_metrics(image.sums) for image in plain]
     for name in ("seg", "det", "ap_0.50", "pq", "sq", "aji", "mma", "dice", "count_error"):
         defined = [value[name] for value in values if value[name] is not None]
         assert len(defined) < len(values)
@@ -237,5 +239,5 @@ def test_any_small_image_with_any_labels_equals_plain_python(labels, names):
     truth, predicted = labels[0], np.array([0, *names])[labels[1]]
     image = PlainPair(truth, predicted)
     result = evaluate([truth], [predicted], iou_thresholds=THRESHOLDS)
-    for name, expected in plain_metrics(image.sums()).items():
+    for name, expected in plain_metrics(image.sums).items():
         assert same(result.pooled[name], expected), name

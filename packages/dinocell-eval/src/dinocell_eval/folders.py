@@ -119,12 +119,13 @@ def _short(stem: str, endings: tuple[str, ...]) -> str:
 def _chosen(
     truths: dict[str, Path], predictions: dict[str, Path], names: Collection[str], *, folder: str | Path
 ) -> tuple[dict[str, Path], dict[str, Path]]:
-    wanted = set(names)
-    kept = {stem: path for stem, path in truths.items() if {stem, _short(stem, TRUTH_ENDINGS)} & wanted}
-    missing = wanted - kept.keys() - {_short(stem, TRUTH_ENDINGS) for stem in kept}
+    short_names = _by_short_name([stem for stem in truths if stem not in names], TRUTH_ENDINGS, folder)
+    stem_of = {name: name if name in truths else short_names.get(name) for name in names}
+    missing = [name for name, stem in stem_of.items() if stem is None]
     if missing:
         raise ValueError(f"{folder} has no label file for {_listed(missing)}; check the names of the split")
-    possible = wanted | kept.keys()
+    kept = {stem: truths[stem] for stem in stem_of.values() if stem is not None}
+    possible = kept.keys() | {_short(stem, TRUTH_ENDINGS) for stem in kept}
     return kept, {
         stem: path for stem, path in predictions.items() if {stem, _short(stem, PREDICTED_ENDINGS)} & possible
     }
