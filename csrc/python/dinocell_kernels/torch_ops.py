@@ -4,7 +4,7 @@ The only module that imports torch. Tensors share memory with the NumPy faces, w
 here take and return tensors; starts of tiles are plain integers, so that shapes stay known to the compiler.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,6 +15,12 @@ from dinocell_kernels import connected_components as _connected_components
 from dinocell_kernels import distance_map as _distance_map
 from dinocell_kernels import tiles as _tiles
 from dinocell_kernels import watershed as _watershed
+
+# First rows or columns of tiles.
+Starts = Sequence[int] | Integer[np.ndarray, "n"] | Integer[Tensor, "n"]
+
+# The compiler calls a fake with symbols where sizes may vary.
+Size = int | torch.SymInt
 
 __all__ = ["blend_tiles", "connected_components", "distance_map", "gather_tiles", "watershed"]
 
@@ -46,8 +52,8 @@ def watershed(
 
 def gather_tiles(
     image: Num[Tensor, "c y x"],
-    ys: Iterable[int],
-    xs: Iterable[int],
+    ys: Starts,
+    xs: Starts,
     *,
     tile: int,
     scale: Float32[Tensor, "c"],
@@ -64,8 +70,8 @@ def gather_tiles(
 
 def blend_tiles(
     tiles: Float32[Tensor, "ny nx tile tile"],
-    ys: Iterable[int],
-    xs: Iterable[int],
+    ys: Starts,
+    xs: Starts,
     *,
     overlap: int,
     rows: tuple[int, int],
@@ -85,7 +91,7 @@ def _require_cpu(tensor: Shaped[Tensor, "..."]) -> None:
         )
 
 
-def _integers(starts: Iterable[int]) -> list[int]:
+def _integers(starts: Starts) -> list[int]:
     return [int(start) for start in starts]
 
 
@@ -154,9 +160,9 @@ def _gather_tiles_op(
 @_gather_tiles_op.register_fake
 def _(
     image: Tensor,
-    ys: list[int],
-    xs: list[int],
-    tile: int,
+    ys: list[Size],
+    xs: list[Size],
+    tile: Size,
     scale: Tensor,
     offset: Tensor,
     low: float,
@@ -182,7 +188,7 @@ def _blend_tiles_op(
 
 @_blend_tiles_op.register_fake
 def _(
-    tiles: Tensor, ys: list[int], xs: list[int], overlap: int, row_begin: int, row_end: int, width: int
+    tiles: Tensor, ys: list[Size], xs: list[Size], overlap: Size, row_begin: Size, row_end: Size, width: Size
 ) -> Tensor:
     return tiles.new_empty((row_end - row_begin, width))
 
@@ -220,13 +226,13 @@ def _spread_tiles_op(
 @_spread_tiles_op.register_fake
 def _(
     image: Tensor,
-    ys: list[int],
-    xs: list[int],
-    tile: int,
-    overlap: int,
-    row_begin: int,
-    row_end: int,
-    width: int,
+    ys: list[Size],
+    xs: list[Size],
+    tile: Size,
+    overlap: Size,
+    row_begin: Size,
+    row_end: Size,
+    width: Size,
 ) -> Tensor:
     return image.new_empty((len(ys), len(xs), tile, tile))
 
