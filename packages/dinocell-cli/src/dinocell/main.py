@@ -1,0 +1,79 @@
+"""The table of commands. A command's code is imported when it is called, never before."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+
+
+@dataclass(frozen=True)
+class Command:
+    """Where a command's function is, as module:function, and one line of help."""
+
+    target: str
+    help: str
+
+
+COMMANDS = {
+    "segment": Command("dinocell_seg.cli:segment", "Segment images into labels, tables of cells and overlays."),
+    "train": Command("dinocell_seg.train_cli:train", "Train a model on labelled images."),
+    "calibrate": Command("dinocell_seg.train_cli:calibrate", "Choose a model's thresholds on validation images."),
+    "eval": Command("dinocell_eval.cli:eval_command", "Compare predicted with true labels."),
+    "info": Command("dinocell_seg.cli:info", "Show what is in an image or in a model file."),
+    "simulate": Command("dinocell.simulate:simulate", "Write a simulated field of cells with its true labels."),
+    "doctor": Command("dinocell.doctor:doctor", "Check this installation and say how to fix it."),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The `dinocell` command."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    build_app(words)(words)
+
+
+def build_app(words: Sequence[str]) -> typer.Typer:
+    """The application for one command line: only the command that it names is imported."""
+    app = typer.Typer(
+        name="dinocell",
+        help="Segment cells in microscope images; train, calibrate and evaluate models that do.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_options)
+    called = next((word for word in words if not word.startswith("-")), None)
+    for name, command in COMMANDS.items():
+        if name == called:
+            app.command(name)(load(command.target))
+        else:
+            app.command(name, help=command.help)(_not_called)
+    return app
+
+
+def load(target: str) -> Callable[..., Any]:
+    """The function of a module:function address."""
+    module, _, function = target.partition(":")
+    loaded: Callable[..., Any] = getattr(import_module(module), function)
+    return loaded
+
+
+def _not_called() -> None:
+    raise AssertionError("a command that the command line does not name was called")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dinocell-cli {version('dinocell-cli')}")
+        raise typer.Exit
+
+
+def _options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Segment cells in microscope images; train, calibrate and evaluate models that do."""

@@ -1,0 +1,44 @@
+"""The command `dinocell simulate`: an image whose true labels are known."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def simulate(
+    output: Annotated[Path, typer.Argument(help="Image to write, for example field.ome.tif.")],
+    labels: Annotated[Path | None, typer.Option(help="Also write the true labels here (.tif or .png).")] = None,
+    objects: Annotated[Literal["cells", "nuclei"], typer.Option(help="What the true labels are of.")] = "cells",
+    height: Annotated[int, typer.Option(min=1, help="Pixels.")] = 512,
+    width: Annotated[int, typer.Option(min=1, help="Pixels.")] = 512,
+    num_cells: Annotated[int, typer.Option(min=0, help="Number of cells.")] = 60,
+    diameter: Annotated[float, typer.Option(help="Mean diameter of the cells, in pixels.")] = 40.0,
+    channels: Annotated[str, typer.Option(help="Of DNA, ER, AGP, RNA and Mito, with commas.")] = "DNA,ER,AGP",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same image.")] = 0,
+) -> None:
+    """Write a simulated field of cells, 16 bit, in several stains, and its true labels.
+
+    Folders are made as needed. OME-TIFF keeps the channels' names; a PNG holds one channel only.
+    """
+    from dinocell_io import simulate_field, write_image, write_labels
+
+    try:
+        field = simulate_field(
+            (height, width),
+            num_cells=num_cells,
+            diameter_px=diameter,
+            channels=tuple(name.strip() for name in channels.split(",")),
+            seed=seed,
+        )
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_image(output, field.image)
+        if labels is not None:
+            labels.parent.mkdir(parents=True, exist_ok=True)
+            truth = field.labels if objects == "cells" else field.nuclei_labels
+            write_labels(labels, truth, pixel_size_um=field.image.pixel_size_um)
+    except (ValueError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    written = f"{output} ({num_cells} cells, channels {', '.join(field.image.channels)})"
+    typer.echo(written if labels is None else f"{written} and {labels} ({objects})")

@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from dinocell.main import build_app
+from dinocell_io import read_image, read_labels, simulate_field
+
+SMALL = ("--height", "96", "--width", "128", "--num-cells", "3", "--diameter", "24")
+
+
+def run(*words: str | Path) -> Result:
+    arguments = ["simulate", *map(str, words)]
+    return CliRunner().invoke(build_app(arguments), arguments)
+
+
+@pytest.mark.parametrize("objects", ["cells", "nuclei"])
+def test_the_field_and_its_truth_are_written(tmp_path: Path, objects: str) -> None:
+    image, truth = tmp_path / "new" / "field.ome.tif", tmp_path / "truth" / "field.tif"
+    result = run(image, "--labels", truth, "--objects", objects, "--seed", "3", *SMALL)
+    assert result.exit_code == 0, result.output
+    field = simulate_field((96, 128), num_cells=3, diameter_px=24.0, seed=3)
+    read = read_image(image)
+    assert read.channels == ("DNA", "ER", "AGP")
+    assert read.pixel_size_um == field.image.pixel_size_um
+    np.testing.assert_array_equal(read.pixels, field.image.pixels)
+    expected = field.labels if objects == "cells" else field.nuclei_labels
+    np.testing.assert_array_equal(read_labels(truth), expected)
+    assert f"({objects})" in result.stdout
+
+
+def test_a_field_that_is_impossible_is_refused(tmp_path: Path) -> None:
+    result = run(tmp_path / "a.tif", "--channels", "DNA,GFP", *SMALL)
+    assert result.exit_code == 2
+    assert "GFP" in result.stderr
+    assert not (tmp_path / "a.tif").exists()
