@@ -1,22 +1,55 @@
-"""Microscope images and labels from files."""
+"""Microscope images and labels from files, dataset folders, and simulated fields."""
+
+from typing import TYPE_CHECKING, Any
 
 from .atomic import atomic_folder, atomic_path
+from .convert_cellpose import convert_cellpose
+from .convert_dsb2018 import convert_dsb2018
+from .convert_livecell import convert_livecell
+from .convert_samcell import convert_samcell
 from .dataset import Sample, open_dataset, read_sample
+from .dataset_write import NewSample, write_dataset
+from .describe import ChannelInfo, ImageInfo, describe_image
 from .grey import grey_image
 from .image import IMAGE_SUFFIXES, Image, read_image
+from .image_write import write_image
 from .labels import LABEL_SUFFIXES, read_labels, write_labels
+
+if TYPE_CHECKING:
+    from .simulate import Field, simulate_field
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "LABEL_SUFFIXES",
+    "ChannelInfo",
+    "Field",
     "Image",
+    "ImageInfo",
+    "NewSample",
     "Sample",
     "atomic_folder",
     "atomic_path",
+    "convert_cellpose",
+    "convert_dsb2018",
+    "convert_livecell",
+    "convert_samcell",
+    "describe_image",
     "grey_image",
     "open_dataset",
     "read_image",
     "read_labels",
     "read_sample",
+    "simulate_field",
+    "write_dataset",
+    "write_image",
     "write_labels",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # the simulator needs SciPy, which takes longer to import than all of the above
+    if name in ("Field", "simulate_field"):
+        from . import simulate
+
+        return getattr(simulate, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -65,9 +65,7 @@ def atomic_folder(final: str | Path) -> Iterator[Path]:
 
 def _check_parent(target: Path) -> None:
     if not target.parent.is_dir():
-        raise FileNotFoundError(
-            f"the folder {target.parent} does not exist; create it to write {target.name}"
-        )
+        raise FileNotFoundError(f"the folder {target.parent} does not exist; create it to write {target.name}")
 
 
 def _temporary_beside(target: Path) -> Path:

@@ -54,9 +54,7 @@ def open_dataset(folder: str | Path, *, split: str | None = None) -> tuple[Sampl
         raise ValueError(f"{root} is not a complete dataset: {'; '.join(problems)}. Add or remove these")
     if not images:
         raise ValueError(f"{root / 'images'} holds no images; expected {', '.join(IMAGE_SUFFIXES)}")
-    samples = tuple(
-        _sample(name, images[name], masks[name], (rows or {}).get(name, {})) for name in sorted(images)
-    )
+    samples = tuple(_sample(name, images[name], masks[name], (rows or {}).get(name, {})) for name in sorted(images))
     return samples if split is None else _of_split(samples, split, root)
 
 
@@ -78,9 +76,7 @@ def sample_name(path: Path) -> str:
 
 def _files_by_name(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"{folder} does not exist; a dataset is a folder with images/ and masks/ in it"
-        )
+        raise FileNotFoundError(f"{folder} does not exist; a dataset is a folder with images/ and masks/ in it")
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file():

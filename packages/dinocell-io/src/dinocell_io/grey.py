@@ -51,13 +51,19 @@ def _index_of(image: Image, channel: str | int) -> int:
 def _luma(pixels: Shaped[np.ndarray, "3 y x"]) -> Shaped[np.ndarray, "y x"]:
     grey = np.empty(pixels.shape[1:], dtype=pixels.dtype)
     rows = max(1, _BAND_PX // pixels.shape[2])
-    integral = pixels.dtype.kind in "ui"
-    # 65535 * 1000 fits uint32; a wider sum for wider pixels, float64 for floats
-    wide = np.dtype(
-        np.uint32 if pixels.dtype in (np.uint8, np.uint16) else np.int64 if integral else np.float64
-    )
+    rule = _integer_luma if pixels.dtype.kind in "ui" else _float_luma
     for start in range(0, grey.shape[0], rows):
-        red, green, blue = pixels[:, start : start + rows].astype(wide)
-        total = red * _LUMA[0] + green * _LUMA[1] + blue * _LUMA[2]
-        grey[start : start + rows] = (total + 500) // 1000 if integral else total / 1000
+        grey[start : start + rows] = rule(pixels[:, start : start + rows])
     return grey
+
+
+def _integer_luma(pixels: Shaped[np.ndarray, "3 y x"]) -> Shaped[np.ndarray, "y x"]:
+    # 65535 * 1000 fits uint32; wider pixels need a wider sum
+    red, green, blue = pixels.astype(np.uint32 if pixels.dtype in (np.uint8, np.uint16) else np.int64)
+    return (red * _LUMA[0] + green * _LUMA[1] + blue * _LUMA[2] + 500) // 1000
+
+
+def _float_luma(pixels: Shaped[np.ndarray, "3 y x"]) -> Shaped[np.ndarray, "y x"]:
+    red, green, blue = pixels.astype(np.float64)
+    # in differences, so that equal colours give that grey to the last bit
+    return green + (red - green) * (_LUMA[0] / 1000) + (blue - green) * (_LUMA[2] / 1000)

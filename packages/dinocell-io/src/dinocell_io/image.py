@@ -32,9 +32,7 @@ class Image:
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or 0 in self.pixels.shape:
-            raise ValueError(
-                f"{self.uri}: pixels have shape {self.pixels.shape}, expected non-empty [channel y x]"
-            )
+            raise ValueError(f"{self.uri}: pixels have shape {self.pixels.shape}, expected non-empty [channel y x]")
         if len(self.channels) != self.pixels.shape[0]:
             raise ValueError(
                 f"{self.uri}: {self.pixels.shape[0]} channels have {len(self.channels)} names "

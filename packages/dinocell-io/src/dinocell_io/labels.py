@@ -37,7 +37,7 @@ def read_labels(uri: str | Path) -> Integer[np.ndarray, "y x"]:
 
 
 def write_labels(
-    uri: str | Path, labels: Shaped[np.ndarray, "..."], *, pixel_size_um: float | None = None
+    uri: str | Path, labels: Shaped[np.ndarray, "..."], *, pixel_size_um: float | int | None = None
 ) -> None:
     """Write labels losslessly and atomically, as uint16, or as uint32 if one is above 65535.
 
@@ -49,17 +49,13 @@ def write_labels(
     path = Path(uri)
     suffix = path.suffix.lower()
     if suffix not in LABEL_SUFFIXES:
-        raise ValueError(
-            f"{path}: labels are written as {', '.join(LABEL_SUFFIXES)}; use one of these suffixes"
-        )
+        raise ValueError(f"{path}: labels are written as {', '.join(LABEL_SUFFIXES)}; use one of these suffixes")
     if pixel_size_um is not None and not 0 < pixel_size_um < float("inf"):
         raise ValueError(f"{path}: pixel_size_um is {pixel_size_um}, expected a positive length or None")
     whole = _whole_numbers(labels, f"the array for {path}")
     largest = int(whole.max(initial=0))
     if largest > 2**32 - 1:
-        raise ValueError(
-            f"{path}: the largest label is {largest}, a file holds up to {2**32 - 1}; relabel first"
-        )
+        raise ValueError(f"{path}: the largest label is {largest}, a file holds up to {2**32 - 1}; relabel first")
     if suffix == ".png" and largest > 65535:
         raise ValueError(f"{path}: the largest label is {largest}, a PNG holds up to 65535; write a .tif")
     numbers = np.ascontiguousarray(whole, dtype=np.uint16 if largest <= 65535 else np.uint32)
@@ -71,7 +67,7 @@ def write_labels(
         elif suffix == ".npy":
             np.save(temporary, numbers, allow_pickle=False)
         else:
-            _write_tiff(temporary, numbers, pixel_size_um)
+            _write_tiff(temporary, numbers, None if pixel_size_um is None else float(pixel_size_um))
 
 
 def _write_tiff(path: Path, numbers: Integer[np.ndarray, "y x"], pixel_size_um: float | None) -> None:
@@ -148,13 +144,9 @@ def _whole_numbers(numbers: Shaped[np.ndarray, "..."], name: str) -> Integer[np.
         raise ValueError(f"{name} holds {numbers.dtype}, expected whole numbers as labels")
     smallest = numbers.min()
     if smallest < 0:
-        raise ValueError(
-            f"{name} holds negative numbers (down to {smallest}), expected labels from 0 (background) up"
-        )
+        raise ValueError(f"{name} holds negative numbers (down to {smallest}), expected labels from 0 (background) up")
     if kind == "f":
         if numbers.max() >= 2**53:
-            raise ValueError(
-                f"{name} holds floats above 2**53, which are not exact; save the labels as integers"
-            )
+            raise ValueError(f"{name} holds floats above 2**53, which are not exact; save the labels as integers")
         return numbers.astype(np.uint32 if numbers.max() < 2**32 else np.int64)
     return numbers

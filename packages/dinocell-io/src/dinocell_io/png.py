@@ -52,9 +52,7 @@ def read_stored_png(path: Path) -> StoredPng:
     """
     content = path.read_bytes()
     if not content.startswith(_SIGNATURE) or len(content) < 33:
-        raise ValueError(
-            f"{path} is not a PNG file (it starts with {content[:8]!r}); give it its true suffix"
-        )
+        raise ValueError(f"{path} is not a PNG file (it starts with {content[:8]!r}); give it its true suffix")
     bits, colour = struct.unpack_from(">8xBB", content, 16)
     # Pillow's plugin class, not Image.open: fields of 100 megapixels are usual here, not an attack.
     try:

@@ -86,9 +86,7 @@ def read_stored_tiff(path: Path) -> StoredTiff:
             raise ValueError(f"{path} holds {pixels.dtype} pixels, expected integers or floats")
         colour = photometric in (_RGB, _YCBCR)
         if colour and pixels.shape[0] != 3:
-            raise ValueError(
-                f"{path} holds {pixels.shape[0] // 3} RGB images, expected one; save one image per file"
-            )
+            raise ValueError(f"{path} holds {pixels.shape[0] // 3} RGB images, expected one; save one image per file")
         count = pixels.shape[0]
         return StoredTiff(
             pixels=pixels,
@@ -109,8 +107,7 @@ def _only_image(tif: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSeries:
         raise ValueError(f"{path} holds no image; copy or export it again")
     found = "; ".join(f"{s.name or 'image'} {s.axes} {s.shape}" for s in images[:8])
     raise ValueError(
-        f"{path} holds {len(images)} images of different kinds ({found}), expected one; "
-        "save each as a file of its own"
+        f"{path} holds {len(images)} images of different kinds ({found}), expected one; save each as a file of its own"
     )
 
 

@@ -1,14 +1,17 @@
 """Opening a TIFF so that a damaged one is refused and never read as zeros."""
 
 import logging
+import re
 import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import imagecodecs
 import tifffile
+
+_FIRST_PRIVATE_TAG = 32768
+_IMAGEJ_TAGS = (50838, 50839)
 
 
 class _Complaints(logging.Handler):
@@ -25,9 +28,14 @@ class _Complaints(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
-        # a private tag that cannot be parsed does not touch the pixels
-        if record.thread == self.thread and "TiffTag.fromfile" not in message:
+        if record.thread == self.thread and not _is_about_a_private_tag(message):
             self.messages.append(message)
+
+
+def _is_about_a_private_tag(message: str) -> bool:
+    """A vendor's own tag that cannot be parsed touches neither pixels nor axes; ImageJ's do."""
+    found = re.search(r"TiffTag\.fromfile.*?TiffTag (\d+)", message)
+    return found is not None and int(found[1]) >= _FIRST_PRIVATE_TAG and int(found[1]) not in _IMAGEJ_TAGS
 
 
 @contextmanager
@@ -42,16 +50,12 @@ def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
             _refuse(complaints, path)
             yield tif
             _refuse(complaints, path)
-    except (
-        tifffile.TiffFileError,
-        imagecodecs.ImcdError,
-        OSError,
-        RuntimeError,
-        struct.error,
-        IndexError,
-        KeyError,
-        TypeError,
-    ) as error:
+    except ValueError as error:
+        if str(path) in str(error):  # ours, or already told
+            raise
+        raise _damaged(path, str(error)) from error
+    except (OSError, RuntimeError, struct.error, LookupError, TypeError) as error:
+        # what tifffile and the codecs (RuntimeError) raise over broken tags and data
         raise _damaged(path, str(error)) from error
     finally:
         logger.removeHandler(complaints)
@@ -77,9 +81,7 @@ def check_data_present(series: tifffile.TiffPageSeries, path: Path) -> None:
     first = series.pages[0]
     whole = series.dataoffset
     if whole is not None and first is not None and whole + series.nbytes > first.parent.filehandle.size:
-        raise _damaged(
-            path, f"pixel data reach to byte {whole + series.nbytes} of {first.parent.filehandle.size}"
-        )
+        raise _damaged(path, f"pixel data reach to byte {whole + series.nbytes} of {first.parent.filehandle.size}")
 
 
 def _refuse(complaints: _Complaints, path: Path) -> None:

@@ -1,0 +1,199 @@
+"""Label images come back as they were written, and what is no label image is refused."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image as PillowImage
+
+from dinocell_io import read_image, read_labels, write_labels
+
+label_arrays = hnp.arrays(
+    dtype=st.sampled_from([np.uint8, np.uint16, np.uint32, np.int16, np.int32, np.int64, np.uint64]),
+    shape=hnp.array_shapes(min_dims=2, max_dims=2, max_side=12),
+    elements=st.integers(0, 127),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    labels=label_arrays,
+    largest=st.sampled_from([0, 1, 255, 256, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1]),
+    suffix=st.sampled_from([".tif", ".tiff", ".png", ".npy"]),
+)
+def test_labels_come_back_exactly_in_the_smallest_of_two_dtypes(labels: np.ndarray, largest: int, suffix: str) -> None:
+    if largest <= np.iinfo(labels.dtype).max:
+        labels[0, 0] = largest
+    top = int(labels.max())
+    if suffix == ".png" and top > 65535:
+        suffix = ".tif"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"labels{suffix}")
+        write_labels(path, labels)
+        back = read_labels(path)
+        assert back.dtype == (np.uint16 if top <= 65535 else np.uint32)
+        np.testing.assert_array_equal(back, labels)
+        assert [entry.name for entry in Path(folder).iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("top", [65535, 65536, 2**32 - 1])
+def test_other_readers_see_the_same_labels(tmp_path: Path, top: int) -> None:
+    labels = np.array([[0, 1, 2], [top, 0, 3]], np.int64)
+    write_labels(tmp_path / "labels.tif", labels)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "labels.tif"), labels)
+    if top <= 65535:
+        write_labels(tmp_path / "labels.png", labels)
+        with PillowImage.open(tmp_path / "labels.png") as opened:
+            np.testing.assert_array_equal(np.asarray(opened), labels)
+
+
+def test_the_same_labels_give_the_same_bytes(tmp_path: Path) -> None:
+    labels = np.arange(12, dtype=np.int32).reshape(3, 4)
+    for suffix in (".tif", ".png", ".npy"):
+        write_labels(tmp_path / f"a{suffix}", labels)
+        write_labels(tmp_path / f"b{suffix}", labels)
+        assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+
+
+def test_empty_fields_and_masks_are_valid_labels(tmp_path: Path) -> None:
+    write_labels(tmp_path / "none.tif", np.zeros((5, 6), np.int32))
+    assert read_labels(tmp_path / "none.tif").max() == 0
+    write_labels(tmp_path / "mask.tif", np.eye(4, dtype=bool))
+    assert read_labels(tmp_path / "mask.tif").sum() == 4
+
+
+def test_the_pixel_size_is_written_and_read(tmp_path: Path) -> None:
+    write_labels(tmp_path / "labels.tif", np.ones((4, 4), np.int32), pixel_size_um=0.325)
+    assert read_image(tmp_path / "labels.tif").pixel_size_um == pytest.approx(0.325)
+
+
+def test_strips_of_a_wide_image_come_back(tmp_path: Path) -> None:
+    labels = np.random.default_rng(0).integers(0, 70000, (37, 70001)).astype(np.int32)
+    write_labels(tmp_path / "wide.tif", labels)
+    np.testing.assert_array_equal(read_labels(tmp_path / "wide.tif"), labels)
+
+
+def test_more_than_4_gib_becomes_bigtiff(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = np.ones((40, 50), np.int32)
+    write_labels(tmp_path / "small.tif", labels)
+    monkeypatch.setattr("dinocell_io.labels._CLASSIC_TIFF_BYTES", 100)
+    write_labels(tmp_path / "big.tif", labels)
+    kinds = {}
+    for name in ("small", "big"):
+        with tifffile.TiffFile(tmp_path / f"{name}.tif") as tif:
+            kinds[name] = tif.is_bigtiff
+    assert kinds == {"small": False, "big": True}
+    np.testing.assert_array_equal(read_labels(tmp_path / "big.tif"), labels)
+
+
+@pytest.mark.parametrize(
+    ("labels", "problem"),
+    [
+        (np.array([[0, -1]]), r"negative numbers \(down to -1\)"),
+        (np.array([[0.5, 1.0]]), "fractions, NaN or infinities"),
+        (np.array([[np.nan, 1.0]]), "fractions, NaN or infinities"),
+        (np.array([[0, 2**32]]), "largest label is 4294967296, a file holds up to 4294967295; relabel"),
+        (np.zeros((2, 3, 3), int), r"shape \(2, 3, 3\), expected labels \[y x\]"),
+        (np.zeros((0, 3), int), r"shape \(0, 3\)"),
+        (np.array([["a"]]), "holds <U1"),
+        (np.array([[1 + 1j]]), "holds complex128"),
+    ],
+)
+def test_what_is_no_label_image_is_not_written(tmp_path: Path, labels: np.ndarray, problem: str) -> None:
+    path = tmp_path / "labels.tif"
+    path.write_bytes(b"old")
+    with pytest.raises(ValueError, match=problem):
+        write_labels(path, labels)
+    assert path.read_bytes() == b"old"
+
+
+def test_whole_floats_are_written_as_integers(tmp_path: Path) -> None:
+    write_labels(tmp_path / "labels.png", np.array([[0.0, 7.0]], np.float32))
+    assert read_labels(tmp_path / "labels.png").tolist() == [[0, 7]]
+
+
+def test_a_png_refuses_labels_above_65535(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"is 65536, a PNG holds up to 65535; write a \.tif"):
+        write_labels(tmp_path / "labels.png", np.array([[65536]]))
+
+
+@pytest.mark.parametrize("name", ["labels.jpg", "labels"])
+def test_lossy_and_unknown_suffixes_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=r"labels are written as \.png, \.tif"):
+        write_labels(tmp_path / name, np.ones((2, 2), int))
+    PillowImage.fromarray(np.ones((8, 8), np.uint8)).save(tmp_path / name, format="jpeg")
+    with pytest.raises(ValueError, match=r"labels are read from \.png, \.tif"):
+        read_labels(tmp_path / name)
+
+
+def test_an_impossible_pixel_size_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"pixel_size_um is 0\.0, expected a positive length"):
+        write_labels(tmp_path / "labels.tif", np.ones((2, 2), int), pixel_size_um=0.0)
+
+
+def test_colour_is_refused_as_labels(tmp_path: Path) -> None:
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    PillowImage.fromarray(pixels).save(tmp_path / "a.png")
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb")
+    for suffix in ("png", "tif"):
+        with pytest.raises(ValueError, match=rf"a\.{suffix} is a colour image, expected one number per pixel"):
+            read_labels(tmp_path / f"a.{suffix}")
+
+
+def test_several_planes_are_refused_as_labels(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((2, 4, 5), np.uint16), metadata=None)
+    with pytest.raises(ValueError, match=r"has 2 planes \(C0, C1\), expected one plane of labels"):
+        read_labels(tmp_path / "a.tif")
+
+
+def test_float_tiffs_are_labels_only_if_whole(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "whole.tif", np.array([[0, 70000]], np.float32))
+    assert read_labels(tmp_path / "whole.tif").tolist() == [[0, 70000]]
+    assert read_labels(tmp_path / "whole.tif").dtype == np.uint32
+    tifffile.imwrite(tmp_path / "half.tif", np.array([[0, 0.5]], np.float32))
+    with pytest.raises(ValueError, match=r"half\.tif holds fractions"):
+        read_labels(tmp_path / "half.tif")
+    tifffile.imwrite(tmp_path / "negative.tif", np.array([[0, -2]], np.int16))
+    with pytest.raises(ValueError, match=r"negative\.tif holds negative numbers \(down to -2\)"):
+        read_labels(tmp_path / "negative.tif")
+
+
+def test_display_tables_do_not_change_labels(tmp_path: Path) -> None:
+    indices = np.array([[0, 1], [2, 200]], np.uint8)
+    palette_image = PillowImage.frombytes("P", (2, 2), indices.tobytes())
+    palette_image.putpalette([value for index in range(256) for value in (255 - index, index, 7)])
+    palette_image.save(tmp_path / "palette.png")
+    np.testing.assert_array_equal(read_labels(tmp_path / "palette.png"), indices)
+    table = np.zeros((3, 256), np.uint16)
+    tifffile.imwrite(tmp_path / "palette.tif", indices, photometric="palette", colormap=table)
+    np.testing.assert_array_equal(read_labels(tmp_path / "palette.tif"), indices)
+    tifffile.imwrite(tmp_path / "white.tif", indices, photometric="miniswhite")
+    np.testing.assert_array_equal(read_labels(tmp_path / "white.tif"), indices)
+
+
+@pytest.mark.parametrize("values", [[0, 1, 1, 0], [0, 1, 0, 0]])
+def test_bilevel_files_give_0_and_1(tmp_path: Path, values: list[int]) -> None:
+    mask = np.array(values, bool).reshape(2, 2)
+    PillowImage.fromarray(mask).save(tmp_path / "mask.png")
+    tifffile.imwrite(tmp_path / "mask.tif", mask)
+    for suffix in ("png", "tif"):
+        np.testing.assert_array_equal(read_labels(tmp_path / f"mask.{suffix}"), mask.astype(int))
+
+
+def test_pickled_npy_is_never_loaded(tmp_path: Path) -> None:
+    np.save(tmp_path / "seg.npy", np.array({"masks": 1}, dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match=r"seg\.npy cannot be read as a plain npy array"):
+        read_labels(tmp_path / "seg.npy")
+
+
+def test_a_cut_npy_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "cut.npy", np.ones((20, 20), int))
+    content = (tmp_path / "cut.npy").read_bytes()
+    (tmp_path / "cut.npy").write_bytes(content[:500])
+    with pytest.raises(ValueError, match=r"cut\.npy cannot be read"):
+        read_labels(tmp_path / "cut.npy")

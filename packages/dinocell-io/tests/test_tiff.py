@@ -1,0 +1,374 @@
+"""TIFF: every storage reads the same, axes are never guessed, damage is never black."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from dinocell_io import read_image
+
+
+@pytest.fixture
+def field() -> np.ndarray:
+    return np.random.default_rng(0).integers(1, 60000, (3, 33, 47)).astype(np.uint16)
+
+
+@pytest.mark.parametrize("compression", [None, "lzw", "zlib", "zstd", "packbits"])
+@pytest.mark.parametrize("tile", [None, (16, 32)])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_every_storage_reads_the_same_pixels(
+    tmp_path: Path, field: np.ndarray, compression: str | None, tile: tuple[int, int] | None, byteorder: str
+) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, field[0], compression=compression, tile=tile, byteorder=byteorder, photometric="minisblack")
+    image = read_image(path)
+    assert image.pixels.dtype == np.uint16
+    assert image.pixels.dtype.isnative
+    np.testing.assert_array_equal(image.pixels, field[:1])
+    assert image.channels == ("C0",)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "i1", "i2", "i4", "f2", "f4", "f8"])
+@pytest.mark.parametrize("predictor", [False, True])
+def test_every_number_type_is_kept(tmp_path: Path, dtype: str, predictor: bool) -> None:
+    pixels = (np.random.default_rng(1).standard_normal((20, 30)) * 40).astype(dtype)
+    path = tmp_path / "a.tiff"
+    tifffile.imwrite(path, pixels, compression="zlib", predictor=predictor, photometric="minisblack")
+    image = read_image(path)
+    assert image.pixels.dtype == np.dtype(dtype)
+    np.testing.assert_array_equal(image.pixels[0], pixels)
+
+
+def test_bigtiff_reads(tmp_path: Path, field: np.ndarray) -> None:
+    tifffile.imwrite(tmp_path / "a.btf", field[0], bigtiff=True)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.btf").pixels[0], field[0])
+
+
+def test_a_large_uncompressed_file_is_mapped_and_never_changed(
+    tmp_path: Path, field: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "large.tif"
+    tifffile.imwrite(path, field, photometric="minisblack", metadata={"axes": "CYX"})
+    before = path.read_bytes()
+    assert not isinstance(read_image(path).pixels, np.memmap)
+    monkeypatch.setattr("dinocell_io.tiff._MAP_FROM_BYTES", 1)
+    pixels = read_image(path).pixels
+    owners = [pixels]
+    while isinstance(owners[-1].base, np.ndarray):
+        owners.append(owners[-1].base)
+    assert any(isinstance(owner, np.memmap) for owner in owners)
+    np.testing.assert_array_equal(pixels, field)
+    pixels[:] = 0
+    assert path.read_bytes() == before
+
+
+def test_plain_pages_are_channels(tmp_path: Path, field: np.ndarray) -> None:
+    path = tmp_path / "pages.tif"
+    tifffile.imwrite(path, field, photometric="minisblack", metadata=None)
+    image = read_image(path)
+    np.testing.assert_array_equal(image.pixels, field)
+    assert image.channels == ("C0", "C1", "C2")
+    assert not image.is_rgb
+
+
+def test_more_than_16_plain_pages_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, np.zeros((16, 5, 6), np.uint8), photometric="minisblack", metadata=None)
+    assert read_image(path).pixels.shape == (16, 5, 6)
+    tifffile.imwrite(path, np.zeros((17, 5, 6), np.uint8), photometric="minisblack", metadata=None)
+    with pytest.raises(ValueError, match=r"stack\.tif has the axes I=17, Y=5, X=6 .*at most 16"):
+        read_image(path)
+
+
+def test_pages_of_different_sizes_are_refused(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "mixed.tif") as writer:
+        for side in (8, 9):
+            writer.write(np.zeros((side, side), np.uint8), metadata=None, photometric="minisblack")
+    with pytest.raises(ValueError, match=r"mixed\.tif holds 2 images of different kinds.*\(8, 8\).*\(9, 9\)"):
+        read_image(tmp_path / "mixed.tif")
+
+
+def test_a_thumbnail_page_is_not_the_image(tmp_path: Path, field: np.ndarray) -> None:
+    with tifffile.TiffWriter(tmp_path / "thumb.tif") as writer:
+        writer.write(field[0], metadata=None, photometric="minisblack")
+        writer.write(field[0, ::4, ::4], metadata=None, photometric="minisblack", subfiletype=1)
+    np.testing.assert_array_equal(read_image(tmp_path / "thumb.tif").pixels[0], field[0])
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_rgb_is_one_colour_image(tmp_path: Path, field: np.ndarray, planar: str, dtype: type) -> None:
+    planes = field.astype(dtype)
+    stored = planes if planar == "separate" else np.moveaxis(planes, 0, 2)
+    tifffile.imwrite(tmp_path / "rgb.tif", stored, photometric="rgb", planarconfig=planar)
+    image = read_image(tmp_path / "rgb.tif")
+    np.testing.assert_array_equal(image.pixels, planes)
+    assert image.pixels.flags.c_contiguous
+    assert image.channels == ("red", "green", "blue")
+    assert image.is_rgb
+
+
+@pytest.mark.parametrize("kind", ["unassalpha", "assocalpha"])
+def test_declared_alpha_is_dropped(tmp_path: Path, kind: str) -> None:
+    pixels = np.random.default_rng(2).integers(0, 255, (9, 8, 4)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "rgba.tif", pixels, photometric="rgb", extrasamples=[kind])
+    image = read_image(tmp_path / "rgba.tif")
+    np.testing.assert_array_equal(image.pixels, np.moveaxis(pixels[..., :3], 2, 0))
+    tifffile.imwrite(
+        tmp_path / "grey_alpha.tif",
+        pixels[..., :2],
+        photometric="minisblack",
+        planarconfig="contig",
+        extrasamples=[kind],
+    )
+    image = read_image(tmp_path / "grey_alpha.tif")
+    np.testing.assert_array_equal(image.pixels, pixels[None, ..., 0])
+
+
+def test_an_undeclared_fourth_sample_is_refused(tmp_path: Path) -> None:
+    pixels = np.zeros((9, 8, 4), np.uint8)
+    tifffile.imwrite(tmp_path / "four.tif", pixels, photometric="rgb", extrasamples=["unspecified"])
+    with pytest.raises(ValueError, match=r"four\.tif is RGB with 1 further samples of unknown meaning"):
+        read_image(tmp_path / "four.tif")
+
+
+def test_samples_that_are_not_colour_are_channels(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(3).integers(0, 255, (9, 8, 5)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "five.tif", pixels, photometric="minisblack", planarconfig="contig")
+    image = read_image(tmp_path / "five.tif")
+    np.testing.assert_array_equal(image.pixels, np.moveaxis(pixels, 2, 0))
+    assert not image.is_rgb
+
+
+def test_jpeg_in_tiff_is_rgb(tmp_path: Path) -> None:
+    pixels = np.full((32, 32, 3), (200, 40, 90), np.uint8)
+    tifffile.imwrite(tmp_path / "lossy.tif", pixels, photometric="rgb", compression="jpeg")
+    image = read_image(tmp_path / "lossy.tif")
+    assert image.is_rgb
+    assert np.abs(image.pixels[:, 5, 5].astype(int) - (200, 40, 90)).max() <= 6
+
+
+def test_cmyk_is_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "ink.tif", np.zeros((8, 8, 4), np.uint8), photometric="separated")
+    with pytest.raises(ValueError, match=r"ink\.tif has the colour space SEPARATED"):
+        read_image(tmp_path / "ink.tif")
+
+
+def test_white_is_zero_is_turned(tmp_path: Path) -> None:
+    for dtype, top in ((np.uint8, 255), (np.uint16, 65535)):
+        pixels = np.array([[0, 5], [7, top]], dtype)
+        tifffile.imwrite(tmp_path / "white.tif", pixels, photometric="miniswhite")
+        image = read_image(tmp_path / "white.tif")
+        assert image.pixels.dtype == dtype
+        np.testing.assert_array_equal(image.pixels[0], top - pixels)
+    tifffile.imwrite(tmp_path / "white.tif", np.zeros((4, 4), np.float32), photometric="miniswhite")
+    with pytest.raises(ValueError, match="white as zero, which has no defined black"):
+        read_image(tmp_path / "white.tif")
+
+
+def test_bilevel_becomes_0_and_255(tmp_path: Path) -> None:
+    mask = np.eye(9, dtype=bool)
+    tifffile.imwrite(tmp_path / "mask.tif", mask, photometric="minisblack")
+    np.testing.assert_array_equal(read_image(tmp_path / "mask.tif").pixels[0], mask * np.uint8(255))
+    tifffile.imwrite(tmp_path / "mask.tif", mask, photometric="miniswhite")
+    np.testing.assert_array_equal(read_image(tmp_path / "mask.tif").pixels[0], ~mask * np.uint8(255))
+
+
+def test_palette_is_a_colour_image_and_a_display_table_is_not(tmp_path: Path) -> None:
+    indices = np.array([[0, 1], [2, 255]], np.uint8)
+    green = np.zeros((3, 256), np.uint16)
+    green[1] = np.arange(256) * 257
+    tifffile.imwrite(tmp_path / "palette.tif", indices, photometric="palette", colormap=green, metadata=None)
+    image = read_image(tmp_path / "palette.tif")
+    assert image.is_rgb
+    np.testing.assert_array_equal(image.pixels[1], indices)
+    assert image.pixels[[0, 2]].max() == 0
+    tifffile.imwrite(tmp_path / "lut.tif", indices, photometric="palette", colormap=green, imagej=True)
+    image = read_image(tmp_path / "lut.tif")
+    np.testing.assert_array_equal(image.pixels, indices[None])
+
+
+def test_ome_names_axes_and_pixel_size_are_read(tmp_path: Path, field: np.ndarray) -> None:
+    metadata = {
+        "axes": "CYX",
+        "Channel": {"Name": ["DNA", "ER", "AGP"]},
+        "PhysicalSizeX": 325.0,
+        "PhysicalSizeXUnit": "nm",
+        "PhysicalSizeY": 0.325,
+        "PhysicalSizeYUnit": "µm",
+    }
+    tifffile.imwrite(tmp_path / "a.ome.tif", field, metadata=metadata, photometric="minisblack")
+    image = read_image(tmp_path / "a.ome.tif")
+    assert image.channels == ("DNA", "ER", "AGP")
+    assert image.pixel_size_um == pytest.approx(0.325)
+    np.testing.assert_array_equal(image.pixels, field)
+
+
+def test_ome_axes_in_another_order_with_single_planes_read(tmp_path: Path, field: np.ndarray) -> None:
+    stored = field[:, None, None]  # C Z T Y X
+    tifffile.imwrite(tmp_path / "a.ome.tif", stored, metadata={"axes": "CZTYX"}, photometric="minisblack")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.ome.tif").pixels, field)
+
+
+def test_ome_rgb_is_colour(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(4).integers(0, 255, (9, 8, 3)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "rgb.ome.tif", pixels, metadata={"axes": "YXS"}, photometric="rgb")
+    image = read_image(tmp_path / "rgb.ome.tif")
+    assert image.is_rgb
+    np.testing.assert_array_equal(image.pixels, np.moveaxis(pixels, 2, 0))
+
+
+def test_several_rgb_planes_are_refused(tmp_path: Path) -> None:
+    pixels = np.zeros((2, 9, 8, 3), np.uint8)
+    tifffile.imwrite(tmp_path / "two.tif", pixels, photometric="rgb", metadata=None)
+    with pytest.raises(ValueError, match=r"two\.tif holds 2 RGB images"):
+        read_image(tmp_path / "two.tif")
+
+
+@pytest.mark.parametrize("axes", ["ZYX", "TYX", "TCYX", "ZCYX"])
+@pytest.mark.parametrize("kind", ["ome", "imagej", "shaped"])
+def test_z_and_t_are_refused_with_their_sizes(tmp_path: Path, axes: str, kind: str) -> None:
+    shape = {"Z": 4, "T": 5, "C": 2, "Y": 6, "X": 7}
+    path = tmp_path / ("a.ome.tif" if kind == "ome" else "a.tif")
+    tifffile.imwrite(
+        path,
+        np.zeros([shape[axis] for axis in axes], np.uint8),
+        imagej=kind == "imagej",
+        metadata={"axes": axes},
+        photometric="minisblack",
+    )
+    expected = f"{axes[0]}={shape[axes[0]]}.*Y=6, X=7.*Save one plane or a projection"
+    with pytest.raises(ValueError, match=expected):
+        read_image(path)
+
+
+def test_imagej_channels_labels_and_unit_are_read(tmp_path: Path, field: np.ndarray) -> None:
+    tifffile.imwrite(
+        tmp_path / "ij.tif",
+        field,
+        imagej=True,
+        resolution=(1 / 0.65, 1 / 0.65),
+        metadata={"axes": "CYX", "unit": "um", "Labels": ["DNA", "Actin", "Tubulin"]},
+    )
+    image = read_image(tmp_path / "ij.tif")
+    assert image.channels == ("DNA", "Actin", "Tubulin")
+    assert image.pixel_size_um == pytest.approx(0.65)
+    np.testing.assert_array_equal(image.pixels, field)
+
+
+def test_too_few_channel_names_are_no_names(tmp_path: Path, field: np.ndarray) -> None:
+    metadata = {"axes": "CYX", "Channel": {"Name": ["DNA", "", "AGP"]}}
+    tifffile.imwrite(tmp_path / "a.ome.tif", field, metadata=metadata, photometric="minisblack")
+    assert read_image(tmp_path / "a.ome.tif").channels == ("C0", "C1", "C2")
+
+
+@pytest.mark.parametrize(
+    ("um", "unit", "expected"),
+    [(0.5, "CENTIMETER", 0.5), (0.325, "INCH", 0.325), (6.45, "CENTIMETER", None), (25400 / 72, "INCH", None)],
+)
+def test_resolution_tags_count_only_where_a_microscope_gives_them(
+    tmp_path: Path, um: float, unit: str, expected: float | None
+) -> None:
+    per_unit = (10000 if unit == "CENTIMETER" else 25400) / um
+    tifffile.imwrite(
+        tmp_path / "a.tif", np.zeros((4, 4), np.uint8), resolution=(per_unit, per_unit), resolutionunit=unit
+    )
+    size = read_image(tmp_path / "a.tif").pixel_size_um
+    assert size is expected if expected is None else size == pytest.approx(expected)
+
+
+def test_pixels_that_are_not_square_have_no_size(tmp_path: Path) -> None:
+    tifffile.imwrite(
+        tmp_path / "a.tif", np.zeros((4, 4), np.uint8), resolution=(20000, 10000), resolutionunit="CENTIMETER"
+    )
+    assert read_image(tmp_path / "a.tif").pixel_size_um is None
+
+
+def test_complex_pixels_are_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "waves.tif", np.zeros((4, 4), np.complex64))
+    with pytest.raises(ValueError, match=r"waves\.tif holds complex64 pixels"):
+        read_image(tmp_path / "waves.tif")
+
+
+def storages() -> list[dict[str, object]]:
+    return [
+        {"metadata": None},
+        {"metadata": None, "compression": "zlib"},
+        {"metadata": None, "compression": "lzw"},
+        {"metadata": None, "compression": "zlib", "tile": (16, 16)},
+        {"metadata": {"axes": "CYX"}},
+        {"imagej": True, "metadata": {"axes": "CYX"}},
+        {"ome": True, "metadata": {"axes": "CYX"}},
+    ]
+
+
+@pytest.mark.parametrize("storage", storages(), ids=lambda storage: "-".join(map(str, storage.values())))
+def test_a_tiff_cut_anywhere_is_refused_or_whole(tmp_path: Path, storage: dict[str, object]) -> None:
+    pixels = np.random.default_rng(5).integers(1, 60000, (3, 20, 24)).astype(np.uint16)
+    path = tmp_path / "cut.tif"
+    tifffile.imwrite(path, pixels, photometric=None if "imagej" in storage else "minisblack", **storage)
+    content = path.read_bytes()
+    num_refused = num_whole = 0
+    for length in range(1, len(content), 41):
+        path.write_bytes(content[:length])
+        try:
+            image = read_image(path)
+        except ValueError as error:
+            num_refused += "cut.tif" in str(error)
+        else:
+            np.testing.assert_array_equal(image.pixels, pixels)
+            num_whole += 1
+    # each is refused by name or whole; what may be missing is padding behind the last page
+    assert num_refused + num_whole == len(range(1, len(content), 41))
+    assert num_whole <= 1
+
+
+def test_a_page_list_that_leaves_the_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "list.tif"
+    tifffile.imwrite(path, np.ones((2, 8, 8), np.uint8), photometric="minisblack", metadata=None)
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tif:
+        first, second = tif.pages[0].offset, tif.pages[1].offset
+        num_tags = len(tif.pages[0].tags)
+    next_page = first + 2 + 12 * num_tags
+    assert struct.unpack_from("<I", content, next_page) == (second,)
+    struct.pack_into("<I", content, next_page, len(content) + 999)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"list\.tif cannot be read as TIFF.*offset"):
+        read_image(path)
+
+
+def test_a_page_without_pixel_data_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "sparse.tif"
+    tifffile.imwrite(path, np.ones((8, 8), np.uint8), metadata=None)
+    with tifffile.TiffFile(path, mode="r+b") as tif:
+        tif.pages[0].tags["StripByteCounts"].overwrite(0)
+        tif.pages[0].tags["StripOffsets"].overwrite(0)
+    with pytest.raises(ValueError, match=r"sparse\.tif cannot be read as TIFF"):
+        read_image(path)
+
+
+def test_an_ome_set_with_a_missing_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(path, np.ones((1, 8, 8), np.uint8), metadata={"axes": "CYX"}, photometric="minisblack")
+    with tifffile.TiffFile(path) as tif:
+        xml = tif.ome_metadata
+    xml = xml.replace('SizeC="1"', 'SizeC="2"').replace(
+        "</Pixels>", '<Channel ID="Channel:0:1" SamplesPerPixel="1"/></Pixels>'
+    )
+    tifffile.tiffcomment(path, xml)
+    assert b'SizeC="2"' in path.read_bytes()
+    with pytest.raises(ValueError, match=r"a\.ome\.tif belongs to a set of files"):
+        read_image(path)
+
+
+def test_broken_ome_xml_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(path, np.ones((2, 8, 8), np.uint8), metadata={"axes": "CYX"}, photometric="minisblack")
+    with tifffile.TiffFile(path) as tif:
+        xml = tif.ome_metadata
+    tifffile.tiffcomment(path, xml.replace("<Pixels", "<Pix"))
+    with pytest.raises(ValueError, match=r"a\.ome\.tif"):
+        read_image(path)
