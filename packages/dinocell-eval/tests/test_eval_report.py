@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+from importlib.metadata import version
 
 import numpy as np
 
@@ -48,7 +49,7 @@ def test_summary_json_holds_what_to_json_says_and_the_inputs(tmp_path):
     expected = json.loads(evaluation.to_json())
     expected.pop("inputs")
     assert found == expected
-    assert found["version"] == "0.1.0"
+    assert found["version"] == version("dinocell-eval")
     assert found["metrics"]["seg"]["pooled"] == evaluation.pooled["seg"]
     assert found["metrics"]["seg"]["per_image_mean"] == evaluation.per_image_mean["seg"]
     assert found["metrics"]["seg"]["interval"] == list(evaluation.intervals["seg"])
