@@ -1,6 +1,10 @@
 """Published dataset formats become the simple folder, whole or not at all."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -259,3 +263,28 @@ def test_a_conversion_never_adds_to_a_folder_with_results(tmp_path: Path) -> Non
     with pytest.raises(FileExistsError, match="out exists already"):
         convert_cellpose({"train": tmp_path / "train"}, tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == before
+
+
+DIES_AT_THE_SECOND_SAMPLE = """
+import os, sys
+import numpy as np
+from dinocell_io import Image, NewSample, write_dataset
+
+def samples():
+    pixels = np.zeros((1, 9, 9), np.uint8)
+    yield NewSample("a", Image(pixels, ("C0",), None, False, "a"), np.ones((9, 9), int))
+    os.kill(os.getpid(), 9)
+
+write_dataset(sys.argv[1], samples())
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills with a POSIX signal")
+def test_a_killed_conversion_leaves_no_dataset(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", DIES_AT_THE_SECOND_SAMPLE, str(out)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".out.")
+    assert [path.name for path in (left / "images").iterdir()] == ["a.png"]
+    assert not out.exists()

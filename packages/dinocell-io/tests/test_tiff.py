@@ -372,3 +372,23 @@ def test_broken_ome_xml_is_refused(tmp_path: Path) -> None:
     tifffile.tiffcomment(path, xml.replace("<Pixels", "<Pix"))
     with pytest.raises(ValueError, match=r"a\.ome\.tif"):
         read_image(path)
+
+
+def test_a_vendors_broken_private_tag_does_no_harm_but_a_lost_description_does(tmp_path: Path) -> None:
+    for code, is_fatal in ((65000, False), (270, True)):
+        path = tmp_path / f"tag{code}.tif"
+        if code == 270:
+            tifffile.imwrite(path, np.ones((8, 8), np.uint8), description="d" * 50, metadata=None)
+        else:
+            tag = (code, "s", 0, "v" * 50, True)
+            tifffile.imwrite(path, np.ones((8, 8), np.uint8), extratags=[tag], metadata=None)
+        with tifffile.TiffFile(path) as tif:
+            entry = tif.pages[0].tags[code].offset
+        content = bytearray(path.read_bytes())
+        struct.pack_into("<I", content, entry + 8, 1 << 30)
+        path.write_bytes(content)
+        if is_fatal:
+            with pytest.raises(ValueError, match=r"tag270\.tif cannot be read as TIFF"):
+                read_image(path)
+        else:
+            assert read_image(path).pixels.sum() == 64

@@ -7,8 +7,8 @@ from urllib.parse import unquote, urlsplit
 def local_path(uri: str | Path) -> Path:
     """The path of an existing, non-empty file on this machine.
 
-    Raises FileNotFoundError if nothing is there, ValueError if it is a folder, an empty file,
-    or an address of another kind than `file://`.
+    Raises FileNotFoundError if nothing is there, PermissionError if it may not be read, ValueError if it is
+    a folder, an empty file, or an address of another kind than `file://`.
     """
     path = _path_of(uri)
     if not path.exists():
@@ -17,7 +17,8 @@ def local_path(uri: str | Path) -> Path:
         raise ValueError(f"{path} is a folder, expected one file; pass the files in it one by one")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty (0 bytes), expected an image; copy or export it again")
-    return path
+    with path.open("rb"):  # a file without permission says so here, and is not taken for a damaged one
+        return path
 
 
 def _path_of(uri: str | Path) -> Path:
