@@ -1,11 +1,13 @@
-"""Which true and predicted objects belong together: by majority, by IoU threshold, by the best total weight."""
+"""Which true and predicted objects belong together: by majority, by IoU threshold, by the best total weight.
+
+SciPy's graphs are imported where they are needed: they take longer to import than everything else here, and the
+`dinocell` command imports this package to show its help.
+"""
 
 from fractions import Fraction
 
 import numpy as np
 from jaxtyping import Bool, Int64, Num
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import maximum_bipartite_matching, min_weight_full_bipartite_matching
 
 from dinocell_eval.overlap import PairTable
 
@@ -64,6 +66,9 @@ def match_at(table: PairTable, threshold: Fraction) -> Int64[np.ndarray, "match"
     truth, predicted = table.pair_truth[kept], table.pair_predicted[kept]
     if threshold >= Fraction(1, 2):
         return kept[_is_first(truth) & _is_first(predicted)]
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import maximum_bipartite_matching
+
     graph = csr_array((np.ones(kept.size, np.int8), (truth, predicted)), shape=(table.num_truth, table.num_predicted))
     partner = maximum_bipartite_matching(graph, perm_type="column")
     return kept[partner[truth] == predicted]
@@ -128,6 +133,9 @@ def _assign(
     One more on every edge changes no comparison, since each true object takes exactly one, and keeps blanks from
     weighing 0, which a sparse graph would not store.
     """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import min_weight_full_bipartite_matching
+
     truths, truth = np.unique(table.pair_truth[rows], return_inverse=True)
     predictions, predicted = np.unique(table.pair_predicted[rows], return_inverse=True)
     blank = np.arange(truths.size)
