@@ -176,22 +176,23 @@ def test_augmentation_acts_in_training_only():
     ],
 )
 def test_augmentations_stay_in_their_range(augmentation):
+    torch.manual_seed(0)
     # One frequency of a long period, in a 1 x 2 grid, so that angles are small and tell the coordinates.
     rope = RotaryPositionEmbedding(4, base=None, min_period=100.0, max_period=100.0, augmentation=augmentation)
-    x = torch.cat([rope(1, 2).sin[:, 1].asin() * 100 / (2 * math.pi) for _ in range(200)]).view(-1, 2)
-    y = torch.cat([rope(1, 2).sin[:1, 0].asin() * 100 / (2 * math.pi) for _ in range(200)])
+    x = torch.cat([rope(1, 2).sin[:, 1].asin() * 100 / (2 * math.pi) for _ in range(100)]).view(-1, 2)
+    y = torch.cat([rope(1, 2).sin[:1, 0].asin() * 100 / (2 * math.pi) for _ in range(100)])
     if augmentation.shift:
-        torch.testing.assert_close(x[:, 1] - x[:, 0], torch.ones(200))
+        torch.testing.assert_close(x[:, 1] - x[:, 0], torch.ones(100))
         shift = x.mean(dim=1)
-        assert -0.5 <= shift.min() < -0.4
-        assert 0.4 < shift.max() <= 0.5
+        assert -0.5 <= shift.min() < -0.35
+        assert 0.35 < shift.max() <= 0.5
         assert y.abs().max() <= 0.5
     else:
         factor = x[:, 1] / 0.5
         torch.testing.assert_close(x[:, 0], -x[:, 1])
-        assert 0.499 <= factor.min() < 0.56
-        assert 1.8 < factor.max() <= 2.001
-        assert factor.log().mean().abs() < 0.15  # log-uniform: as often smaller as larger
+        assert 0.499 <= factor.min() < 0.6
+        assert 1.7 < factor.max() <= 2.001
+        assert factor.log().mean().abs() < 0.2  # log-uniform: as often smaller as larger
         assert not y.any()
 
 

@@ -146,6 +146,11 @@ def test_images_with_other_channels_are_refused(golden_backbone):
         golden_backbone()(torch.zeros(1, 5, 16, 16, dtype=torch.float64))
 
 
+def test_mask_for_another_grid_is_refused(golden_backbone, golden_images):
+    with pytest.raises(ValueError, match=r"a mask of shape \(2, 1\) came for \(2, 24\) patches"):
+        golden_backbone()(golden_images, torch.ones(2, 1, dtype=torch.bool))
+
+
 def test_images_smaller_than_a_patch_are_refused(golden_backbone):
     with pytest.raises(ValueError, match="smaller than one patch of 4"):
         golden_backbone()(torch.zeros(1, 3, 16, 3, dtype=torch.float64))
@@ -234,3 +239,14 @@ def test_bfloat16_autocast_stays_near_float32():
             near = backbone(x)
     assert near.dtype == torch.float32  # the residual stream is never rounded
     assert (near - exact).norm() / exact.norm() < 0.02
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_gives_the_outputs_of_the_cpu():
+    torch.manual_seed(0)
+    backbone = DinoVisionTransformer(ViTConfig(embed_dim=64, num_blocks=4, num_heads=4, layerscale_init=1.0)).eval()
+    x, masks = torch.randn(2, 3, 64, 64), torch.rand(2, 16) < 0.3
+    with torch.inference_mode():
+        expected = backbone.forward_features(x, masks)["x_norm_patchtokens"]
+        actual = backbone.cuda().forward_features(x.cuda(), masks.cuda())["x_norm_patchtokens"]
+    torch.testing.assert_close(actual.cpu(), expected, rtol=0, atol=5e-3)  # TF32

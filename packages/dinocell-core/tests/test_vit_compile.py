@@ -18,9 +18,6 @@ images = torch.randn(3, 3, 16, 24, dtype=torch.float64)
 """
 
 COMPILE = """
-compiled = torch.compile(backbone.eval(), backend="aot_eager", fullgraph=True)
-with torch.no_grad():
-    torch.testing.assert_close(compiled(images), backbone(images))
 masks = torch.rand(3, 24) < 0.3
 features = torch.compile(backbone.forward_features, backend="aot_eager", fullgraph=True)(images, masks)
 expected = backbone.forward_features(images, masks)["x_norm_patchtokens"]

@@ -137,26 +137,15 @@ class DinoVisionTransformer(nn.Module):
             if isinstance(module, KMaskedLinear):
                 module.reset_bias_mask()
 
-    @overload
-    def forward(self, x: Tensor, masks: Tensor | None = None, *, is_training: Literal[False] = False) -> Tensor: ...
-    @overload
     def forward(
         self,
-        x: Sequence[Tensor],
-        masks: Sequence[Tensor | None] | None = None,
+        x: Images | Sequence[ImagesOfAnySize],
+        masks: Masks | Sequence[MasksOfAnySize | None] | None = None,
         *,
-        is_training: Literal[False] = False,
-    ) -> list[Tensor]: ...
-    @overload
-    def forward(self, x: Tensor, masks: Tensor | None = None, *, is_training: Literal[True]) -> dict[str, Any]: ...
-    @overload
-    def forward(
-        self, x: Sequence[Tensor], masks: Sequence[Tensor | None] | None = None, *, is_training: Literal[True]
-    ) -> list[dict[str, Any]]: ...
-
-    def forward(self, x: Any, masks: Any = None, *, is_training: bool = False) -> Any:
+        is_training: bool = False,
+    ) -> Any:
         """Normed CLS token of each image, or with `is_training` the whole dict of `forward_features`."""
-        features = self.forward_features(x, masks)
+        features: Any = self.forward_features(x, masks)  # type: ignore[arg-type]
         if is_training:
             return features
         if isinstance(features, list):
@@ -266,6 +255,11 @@ class DinoVisionTransformer(nn.Module):
             grids.append((patches.shape[1], patches.shape[2]))
             patches = patches.flatten(1, 2)
             if mask is not None:
+                if mask.shape != patches.shape[:2]:
+                    raise ValueError(
+                        f"a mask of shape {tuple(mask.shape)} came for {tuple(patches.shape[:2])} patches; masks are "
+                        "(image, patch), patches in row-major order"
+                    )
                 patches = torch.where(mask[:, :, None], self.mask_token.to(patches.dtype), patches)
             prefix = torch.cat([self.cls_token, self.storage_tokens], dim=1).expand(x.shape[0], -1, -1)
             sequences.append(torch.cat([prefix, patches], dim=1))
