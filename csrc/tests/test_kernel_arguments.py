@@ -13,7 +13,6 @@ import dinocell_kernels
 from dinocell_kernels import _native
 
 WRONG_CALLS = """
-import doctest
 import json
 import numpy as np
 import dinocell_kernels as k

@@ -1,0 +1,117 @@
+"""Tiles for a network and back: 256-pixel tiles at stride 192 with ramps of 32 pixels.
+
+Timed: gathering three uint8 channels into scaled float32 tiles; blending one float32 channel; one thread, results
+allocated by the call.
+Not timed: making image and tiles, imports, the comparison of the results.
+Against: numpy.pad and a loop over tiles; a numpy loop with a weight image; torch.nn.functional.fold.
+"""
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from dinocell_kernels import blend_tiles, gather_tiles
+
+TILE, STRIDE, RAMP = 256, 192, 32
+SCALE = np.array([0.02, 0.03, 0.04], np.float32)
+OFFSET = np.array([-2, -1.5, -1], np.float32)
+
+
+def starts(size: int) -> np.ndarray:
+    count = max(1, -(-(size - TILE) // STRIDE) + 1)
+    return np.arange(count) * STRIDE - (TILE + (count - 1) * STRIDE - size) // 2
+
+
+def image_of(labels: np.ndarray) -> np.ndarray:
+    return np.stack([labels % 251, labels % 241, labels % 239]).astype(np.uint8)
+
+
+def gather(image: np.ndarray, begins: np.ndarray) -> np.ndarray:
+    return gather_tiles(
+        image, begins, begins, tile=TILE, scale=SCALE, offset=OFFSET, low=-4.0, high=6.0, num_threads=1
+    )
+
+
+def numpy_gather(image: np.ndarray, begins: np.ndarray) -> np.ndarray:
+    pad = TILE
+    padded = np.pad(image, ((0, 0), (pad, pad), (pad, pad)), mode="reflect")
+    out = np.empty((len(begins), len(begins), 3, TILE, TILE), np.float32)
+    for i, y in enumerate(begins + pad):
+        for j, x in enumerate(begins + pad):
+            tile = padded[:, y : y + TILE, x : x + TILE] * SCALE[:, None, None] + OFFSET[:, None, None]
+            np.clip(tile, -4, 6, out=out[i, j])
+    return out
+
+
+def ramps() -> np.ndarray:
+    ramp = np.ones(TILE, np.float32)
+    ramp[:RAMP] = 0.5 * (1 - np.cos(np.pi * (np.arange(RAMP) + 0.5) / RAMP))
+    ramp[TILE - RAMP :] = ramp[:RAMP][::-1]
+    return np.outer(ramp, ramp)
+
+
+def numpy_blend(tiles: np.ndarray, begins: np.ndarray, size: int) -> np.ndarray:
+    lead = -int(begins[0])
+    length = int(begins[-1]) + lead + TILE
+    total, weight, window = (
+        np.zeros((length, length), np.float32),
+        np.zeros((length, length), np.float32),
+        ramps(),
+    )
+    for i, y in enumerate(begins + lead):
+        for j, x in enumerate(begins + lead):
+            total[y : y + TILE, x : x + TILE] += tiles[i, j] * window
+            weight[y : y + TILE, x : x + TILE] += window
+    return (total / weight)[lead : lead + size, lead : lead + size]
+
+
+def fold_blend(tiles: np.ndarray, begins: np.ndarray, size: int) -> np.ndarray:
+    lead = -int(begins[0])
+    length = int(begins[-1]) + lead + TILE
+    window = torch.from_numpy(ramps())
+    weighted = (torch.from_numpy(tiles) * window).reshape(len(begins) ** 2, -1).T[None]
+    weights = window.reshape(1, -1, 1).expand(1, -1, len(begins) ** 2)
+    total, weight = (
+        functional.fold(columns, (length, length), kernel_size=TILE, stride=STRIDE)
+        for columns in (weighted, weights)
+    )
+    return (total / weight)[0, 0, lead : lead + size, lead : lead + size].numpy()
+
+
+def predictions(labels: np.ndarray, begins: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(gather(image_of(labels), begins)[:, :, 0])
+
+
+def test_dinocell_gather(grouped, labels, size):
+    grouped.group = f"gather_tiles {size}"
+    image, begins = image_of(labels), starts(size)
+    np.testing.assert_array_equal(grouped(gather, image, begins), numpy_gather(image, begins))
+
+
+def test_numpy_gather(grouped, labels, size):
+    grouped.group = f"gather_tiles {size}"
+    grouped(numpy_gather, image_of(labels), starts(size))
+
+
+def test_dinocell_blend(grouped, labels, size):
+    grouped.group = f"blend_tiles {size}"
+    begins = starts(size)
+    tiles = predictions(labels, begins)
+    result = grouped(
+        blend_tiles, tiles, begins, begins, overlap=RAMP, rows=(0, size), width=size, num_threads=1
+    )
+    np.testing.assert_allclose(result, numpy_blend(tiles, begins, size), rtol=1e-5, atol=1e-5)
+
+
+def test_numpy_blend(grouped, labels, size):
+    grouped.group = f"blend_tiles {size}"
+    begins = starts(size)
+    grouped(numpy_blend, predictions(labels, begins), begins, size)
+
+
+def test_torch_fold(grouped, labels, size):
+    grouped.group = f"blend_tiles {size}"
+    begins = starts(size)
+    tiles = predictions(labels, begins)
+    result = grouped.pedantic(fold_blend, args=(tiles, begins, size), rounds=5)
+    np.testing.assert_allclose(result, numpy_blend(tiles, begins, size), rtol=1e-5, atol=1e-5)
