@@ -241,6 +241,18 @@ def test_bfloat16_autocast_stays_near_float32():
     assert (near - exact).norm() / exact.norm() < 0.02
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_models_stay_near_float32(dtype):
+    torch.manual_seed(0)
+    backbone = DinoVisionTransformer(ViTConfig(embed_dim=64, num_blocks=4, num_heads=4, layerscale_init=1.0)).eval()
+    x = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        exact = backbone(x)
+        near = backbone.to(dtype)(x.to(dtype))
+    assert near.dtype == dtype
+    assert (near.float() - exact).norm() / exact.norm() < 0.03
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_gives_the_outputs_of_the_cpu():
     torch.manual_seed(0)

@@ -40,6 +40,7 @@ def create_backbone(
     in_channels: int = 3,
     drop_path: float = 0.0,
     rope_augmentation: RopeAugmentation | None = None,
+    rope_dtype: torch.dtype | None = None,
     activation_checkpointing: bool = False,
     device: torch.device | str | None = None,
 ) -> DinoVisionTransformer:
@@ -59,5 +60,6 @@ def create_backbone(
             config,
             drop_path=drop_path,
             rope_augmentation=rope_augmentation,
+            rope_dtype=rope_dtype,
             activation_checkpointing=activation_checkpointing,
         )

@@ -25,11 +25,8 @@ class LayerScale(nn.Module):
         return branch * self.gamma
 
 
-def drop_path(
-    x: Float[Tensor, "b token dim"], branch: Residual, *, rate: float
-) -> Float[Tensor, "b token dim"]:
-    """`x` plus the branch of a random subset of samples, scaled so that its expectation is that of all
-    samples.
+def drop_path(x: Float[Tensor, "b token dim"], branch: Residual, *, rate: float) -> Float[Tensor, "b token dim"]:
+    """`x` plus the branch of a random subset of samples, scaled to the expectation of all samples.
 
     max(int(b · (1 - rate)), 1) samples are computed, the others cost nothing (stochastic depth in the
     batch-subset form of DINOv2).
@@ -62,9 +59,7 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         if not 0 <= drop_path < 1:
-            raise ValueError(
-                f"drop_path is {drop_path}; it is the share of samples that skip a branch, in [0, 1)"
-            )
+            raise ValueError(f"drop_path is {drop_path}; it is the share of samples that skip a branch, in [0, 1)")
         self.norm1 = nn.LayerNorm(dim, eps=norm_eps)
         self.attn = SelfAttention(dim, num_heads, qkv_bias=qkv_bias, mask_k_bias=mask_k_bias)
         self.ls1 = LayerScale(dim, init=layerscale_init)

@@ -25,8 +25,7 @@ class RotaryTable(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class RopeAugmentation:
-    """Random change of the coordinates, drawn anew for every forward pass (or every block) of a training
-    step.
+    """Random change of the coordinates, drawn anew for every block (or forward pass) of a training step.
 
     `shift` adds U(-shift, shift) to each axis; `jitter` multiplies each axis by a log-uniform factor of
     [1/jitter, jitter]; `rescale` multiplies both axes by one log-uniform factor of [1/rescale, rescale]. They

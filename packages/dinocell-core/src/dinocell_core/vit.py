@@ -48,8 +48,7 @@ class ViTConfig:
 
 
 class DinoVisionTransformer(nn.Module):
-    """Tokens [CLS, storage, patches] through pre-norm blocks with rotary positions; no additive position
-    embedding.
+    """Tokens [CLS, storage, patches] through pre-norm blocks whose attention rotates by position.
 
     Images may have any size of at least one patch; rows and columns beyond the last whole patch are left out,
     as in the published model. Positions are relative to the image: equal phases need equal sizes, not equal
@@ -65,8 +64,7 @@ class DinoVisionTransformer(nn.Module):
         rope_dtype: torch.dtype | None = None,
         activation_checkpointing: bool = False,
     ) -> None:
-        """Randomly initialised transformer; the keyword options change training and precision, not the state
-        dict.
+        """Randomly initialised transformer; the keyword options leave the state dict as it is.
 
         `drop_path`: share of samples that skip each branch. `rope_dtype`: precision of the rotation (None:
         float32). `activation_checkpointing`: blocks are computed again in the backward pass instead of being
@@ -164,8 +162,7 @@ class DinoVisionTransformer(nn.Module):
         x: Images | Sequence[ImagesOfAnySize],
         masks: Masks | Sequence[MasksOfAnySize | None] | None = None,
     ) -> dict[str, Any] | list[dict[str, Any]]:
-        """Tokens after the last block, by name; for a list of batches (views of several sizes) a list of
-        dicts.
+        """Tokens after the last block, by name; for a list of batches (of several sizes) a list of dicts.
 
         Keys: `x_norm_clstoken` (b, dim), `x_storage_tokens` (b, storage, dim), `x_norm_patchtokens` (b,
         patch, dim), all normed; `x_prenorm` (b, 1 + storage + patch, dim); `masks`. Patches where the mask is
