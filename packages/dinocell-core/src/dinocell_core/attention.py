@@ -27,9 +27,7 @@ class KMaskedLinear(nn.Linear):
         """Let the q and v thirds of the bias act (and learn), not the k third."""
         self.bias_mask.copy_(self.standard_bias_mask())
 
-    def standard_bias_mask(
-        self, *, device: torch.device | str | None = None
-    ) -> Float[Tensor, " three_channel"]:
+    def standard_bias_mask(self, *, device: torch.device | str | None = None) -> Float[Tensor, " three_channel"]:
         """1 for q, 0 for k, 1 for v."""
         mask = torch.ones(3, self.out_features // 3, device=device or self.bias_mask.device)
         mask[1] = 0
@@ -51,9 +49,7 @@ class SelfAttention(nn.Module):
         self.qkv = KMaskedLinear(dim, 3 * dim) if masked else nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(
-        self, x: Float[Tensor, "b token dim"], table: RotaryTable | None
-    ) -> Float[Tensor, "b token dim"]:
+    def forward(self, x: Float[Tensor, "b token dim"], table: RotaryTable | None) -> Float[Tensor, "b token dim"]:
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
         qk, v = qkv[:, :, :2], qkv[:, :, 2]
         if table is not None:

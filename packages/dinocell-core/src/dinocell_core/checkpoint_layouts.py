@@ -104,9 +104,7 @@ def _renamed(key: str, names: Mapping[str, str]) -> str:
 
 def _fused(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """q, k and v of every block stacked into qkv."""
-    blocks = {
-        match.group(1) for key in weights if (match := re.fullmatch(r"(blocks\.\d+\.attn)\.[qkv]\..*", key))
-    }
+    blocks = {match.group(1) for key in weights if (match := re.fullmatch(r"(blocks\.\d+\.attn)\.[qkv]\..*", key))}
     for block in blocks:
         for kind in ("weight", "bias"):
             parts = [weights.get(f"{block}.{part}.{kind}") for part in "qkv"]

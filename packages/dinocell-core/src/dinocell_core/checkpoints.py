@@ -195,9 +195,7 @@ def _fill(
         if has_no_bias and linear.bias is not None:
             neutral[f"{name}.bias"] = torch.zeros(linear.out_features)
     if layout != "meta" and backbone.local_cls_norm is not None:
-        neutral |= {
-            f"local_cls_{key}": weights[key] for key in ("norm.weight", "norm.bias") if key in weights
-        }
+        neutral |= {f"local_cls_{key}": weights[key] for key in ("norm.weight", "norm.bias") if key in weights}
     filled = [key for key in neutral if key not in weights]
     weights |= {key: neutral[key] for key in filled}
     return filled
@@ -205,9 +203,7 @@ def _fill(
 
 def _qkv(backbone: DinoVisionTransformer) -> list[tuple[str, torch.nn.Linear]]:
     return [
-        (f"{name}.qkv", module.qkv)
-        for name, module in backbone.named_modules()
-        if isinstance(module, SelfAttention)
+        (f"{name}.qkv", module.qkv) for name, module in backbone.named_modules() if isinstance(module, SelfAttention)
     ]
 
 
@@ -224,8 +220,7 @@ def _check(weights: Mapping[str, Tensor], backbone: DinoVisionTransformer, path:
     unusable = [
         key
         for key, tensor in weights.items()
-        if not key.endswith(".bias_mask")
-        and not (tensor.is_floating_point() and bool(tensor.isfinite().all()))
+        if not key.endswith(".bias_mask") and not (tensor.is_floating_point() and bool(tensor.isfinite().all()))
     ]
     problems = {
         "missing": sorted(expected.keys() - weights.keys()),

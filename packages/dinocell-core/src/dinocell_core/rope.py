@@ -41,9 +41,7 @@ class RopeAugmentation:
     def __post_init__(self) -> None:
         for name, factor in (("jitter", self.jitter), ("rescale", self.rescale)):
             if factor is not None and factor < 1:
-                raise ValueError(
-                    f"{name} is {factor}; it is the largest factor of a random rescaling, give 1 or more"
-                )
+                raise ValueError(f"{name} is {factor}; it is the largest factor of a random rescaling, give 1 or more")
 
 
 def rope_periods(
@@ -190,9 +188,7 @@ class RotaryPositionEmbedding(nn.Module):
         angles = (2 * math.pi * coordinates[:, :, None] / periods).flatten(1).repeat(1, 2)
         # Rows of angle 0 leave the prefix tokens exactly as they are, without cutting and joining sequences.
         angles = nn.functional.pad(angles, (0, 0, self.num_prefix_tokens, 0))
-        return RotaryTable(
-            angles.cos().to(self.dtype or periods.dtype), angles.sin().to(self.dtype or periods.dtype)
-        )
+        return RotaryTable(angles.cos().to(self.dtype or periods.dtype), angles.sin().to(self.dtype or periods.dtype))
 
     def _apply(self, fn: Any, recurse: bool = True) -> "RotaryPositionEmbedding":
         exact = self.periods
@@ -206,9 +202,7 @@ class RotaryPositionEmbedding(nn.Module):
         return {**self.__dict__, "_tables": {}}
 
 
-def _augmented(
-    coordinates: Float[Tensor, "token 2"], augmentation: RopeAugmentation
-) -> Float[Tensor, "token 2"]:
+def _augmented(coordinates: Float[Tensor, "token 2"], augmentation: RopeAugmentation) -> Float[Tensor, "token 2"]:
     def log_uniform(factor: float, count: int) -> Tensor:
         exponents = torch.empty(count, dtype=coordinates.dtype, device=coordinates.device).uniform_(-1, 1)
         return (exponents * math.log(factor)).exp()
