@@ -27,12 +27,12 @@ def bootstrap_intervals(
 
     Images are drawn, not cells, because cells of one image are not independent. Each replicate adds the statistics
     of its images and applies the formula, so all replicates are one matrix product. Deterministic, and independent
-    of the order of the images. None with fewer than two images, or where no replicate defines the metric;
+    of the order of the images. None with fewer than two images or no replicates, or where no replicate defines the metric;
     replicates that leave it undefined are left out.
     """
     columns = np.stack(list(statistics.values()), axis=1)
     num_images = columns.shape[0]
-    if num_images < 2:
+    if num_images < 2 or num_replicates == 0:
         return dict.fromkeys(metrics)
     columns = columns[np.lexsort(columns.T)]
     totals = resampled_totals(columns, num_replicates=num_replicates, seed=seed)

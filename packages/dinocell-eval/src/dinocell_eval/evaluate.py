@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from dinocell_eval.aji import aji_statistics
 from dinocell_eval.average_precision import COCO_THRESHOLDS, average_precision_statistics
-from dinocell_eval.bootstrap import FEWEST_IMAGES, bootstrap_intervals
+from dinocell_eval.bootstrap import FEWEST_IMAGES, NUM_REPLICATES, bootstrap_intervals
 from dinocell_eval.count import count_statistics
 from dinocell_eval.det import det_statistics
 from dinocell_eval.foreground import foreground_statistics
@@ -64,13 +64,14 @@ def evaluate(
     *,
     iou_thresholds: Sequence[float | Fraction] = tuple(float(t) for t in COCO_THRESHOLDS),
     names: Sequence[str] | None = None,
+    num_replicates: int = NUM_REPLICATES,
 ) -> Evaluation:
     """Compare predicted with true label images, pair by pair; 0 is background, every other label one object.
 
     Both may be generators: one pair is held at a time. Labels may be of any integer type, with gaps and up to
     2**63 - 1; images may differ in size, but not within a pair. `iou_thresholds` choose the AP, precision, recall and
     F1 to report; `ap_mean` and `ap_mean_50_95` always use their own. `names` are used in messages and files
-    ("0", "1", ... by default). Raises ValueError on unequal numbers or shapes, negative or fractional labels,
+    ("0", "1", ... by default). `num_replicates` 0 leaves the bootstrap intervals out, for sweeps. Raises ValueError on unequal numbers or shapes, negative or fractional labels,
     and thresholds outside (0, 1].
     """
     thresholds = _thresholds(iou_thresholds)
@@ -87,7 +88,7 @@ def evaluate(
     pooled = {name: pooled_statistics[name] for name in COUNTS}
     pooled |= {name: metric.formula(pooled_statistics) for name, metric in metrics.items()}
     intervals: dict[str, tuple[float, float] | None] = dict.fromkeys(COUNTS)
-    intervals |= bootstrap_intervals(statistics, metrics)
+    intervals |= bootstrap_intervals(statistics, metrics, num_replicates=num_replicates)
     objects = classify(table, match)
     counts = _counts(pooled_statistics, statistics, objects, thresholds)
     return Evaluation(
