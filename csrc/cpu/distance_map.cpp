@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "dinocell/relabel.hpp"
+#include "label_range.hpp"
 #include "parallel.hpp"
 #include "runs.hpp"
 #include "simd.hpp"
@@ -47,10 +48,7 @@ struct Wide {
     }
 DINOCELL_SWEEP_ROW(uint16_t, uint16_t)
 DINOCELL_SWEEP_ROW(int32_t, uint16_t)
-DINOCELL_SWEEP_ROW(int64_t, uint16_t)
-DINOCELL_SWEEP_ROW(uint16_t, uint32_t)
 DINOCELL_SWEEP_ROW(int32_t, uint32_t)
-DINOCELL_SWEEP_ROW(int64_t, uint32_t)
 #undef DINOCELL_SWEEP_ROW
 
 #define DINOCELL_MIN_ROW(Run)                                                                                   \
@@ -71,6 +69,10 @@ DINOCELL_MIN_ROW(uint32_t)
 DINOCELL_CLAMPED_SQUARES(uint16_t)
 DINOCELL_CLAMPED_SQUARES(uint32_t)
 #undef DINOCELL_CLAMPED_SQUARES
+
+DINOCELL_CLONES void limit_run(uint16_t* best, const uint16_t* from_left, const uint16_t* from_right, size_t length) {
+    for (size_t i = 0; i < length; ++i) best[i] = std::min(best[i], std::min(from_left[i], from_right[i]));
+}
 
 DINOCELL_CLONES uint16_t largest(const uint16_t* values, size_t count) {
     uint16_t result = 0;
@@ -96,6 +98,11 @@ DINOCELL_CLONES void search_block(const uint16_t* square, uint16_t* best) {
             worst = std::max(worst, best[x]);
         }
     }
+}
+
+// Squares as the bits of floats, see DistanceMap::store.
+DINOCELL_CLONES void widen(const uint16_t* squares, float* out, size_t width) {
+    for (size_t x = 0; x < width; ++x) out[x] = std::bit_cast<float>(static_cast<uint32_t>(squares[x]));
 }
 
 DINOCELL_CLONES void divide_narrow(float* out, const float* scale, size_t width) {
@@ -127,6 +134,7 @@ class DistanceMap {
         parallel_for((width_ + kStripe - 1) / kStripe, num_threads, [&](size_t stripe) {
             sweep_columns(stripe * kStripe, std::min(width_, (stripe + 1) * kStripe));
         });
+        fill_ramps();
         const size_t rows = std::max<size_t>(1, 65536 / std::max<size_t>(1, width_));
         const size_t num_bands = (height_ + rows - 1) / rows;
         parallel_for(num_bands, num_threads, [&](size_t band) {
@@ -156,6 +164,15 @@ class DistanceMap {
         std::vector<size_t> site, from;      // the envelope's parabolas and where each begins
         std::vector<Square> height;
     };
+
+    // Squared distances from the left end of a run and from the right end of one as long as the image is wide.
+    void fill_ramps() {
+        far_.assign(width_, kFar);
+        rising_.assign(width_, kFar);
+        for (size_t i = 0; i < std::min<size_t>(width_, kFarRoot); ++i)
+            rising_[i] = static_cast<uint16_t>((i + 1) * (i + 1));
+        falling_.assign(rising_.rbegin(), rising_.rend());
+    }
 
     const Label* row(size_t y) const { return labels_ + y * width_; }
 
@@ -195,7 +212,7 @@ class DistanceMap {
         limit_to_runs(square, label, scratch);
         for (size_t x = 0; x < width_; x += kBlock) search_block(square + x, best + x);
 
-        for (size_t x = 0; x < width_; ++x) store(y, x, best[x]);
+        store_row(y, best);
         size_t begin = 0;
         for (const size_t end : scratch.ends) {
             if (label[begin] != 0) {
@@ -218,15 +235,10 @@ class DistanceMap {
         std::copy(square, square + width_, best);
         size_t begin = 0;
         for (const size_t end : scratch.ends) {
-            if (label[begin] != 0) {
-                const size_t reach = std::min<size_t>(end - begin, kFarRoot);
-                if (begin > 0 || border_)
-                    for (size_t i = 0; i < reach; ++i)
-                        best[begin + i] = std::min(best[begin + i], static_cast<uint16_t>((i + 1) * (i + 1)));
-                if (end < width_ || border_)
-                    for (size_t i = 0; i < reach; ++i)
-                        best[end - 1 - i] = std::min(best[end - 1 - i], static_cast<uint16_t>((i + 1) * (i + 1)));
-            }
+            const size_t length = end - begin;
+            if (label[begin] != 0)
+                limit_run(best + begin, begin > 0 || border_ ? rising_.data() : far_.data(),
+                          end < width_ || border_ ? falling_.data() + (width_ - length) : far_.data(), length);
             begin = end;
         }
     }
@@ -289,6 +301,13 @@ class DistanceMap {
             squares_[y * width_ + x] = square;
     }
 
+    void store_row(size_t y, const uint16_t* best) {
+        if constexpr (std::is_same_v<Square, uint32_t>)
+            widen(best, out_ + y * width_, width_);
+        else
+            std::copy(best, best + width_, squares_.begin() + static_cast<ptrdiff_t>(y * width_));
+    }
+
     void raise(size_t label, Square square) {
         std::atomic_ref<Square> current(largest_[label]);
         Square seen = current.load(std::memory_order_relaxed);
@@ -315,19 +334,11 @@ class DistanceMap {
     bool border_;
     float* out_;
     std::unique_ptr<Run[]> run_;
+    std::vector<uint16_t> far_, rising_, falling_;
     std::vector<Square> largest_;  // by label: its largest squared distance
     std::vector<float> scale_;
     std::vector<Square> squares_;
 };
-
-template <typename Label>
-void with_small_labels(const Label* labels, size_t height, size_t width, size_t label_count, float* out,
-                       bool normalize, bool border, size_t num_threads) {
-    if (height <= 32768 && width <= 32768)
-        DistanceMap<Narrow, Label>(labels, height, width, label_count, border, out).compute(normalize, num_threads);
-    else
-        DistanceMap<Wide, Label>(labels, height, width, label_count, border, out).compute(normalize, num_threads);
-}
 
 }  // namespace
 
@@ -336,22 +347,27 @@ void distance_map(const Label* labels, size_t height, size_t width, float* out, 
                   bool border_is_background, size_t num_threads) {
     const size_t size = height * width;
     if (size == 0) return;
-    Label low = 0, high = 0, least = labels[0];
-    for (size_t i = 0; i < size; ++i) {
-        low = std::min(low, labels[i]);
-        least = std::min(least, labels[i]);
-        high = std::max(high, labels[i]);
-    }
-    if (low < 0) throw std::invalid_argument("labels hold negative values");
-    const bool border = border_is_background || least == high;
+    const auto [least, most] = label_range(labels, size);
+    if (least < 0) throw std::invalid_argument("labels hold negative values");
+    const bool border = border_is_background || least == most;
     num_threads = resolve_threads(num_threads, size);
-    if (static_cast<uint64_t>(high) < 65536 + size / 4) {
-        with_small_labels(labels, height, width, static_cast<size_t>(high) + 1, out, normalize, border, num_threads);
-        return;
+    const bool narrow = height <= 32768 && width <= 32768;
+    if constexpr (sizeof(Label) <= 4) {
+        // A table by label is no larger than the image.
+        if (narrow && static_cast<uint64_t>(most) < 65536 + size / 4) {
+            DistanceMap<Narrow, Label>(labels, height, width, static_cast<size_t>(most) + 1, border, out)
+                .compute(normalize, num_threads);
+            return;
+        }
     }
     std::vector<int32_t> small(size);
     const size_t count = relabel(labels, size, small.data());
-    with_small_labels(small.data(), height, width, count + 1, out, normalize, border, num_threads);
+    if (narrow)
+        DistanceMap<Narrow, int32_t>(small.data(), height, width, count + 1, border, out)
+            .compute(normalize, num_threads);
+    else
+        DistanceMap<Wide, int32_t>(small.data(), height, width, count + 1, border, out)
+            .compute(normalize, num_threads);
 }
 
 template void distance_map(const uint16_t*, size_t, size_t, float*, bool, bool, size_t);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "label_index.hpp"
+#include "label_range.hpp"
 #include "runs.hpp"
 
 namespace dinocell {
@@ -21,12 +22,9 @@ size_t checked_count(size_t count) {
 // A table by label beats a hash as long as it is not much larger than the image.
 template <typename Label>
 bool fits_table(const Label* labels, size_t size) {
-    Label low = 0, high = 0;
-    for (size_t i = 0; i < size; ++i) {
-        low = std::min(low, labels[i]);
-        high = std::max(high, labels[i]);
-    }
-    return low >= 0 && static_cast<uint64_t>(high) < 65536 + size / 4;
+    if (size == 0) return true;
+    const auto [least, most] = label_range(labels, size);
+    return least >= 0 && static_cast<uint64_t>(most) < 65536 + size / 4;
 }
 
 // Numbers by label, 0-based in order of first sight, with a table where the labels are small.
