@@ -170,11 +170,12 @@ from dinocell_io import write_labels
 
 rng = np.random.default_rng(0)
 noise = rng.integers(3, 60000, (400, 400))
+noise[0, 0] = 1
+write_labels(sys.argv[1], noise)
 print("ready", flush=True)
 while True:
-    for first in (1, 2):
-        noise[0, 0] = first
-        write_labels(sys.argv[1], noise)
+    noise[0, 0] = 3 - noise[0, 0]
+    write_labels(sys.argv[1], noise)
 """
 
 
@@ -183,15 +184,13 @@ def test_a_writer_killed_at_any_moment_leaves_whole_labels(tmp_path: Path) -> No
     final = tmp_path / "labels.tif"
     expected = np.random.default_rng(0).integers(3, 60000, (400, 400))
     waits = random.Random(0)
-    for _ in range(5):
+    for _ in range(4):
         with subprocess.Popen([sys.executable, "-c", WRITES_FOREVER, str(final)], stdout=subprocess.PIPE) as writer:
             assert writer.stdout is not None
             assert writer.stdout.readline() == b"ready\n"
-            time.sleep(0.05 + waits.random() * 0.1)
+            time.sleep(waits.random() * 0.1)
             writer.kill()
-        if final.exists():
-            labels = read_labels(final)
-            assert labels[0, 0] in (1, 2)
-            expected[0, 0] = labels[0, 0]
-            np.testing.assert_array_equal(labels, expected)
-    assert final.exists(), "test invalid: every kill came before the first file"
+        labels = read_labels(final)
+        assert labels[0, 0] in (1, 2)
+        expected[0, 0] = labels[0, 0]
+        np.testing.assert_array_equal(labels, expected)

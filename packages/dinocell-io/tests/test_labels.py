@@ -1,6 +1,8 @@
 """Label images come back as they were written, and what is no label image is refused."""
 
+import struct
 import tempfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +185,19 @@ def test_bilevel_files_give_0_and_1(tmp_path: Path, values: list[int]) -> None:
     tifffile.imwrite(tmp_path / "mask.tif", mask)
     for suffix in ("png", "tif"):
         np.testing.assert_array_equal(read_labels(tmp_path / f"mask.{suffix}"), mask.astype(int))
+
+
+@pytest.mark.parametrize(("bits", "row"), [(1, 0b01000000), (2, 0b00011110), (4, 0x01)])
+def test_labels_of_few_bits_are_the_stored_numbers(tmp_path: Path, bits: int, row: int) -> None:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    width = 8 // bits
+    header = struct.pack(">IIBBBBB", width, 1, bits, 0, 0, 0, 0)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes([0, row]))) + chunk(b"IEND", b"")
+    (tmp_path / "few.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    expected = [row >> (8 - bits * (index + 1)) & (2**bits - 1) for index in range(width)]
+    assert read_labels(tmp_path / "few.png").tolist() == [expected]
 
 
 def test_pickled_npy_is_never_loaded(tmp_path: Path) -> None:

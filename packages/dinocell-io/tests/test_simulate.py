@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 
 from dinocell_io import Field, read_image, simulate_field, write_image
+from dinocell_io.simulate_cells import draw_cells
 
 
 def num_touching(labels: np.ndarray) -> int:
@@ -43,10 +44,20 @@ def test_every_cell_is_one_piece_and_has_one_nucleus_in_it(field: Field) -> None
 
 @pytest.mark.parametrize("seed", range(4))
 def test_without_touching_no_two_cells_share_a_border(seed: int) -> None:
-    apart = simulate_field((256, 256), num_cells=25, diameter_px=24, touching=0.0, channels=("DNA",), seed=seed)
-    assert num_touching(apart.labels) == 0
-    together = simulate_field((256, 256), num_cells=25, diameter_px=24, touching=1.0, channels=("DNA",), seed=seed)
-    assert num_touching(together.labels) >= 20
+    shape, look = (256, 256), {"channels": ("DNA",), "diameter_px": 24, "seed": seed}
+    assert num_touching(simulate_field(shape, num_cells=38, touching=0.0, **look).labels) == 0
+    assert num_touching(simulate_field(shape, num_cells=38, touching=1.0, **look).labels) >= 30
+
+
+def test_two_cells_meet_where_they_are_equally_deep() -> None:
+    cells = draw_cells(
+        (300, 300), 12, diameter_px=60.0, touching=1.0, nucleus_fraction=0.5, rng=np.random.default_rng(0)
+    )
+    labels, depth = cells.labels, cells.depth
+    meets = (labels[1:] != labels[:-1]) & (labels[1:] > 0) & (labels[:-1] > 0)
+    steps = np.abs(depth[1:][meets] - depth[:-1][meets])
+    assert steps.size > 50
+    assert np.percentile(steps, 90) < 0.08  # about two pixels of a radius of 30
 
 
 def test_large_nuclei_touch_as_cells_do() -> None:

@@ -90,10 +90,13 @@ def test_pages_of_different_sizes_are_refused(tmp_path: Path) -> None:
         read_image(tmp_path / "mixed.tif")
 
 
-def test_a_thumbnail_page_is_not_the_image(tmp_path: Path, field: np.ndarray) -> None:
+@pytest.mark.parametrize("step", [4, 5])
+@pytest.mark.parametrize("first", ["image", "thumbnail"])
+def test_a_thumbnail_page_is_not_the_image(tmp_path: Path, field: np.ndarray, step: int, first: str) -> None:
+    pages = [(field[0], 0), (field[0, ::step, ::step], 1)]
     with tifffile.TiffWriter(tmp_path / "thumb.tif") as writer:
-        writer.write(field[0], metadata=None, photometric="minisblack")
-        writer.write(field[0, ::4, ::4], metadata=None, photometric="minisblack", subfiletype=1)
+        for pixels, kind in pages if first == "image" else pages[::-1]:
+            writer.write(pixels, metadata=None, photometric="minisblack", subfiletype=kind)
     np.testing.assert_array_equal(read_image(tmp_path / "thumb.tif").pixels[0], field[0])
 
 
@@ -323,6 +326,18 @@ def test_a_tiff_cut_anywhere_is_refused_or_whole(tmp_path: Path, storage: dict[s
     # each is refused by name or whole; what may be missing is padding behind the last page
     assert num_refused + num_whole == len(range(1, len(content), 41))
     assert num_whole <= 1
+
+
+@pytest.mark.parametrize("compression", [None, "lzw", "zlib", "packbits"])
+def test_pixel_data_that_leave_the_file_are_refused_before_they_are_decoded(
+    tmp_path: Path, compression: str | None
+) -> None:
+    path = tmp_path / "short.tif"
+    pixels = np.random.default_rng(6).integers(0, 255, (40, 40)).astype(np.uint8)
+    tifffile.imwrite(path, pixels, compression=compression, metadata=None)
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(ValueError, match=r"short\.tif cannot be read as TIFF \(pixel data reach to byte \d+ of \d+\)"):
+        read_image(path)
 
 
 def test_a_page_list_that_leaves_the_file_is_refused(tmp_path: Path) -> None:
