@@ -1,5 +1,7 @@
 """Bootstrap intervals over images."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -96,3 +98,17 @@ def test_a_metric_undefined_in_the_whole_set_has_no_interval():
     result = evaluate([case.truth] * 3, [case.predicted] * 3)
     assert result.intervals["seg"] is None
     assert result.intervals["ap_0.50"] == (0.0, 0.0)
+
+
+def test_without_replicates_there_are_no_intervals_and_the_same_numbers(fields):
+    with_intervals, without = evaluate(*fields), evaluate(*fields, num_replicates=0)
+    assert without.pooled == with_intervals.pooled
+    assert set(without.intervals.values()) == {None}
+    assert without.notes[0] == "bootstrap intervals were left out"
+    assert json.loads(without.to_json())["bootstrap"]["replicates"] == 0
+    assert json.loads(with_intervals.to_json())["bootstrap"]["replicates"] == 10_000
+
+
+def test_a_negative_number_of_replicates_is_refused(fields):
+    with pytest.raises(ValueError, match="-1 bootstrap replicates, expected 0"):
+        evaluate(*fields, num_replicates=-1)

@@ -4,6 +4,12 @@ import numpy as np
 import pytest
 
 from dinocell_eval import evaluate
+from dinocell_eval.statistics import sum_by_image
+
+
+def test_sums_over_objects_are_correctly_rounded():
+    values = np.array([1.0, 2**-53, 2**-53, 1.0, 0.5])
+    assert sum_by_image(values, np.array([0, 0, 0, 2, 2]), 3).tolist() == [1 + 2**-52, 0, 1.5]
 
 
 def shuffled(labels, seed, *, gap=7):

@@ -27,9 +27,11 @@ def bootstrap_intervals(
 
     Images are drawn, not cells, because cells of one image are not independent. Each replicate adds the statistics
     of its images and applies the formula, so all replicates are one matrix product. Deterministic, and independent
-    of the order of the images. None with fewer than two images or no replicates, or where no replicate defines the metric;
-    replicates that leave it undefined are left out.
+    of the order of the images. None with fewer than two images, without replicates, or where no replicate defines
+    the metric; replicates that leave it undefined are left out. Raises ValueError for a negative number of replicates.
     """
+    if num_replicates < 0:
+        raise ValueError(f"{num_replicates} bootstrap replicates, expected 0 (no intervals) or more, such as 10000")
     columns = np.stack(list(statistics.values()), axis=1)
     num_images = columns.shape[0]
     if num_images < 2 or num_replicates == 0:

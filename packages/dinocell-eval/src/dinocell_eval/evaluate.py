@@ -46,6 +46,7 @@ class Evaluation:
     per_image: Mapping[str, tuple[float | None, ...]]
     per_image_mean: Mapping[str, float | None]
     intervals: Mapping[str, tuple[float, float] | None]
+    num_replicates: int
     counts: Mapping[str, int]
     objects: Objects
     definitions: Mapping[str, Metric]
@@ -71,8 +72,8 @@ def evaluate(
     Both may be generators: one pair is held at a time. Labels may be of any integer type, with gaps and up to
     2**63 - 1; images may differ in size, but not within a pair. `iou_thresholds` choose the AP, precision, recall and
     F1 to report; `ap_mean` and `ap_mean_50_95` always use their own. `names` are used in messages and files
-    ("0", "1", ... by default). `num_replicates` 0 leaves the bootstrap intervals out, for sweeps. Raises ValueError on unequal numbers or shapes, negative or fractional labels,
-    and thresholds outside (0, 1].
+    ("0", "1", ... by default). `num_replicates` 0 leaves out the bootstrap intervals, which is for sweeps. Raises
+    ValueError on unequal numbers or shapes, negative or fractional labels, and thresholds outside (0, 1].
     """
     thresholds = _thresholds(iou_thresholds)
     tables = list(_tables(truths, predictions, names=names))
@@ -98,10 +99,11 @@ def evaluate(
         per_image={name: _defined(column) for name, column in per_image.items()},
         per_image_mean={name: _mean(column) for name, column in per_image.items()},
         intervals=intervals,
+        num_replicates=num_replicates,
         counts=counts,
         objects=objects,
         definitions=metrics,
-        notes=_notes(counts),
+        notes=_notes(counts, num_replicates=num_replicates),
     )
 
 
@@ -186,10 +188,12 @@ def _counts(
     return {name: int(count) for name, count in counts.items()}
 
 
-def _notes(counts: Mapping[str, int]) -> tuple[str, ...]:
+def _notes(counts: Mapping[str, int], *, num_replicates: int) -> tuple[str, ...]:
     notes = []
     images, both = counts["images"], counts["images_both_empty"]
-    if images < 2:
+    if num_replicates == 0:
+        notes.append("bootstrap intervals were left out")
+    elif images < 2:
         notes.append(f"{images} image: no bootstrap intervals")
     elif images < FEWEST_IMAGES:
         notes.append(f"only {images} images: the bootstrap intervals are rough below {FEWEST_IMAGES}")

@@ -6,7 +6,7 @@ from jaxtyping import Integer, Shaped
 
 
 def as_labels(labels: npt.ArrayLike, *, name: str, role: str) -> Integer[np.ndarray, "y x"]:
-    """A label image as a native integer array; 0 is background, every other value one object.
+    """A label image as an integer array; 0 is background, every other value one object.
 
     Floats are accepted when every value is a whole number. `name` and `role` ("truth" or "predicted") say in
     the error message which array was wrong. Negative labels are refused later, where the occurring labels are
@@ -30,7 +30,7 @@ def as_labels(labels: npt.ArrayLike, *, name: str, role: str) -> Integer[np.ndar
         raise ValueError(f"{where} are of type {array.dtype}, expected integers; convert them to integer labels")
     if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
         raise ValueError(f"{where} reach {array.max()}, expected at most 2**63 - 1; relabel the image")
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    return array
 
 
 def check_pair(truth: Shaped[np.ndarray, "..."], predicted: Shaped[np.ndarray, "..."], *, name: str) -> None:

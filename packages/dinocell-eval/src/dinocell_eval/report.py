@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from dinocell_eval.bootstrap import LEVEL, NUM_REPLICATES, SEED
+from dinocell_eval.bootstrap import LEVEL, SEED
 from dinocell_eval.evaluate import PROTOCOL, Evaluation
 from dinocell_eval.folders import Pairing
 from dinocell_eval.metrics import COUNTS
@@ -37,7 +37,7 @@ def summary(evaluation: Evaluation, *, inputs: Mapping[str, object] | None = Non
         },
         "counts": dict(evaluation.counts),
         "iou_thresholds": [float(threshold) for threshold in evaluation.iou_thresholds],
-        "bootstrap": {"unit": "image", "replicates": NUM_REPLICATES, "seed": SEED, "level": LEVEL},
+        "bootstrap": {"unit": "image", "replicates": evaluation.num_replicates, "seed": SEED, "level": LEVEL},
         "notes": list(evaluation.notes),
         "definitions": definitions,
         "inputs": inputs,
