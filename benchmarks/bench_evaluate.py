@@ -35,9 +35,7 @@ def draw_field(seed):
         moved = (y[window] - cy - generator.integers(-3, 4)) ** 2 + (x[window] - cx) ** 2
         fate = generator.random()
         if fate > 0.05:
-            predicted[window][moved < (radius + generator.integers(-2, 3)) ** 2] = max(
-                1, label - (fate > 0.95)
-            )
+            predicted[window][moved < (radius + generator.integers(-2, 3)) ** 2] = max(1, label - (fate > 0.95))
     return truth, predicted
 
 
@@ -59,9 +57,7 @@ def test_evaluate(benchmark, fields, expected):
 
 
 def test_only_the_overlap_of_evaluate(benchmark, fields):
-    overlaps = benchmark(
-        lambda: [label_overlap(truth, predicted) for truth, predicted in zip(*fields, strict=True)]
-    )
+    overlaps = benchmark(lambda: [label_overlap(truth, predicted) for truth, predicted in zip(*fields, strict=True)])
     assert sum(overlap.pixels.sum() for overlap in overlaps) == NUM_IMAGES * SIZE**2
 
 
