@@ -17,7 +17,7 @@ RECIPE = TrainRecipe(
     network=Network(size="tiny", patch=16, stem_channels=(16, 32, 64, 96), decoder_channels=(128, 96, 64, 32)),
     sampling=Sampling(crop_px=256, batch_size=8),
     optimization=Optimization(learning_rate=1e-3, weight_decay=0.05, warmup_steps=200),
-    schedule=Schedule(steps=2800, steps_per_epoch=140, patience=20, validation_crops=128, ema=0.995),
+    schedule=Schedule(steps=2300, steps_per_epoch=140, patience=20, validation_crops=128, ema=0.995),
     precision="bf16",
     seed=2026,
 )

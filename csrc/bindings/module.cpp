@@ -34,6 +34,7 @@ PYBIND11_MODULE(_native, module) {
     bindings::bind_connected_components(module);
     bindings::bind_distance_map(module);
     bindings::bind_label_overlap(module);
+    bindings::bind_prominent_maxima(module);
     bindings::bind_relabel(module);
     bindings::bind_tiles(module);
     bindings::bind_watershed(module);

@@ -4,6 +4,7 @@ from dinocell_kernels.build_info import build_info
 from dinocell_kernels.connected_components import connected_components
 from dinocell_kernels.distance_map import distance_map
 from dinocell_kernels.label_overlap import Overlap, label_overlap
+from dinocell_kernels.prominent_maxima import prominent_maxima
 from dinocell_kernels.relabel import relabel, remove_small
 from dinocell_kernels.tiles import blend_tiles, gather_tiles
 from dinocell_kernels.watershed import marker_watershed, watershed
@@ -17,6 +18,7 @@ __all__ = [
     "gather_tiles",
     "label_overlap",
     "marker_watershed",
+    "prominent_maxima",
     "relabel",
     "remove_small",
     "watershed",

@@ -27,18 +27,27 @@ def watershed(
     is the same. Raises ValueError for NaN in map or thresholds, and if `peak` is below `fill`.
     """
     require_2d(distance_map, name="distance_map")
+    require_thresholds(peak, fill)
+    return _native.watershed(native_map(distance_map), float(peak), float(fill), thread_count(num_threads))
+
+
+def require_thresholds(peak: float, fill: float) -> None:
+    """Raise ValueError unless markers lie inside the mask."""
     if np.isnan(peak) or np.isnan(fill) or peak < fill:
         raise ValueError(
             f"peak is {peak} and fill is {fill}, but markers must lie inside the mask: choose peak >= fill"
         )
+
+
+def native_map(distance_map: Float[np.ndarray, "y x"]) -> Float[np.ndarray, "y x"]:
+    """`distance_map` as row-major float32 or float64; those two are not copied."""
     if distance_map.dtype.kind != "f" or distance_map.dtype.itemsize > 8:
         raise ValueError(
             f"distance_map must be float16, float32 or float64, got {distance_map.dtype}; "
             "convert with distance_map.astype(numpy.float32)"
         )
     kind = np.float64 if distance_map.dtype.itemsize == 8 else np.float32
-    native = np.ascontiguousarray(distance_map, dtype=kind)
-    return _native.watershed(native, float(peak), float(fill), thread_count(num_threads))
+    return np.ascontiguousarray(distance_map, dtype=kind)
 
 
 def marker_watershed(
@@ -62,9 +71,7 @@ def marker_watershed(
     require_connectivity(connectivity)
     for name, other in (("markers", markers), ("mask", mask)):
         if other is not None and other.shape != image.shape:
-            raise ValueError(
-                f"{name} has shape {other.shape}, but the image has {image.shape}; they must be equal"
-            )
+            raise ValueError(f"{name} has shape {other.shape}, but the image has {image.shape}; they must be equal")
     labels = _marker_labels(markers)
     inside = None if mask is None else native_mask(mask)
     _native.marker_watershed(_flood_values(image), labels, inside, connectivity)
@@ -74,16 +81,13 @@ def marker_watershed(
 def _marker_labels(markers: Integer[np.ndarray, "y x"]) -> Int32[np.ndarray, "y x"]:
     """A copy of the markers as int32, for the kernel to flood in place."""
     if markers.dtype.kind not in "iu":
-        raise ValueError(
-            f"markers must hold integers, got {markers.dtype}; convert with markers.astype(numpy.int32)"
-        )
+        raise ValueError(f"markers must hold integers, got {markers.dtype}; convert with markers.astype(numpy.int32)")
     limits = np.iinfo(np.int32)
     if markers.dtype.itemsize >= 4 and markers.size:
         low, high = int(markers.min()), int(markers.max())
         if low < limits.min or high > limits.max:
             raise ValueError(
-                f"markers reach from {low} to {high}, but labels are int32; "
-                "renumber them with dinocell_kernels.relabel"
+                f"markers reach from {low} to {high}, but labels are int32; renumber them with dinocell_kernels.relabel"
             )
     return np.array(markers, dtype=np.int32, order="C")
 
@@ -94,14 +98,10 @@ def _flood_values(image: Num[np.ndarray, "y x"]) -> Num[np.ndarray, "y x"]:
     if kind == "f" and size <= 8:
         values = np.ascontiguousarray(image, dtype=np.float64 if size == 8 else np.float32)
         if np.isnan(values).any():
-            raise ValueError(
-                "image holds NaN, which has no place in the order of flooding; fill or mask it first"
-            )
+            raise ValueError("image holds NaN, which has no place in the order of flooding; fill or mask it first")
         return values
     if kind not in "biu":
-        raise ValueError(
-            f"image must hold real numbers of at most 64 bits, got {image.dtype}; convert it first"
-        )
+        raise ValueError(f"image must hold real numbers of at most 64 bits, got {image.dtype}; convert it first")
     if size <= 2:
         return np.ascontiguousarray(image, dtype=np.float32)
     if kind == "u" and size == 8:

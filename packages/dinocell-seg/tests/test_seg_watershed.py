@@ -109,3 +109,17 @@ def test_inner_boundaries_lie_inside_cells_and_not_at_the_frame() -> None:
     labels = np.array([[1, 1, 1, 2], [1, 1, 1, 2], [1, 1, 1, 0]])
     expected = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 1, 0]], bool)
     assert (inner_boundaries(labels) == expected).all()
+
+
+def test_prominence_splits_cells_that_touch_above_the_peak_and_keeps_low_cells():
+    ridge = np.array([[0, 0.9, 0.6, 0.9, 0, 0, 0.35, 0]], np.float32)
+    plain = labels_from_distance_map(ridge, peak=0.5, fill=0.1)
+    assert plain.tolist() == [[0, 1, 1, 1, 0, 0, 0, 0]]
+    prominent = labels_from_distance_map(ridge, peak=0.3, fill=0.1, prominence=0.2)
+    assert prominent.tolist() == [[0, 1, 1, 2, 0, 0, 3, 0]]
+
+
+def test_prominence_keeps_a_cell_with_two_humps_whole():
+    humps = np.array([[0, 0.6, 0.45, 0.7, 0]], np.float32)
+    assert labels_from_distance_map(humps, peak=0.5, fill=0.1).max() == 2
+    assert labels_from_distance_map(humps, peak=0.3, fill=0.1, prominence=0.2).max() == 1

@@ -17,17 +17,19 @@ from dinocell_seg.pipeline import DINOCellPipeline
 from dinocell_seg.settings import Thresholds
 from dinocell_seg.watershed import labels_from_distance_map
 
-PEAKS = (0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
-FILLS = (0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2)
-MIN_SIZES = (0, 10, 20, 30)
+PEAKS = (0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6)
+FILLS = (0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2)
+PROMINENCES = (None, 0.1, 0.15, 0.2, 0.25, 0.3)
+MIN_SIZES = (0, 20)
 
 
 @dataclass(frozen=True)
 class GridPoint:
-    """One pair of thresholds (and minimum size in pixels) and its score, the mean over the images."""
+    """One set of thresholds (minimum size in pixels) and its score, the mean over the images."""
 
     peak: float
     fill: float
+    prominence: float | None
     min_size: int
     score: float
 
@@ -43,7 +45,8 @@ class Calibration:
     split: str
 
     def thresholds(self) -> Thresholds:
-        return Thresholds(peak=self.best.peak, fill=self.best.fill, min_size=self.best.min_size)
+        best = self.best
+        return Thresholds(peak=best.peak, fill=best.fill, prominence=best.prominence, min_size=best.min_size)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -56,6 +59,7 @@ def calibrate(
     metric: str = "ap_mean",
     peaks: Sequence[float] = PEAKS,
     fills: Sequence[float] = FILLS,
+    prominences: Sequence[float | None] = PROMINENCES,
     min_sizes: Sequence[int] = MIN_SIZES,
     channel: str | int | None = None,
 ) -> Calibration:
@@ -81,7 +85,7 @@ def calibrate(
         truths.append(read_labels(sample.labels_path))
         plane = grey_image(read_image(sample.image_path), channel=channel)
         maps.append(pipeline.predict(plane).distance_map)
-    grid = sweep(truths, maps, metric=metric, peaks=peaks, fills=fills, min_sizes=min_sizes)
+    grid = sweep(truths, maps, metric=metric, peaks=peaks, fills=fills, prominences=prominences, min_sizes=min_sizes)
     best = max(grid, key=lambda point: point.score)
     return Calibration(best=best, grid=grid, metric=metric, num_images=len(samples), split=split or "all")
 
@@ -93,18 +97,21 @@ def sweep(
     metric: str,
     peaks: Sequence[float],
     fills: Sequence[float],
+    prominences: Sequence[float | None],
     min_sizes: Sequence[int],
 ) -> tuple[GridPoint, ...]:
     """Score of every combination whose peak is not below its fill."""
     points = []
-    for peak, fill, min_size in product(peaks, fills, min_sizes):
+    for peak, fill, prominence, min_size in product(peaks, fills, prominences, min_sizes):
         if peak < fill:
             continue
-        predictions = [labels_from_distance_map(m, peak=peak, fill=fill, min_size=min_size) for m in maps]
-        means = evaluate(truths, predictions, replicates=0).per_image_mean
+        predictions = [
+            labels_from_distance_map(m, peak=peak, fill=fill, prominence=prominence, min_size=min_size) for m in maps
+        ]
+        means = evaluate(truths, predictions, num_replicates=0).per_image_mean
         if metric not in means:
             raise ValueError(f"there is no metric {metric!r}; choose from {', '.join(sorted(means))}")
-        points.append(GridPoint(peak, fill, min_size, means[metric] or 0.0))
+        points.append(GridPoint(peak, fill, prominence, min_size, means[metric] or 0.0))
     return tuple(points)
 
 

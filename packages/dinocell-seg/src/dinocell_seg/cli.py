@@ -25,6 +25,9 @@ def segment(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     peak: Annotated[float | None, typer.Option(help="Distance above which a cell's seed begins (0 to 1).")] = None,
     fill: Annotated[float | None, typer.Option(help="Distance down to which cells grow (0 to 1).")] = None,
+    prominence: Annotated[
+        float | None, typer.Option(help="How far a seed must rise above the pass to a higher one.")
+    ] = None,
     min_size: Annotated[int | None, typer.Option(help="Smallest cell, in pixels of the image.")] = None,
     preset: Annotated[str | None, typer.Option(help="Named thresholds: samcell (0.47 and 0.09).")] = None,
     normalize: Annotated[
@@ -76,7 +79,7 @@ def segment(
         diameter_px=diameter,
         pixel_size_um=pixel_size,
         normalization={"method": normalize},
-        thresholds={"peak": peak, "fill": fill, "min_size": min_size},
+        thresholds={"peak": peak, "fill": fill, "prominence": prominence, "min_size": min_size},
     )
     existing: Literal["refuse", "overwrite", "skip"] = (
         "refuse" if overwrite is None else "overwrite" if overwrite else "skip"

@@ -116,6 +116,7 @@ class DINOCellPipeline:
             distance_map,
             peak=thresholds.peak if peak is None else peak,
             fill=thresholds.fill if fill is None else fill,
+            prominence=thresholds.prominence,
             min_size=thresholds.min_size,
         )
 

@@ -57,7 +57,11 @@ def segment_image(
     started = time.perf_counter()
     thresholds = pipeline.settings.thresholds
     labels = labels_from_distance_map(
-        prediction.distance_map, peak=thresholds.peak, fill=thresholds.fill, min_size=thresholds.min_size
+        prediction.distance_map,
+        peak=thresholds.peak,
+        fill=thresholds.fill,
+        prominence=thresholds.prominence,
+        min_size=thresholds.min_size,
     )
     scores = confidence(prediction.distance_map, labels)
     seconds = {**prediction.seconds, "labels": time.perf_counter() - started}

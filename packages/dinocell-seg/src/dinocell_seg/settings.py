@@ -13,9 +13,11 @@ TestTimeAugmentation = Literal["none", "flips", "dihedral"]
 
 
 class Thresholds(BaseModel):
-    """The two levels of the distance map that make labels, and the smallest cell kept, in pixels.
+    """The levels of the distance map that make labels, and the smallest cell kept, in pixels.
 
-    The defaults are SAMCell's published pair. They suit its blurry predictor and shrink the cells of a
+    `prominence` None seeds a cell at every component above `peak`; a number seeds one at every maximum above `peak`
+    that rises that much above the pass to a higher one, which splits cells that touch above `peak` and keeps a cell
+    with two humps whole. The defaults are SAMCell's published pair. They suit its blurry predictor and shrink the cells of a
     sharp one, so each model file carries a pair of its own, calibrated on validation images.
     """
 
@@ -23,6 +25,7 @@ class Thresholds(BaseModel):
 
     peak: float = Field(default=0.47, ge=0, lt=1)
     fill: float = Field(default=0.09, ge=0, lt=1)
+    prominence: float | None = Field(default=None, ge=0, lt=1)
     min_size: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
@@ -36,7 +39,7 @@ class Thresholds(BaseModel):
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "samcell": {"thresholds": {"peak": 0.47, "fill": 0.09, "min_size": 0}},
+    "samcell": {"thresholds": {"peak": 0.47, "fill": 0.09, "prominence": None, "min_size": 0}},
 }
 
 

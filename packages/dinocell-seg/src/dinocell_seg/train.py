@@ -123,6 +123,7 @@ def train(
         ],
         "diameter_px": [diameters[round(q * (len(diameters) - 1))] for q in (0.05, 0.5, 0.95)] if diameters else None,
         "tile": recipe.sampling.crop_px,
+        "overlap": recipe.sampling.crop_px // 4,
     }
     batches = random_batches(
         training_images,

@@ -83,7 +83,7 @@ def _calibrate(
     store_calibration(model, calibration)
     best = calibration.best
     typer.echo(
-        f"calibrated on {len(samples)} images: peak {best.peak}, fill {best.fill}, min_size {best.min_size} "
+        f"calibrated on {len(samples)} images: peak {best.peak}, fill {best.fill}, prominence {best.prominence}, min_size {best.min_size} "
         f"({metric} {best.score:.3f})"
     )
 

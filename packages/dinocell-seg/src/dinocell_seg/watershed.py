@@ -3,20 +3,30 @@
 import numpy as np
 from jaxtyping import Float32, Int32, Integer
 
-from dinocell_kernels import remove_small, watershed
+from dinocell_kernels import marker_watershed, prominent_maxima, remove_small, watershed
 
 _LEVELS = 65_535  # distances are rounded to 16 bits to sort them within their cells
 
 
 def labels_from_distance_map(
-    distance_map: Float32[np.ndarray, "y x"], *, peak: float, fill: float, min_size: int = 0
+    distance_map: Float32[np.ndarray, "y x"],
+    *,
+    peak: float,
+    fill: float,
+    prominence: float | None = None,
+    min_size: int = 0,
 ) -> Int32[np.ndarray, "y x"]:
     """Label image of a distance map: 0 is background, cells are 1..n.
 
-    Seeds are the 4-connected components above `peak`; they grow downhill to `fill`. Cells with fewer than
-    `min_size` pixels are dropped. Raises ValueError if peak is below fill or the map holds NaN.
+    Seeds are the 4-connected components above `peak` or, with `prominence`, the maxima above `peak` that stand out
+    by that much; they grow downhill to `fill`. Cells with fewer than `min_size` pixels are dropped. Raises ValueError
+    if peak is below fill or the map holds NaN.
     """
-    labels = watershed(distance_map, peak=peak, fill=fill)
+    if prominence is None:
+        labels = watershed(distance_map, peak=peak, fill=fill)
+    else:
+        seeds, _ = prominent_maxima(distance_map, peak=peak, fill=fill, prominence=prominence)
+        labels = marker_watershed(-distance_map, seeds, mask=distance_map > np.float32(fill))
     if min_size > 1:
         labels, _ = remove_small(labels, min_size=min_size)
     return labels

@@ -1,0 +1,260 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dinocell_core import load_model
+from dinocell_io import write_labels
+from dinocell_seg.augment import Augmentation
+from dinocell_seg.calibrate import calibrate, store_calibration, sweep
+from dinocell_seg.data import (
+    Sampling,
+    load_training_images,
+    modality_probabilities,
+    random_batch,
+    validation_batches,
+)
+from dinocell_seg.normalize import Normalization
+from dinocell_seg.pipeline import DINOCellPipeline
+from dinocell_seg.train import TrainRecipe, train
+
+RECIPE = {
+    "network": {"decoder_channels": [8, 8, 8, 8], "stem_channels": [4, 4, 4, 4]},
+    "sampling": {"crop_px": 32, "batch_size": 2},
+    "optimization": {"warmup_steps": 2},
+    "schedule": {"steps": 6, "steps_per_epoch": 2, "validation_crops": 4},
+}
+
+
+def discs(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    y, x = np.indices((64, 64))
+    labels = np.zeros((64, 64), np.int32)
+    for label, (cy, cx) in enumerate([(14, 14), (14, 44), (44, 16), (44, 46)], start=1):
+        labels[(y - cy) ** 2 + (x - cx) ** 2 < rng.integers(6, 11) ** 2] = label
+    image = 200 + 2000 * (labels > 0) + rng.normal(0, 50, labels.shape)
+    return np.clip(image, 0, 65535).astype(np.uint16), labels
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("discs")
+    (folder / "images").mkdir()
+    (folder / "masks").mkdir()
+    rows = ["name,split"]
+    for index, split in enumerate(["train", "train", "train", "val", "val", "test"]):
+        image, labels = discs(index)
+        Image.fromarray(image).save(folder / "images" / f"f{index}.png")
+        write_labels(folder / "masks" / f"f{index}.png", labels)
+        rows.append(f"f{index},{split}")
+    (folder / "splits.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def recipe(**schedule: int) -> TrainRecipe:
+    return TrainRecipe.model_validate({**RECIPE, "schedule": {**RECIPE["schedule"], **schedule}})
+
+
+def test_training_writes_a_model_a_log_and_its_recipe(folder, tmp_path):
+    path = train([folder], tmp_path / "run", recipe=recipe())
+    model = load_model(path)
+    assert model.metadata["normalization"]["method"] == "percentile"
+    assert model.metadata["training_data"] == [{"folder": folder.name, "num_train": 3}]
+    low, median, high = model.metadata["diameter_px"]
+    assert 10 < low <= median <= high < 25
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4, 6]
+    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["sampling"]["crop_px"] == 32
+
+
+def test_training_learns_to_find_bright_discs(folder, tmp_path):
+    settings = {**RECIPE, "optimization": {"warmup_steps": 5, "learning_rate": 3e-3}}
+    settings["schedule"] = {"steps": 80, "steps_per_epoch": 10, "validation_crops": 4, "ema": 0.9}
+    losses = []
+    train(
+        [folder],
+        tmp_path / "run",
+        recipe=TrainRecipe.model_validate(settings),
+        on_epoch=lambda epoch: losses.append(epoch["validation_loss"]),
+    )
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def lines_without_speed(log: Path) -> list[dict]:
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "crops_per_second"} for line in lines]
+
+
+def test_a_run_that_was_killed_continues_to_the_same_bits(folder, tmp_path):
+    settings = recipe(steps=8, steps_per_epoch=2)
+    train([folder], tmp_path / "whole", recipe=settings)
+    code = (
+        "import json, sys; from dinocell_seg.train import TrainRecipe, train;"
+        "train([sys.argv[1]], sys.argv[2], recipe=TrainRecipe.model_validate(json.loads(sys.argv[3])))"
+    )
+    killed = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder), str(killed), settings.model_dump_json()],
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+        stdout=subprocess.DEVNULL,
+    )
+    log = killed / "log.jsonl"
+    while process.poll() is None and not (log.exists() and log.read_text().count("\n") >= 2):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    train([folder], killed, recipe=settings, resume=True)
+    whole, resumed = load_model(tmp_path / "whole" / "model.safetensors"), load_model(killed / "model.safetensors")
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+    kept, expected = lines_without_speed(log), lines_without_speed(tmp_path / "whole" / "log.jsonl")
+    assert kept == expected
+
+
+def test_a_folder_with_a_run_is_not_overwritten(folder, tmp_path):
+    train([folder], tmp_path, recipe=recipe(steps=2))
+    with pytest.raises(ValueError, match="already holds a run; continue it with --resume"):
+        train([folder], tmp_path, recipe=recipe(steps=2))
+
+
+def test_resuming_with_another_recipe_names_the_difference(folder, tmp_path):
+    train([folder], tmp_path, recipe=recipe(steps=2))
+    with pytest.raises(ValueError, match=r"schedule.steps: 2 then, 4 now"):
+        train([folder], tmp_path, recipe=recipe(steps=4), resume=True)
+
+
+def test_resuming_nothing_is_refused(folder, tmp_path):
+    with pytest.raises(ValueError, match="to resume; start without --resume"):
+        train([folder], tmp_path, recipe=recipe(), resume=True)
+
+
+def test_a_damaged_checkpoint_is_refused(folder, tmp_path):
+    train([folder], tmp_path, recipe=recipe(steps=2))
+    (tmp_path / "last.ckpt").write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match="not a complete checkpoint"):
+        train([folder], tmp_path, recipe=recipe(steps=2), resume=True)
+
+
+def test_training_stops_when_the_validation_loss_no_longer_improves(folder, tmp_path):
+    steps = []
+    train(
+        [folder],
+        tmp_path,
+        recipe=recipe(steps=40, steps_per_epoch=1, patience=2, min_delta=10),
+        on_epoch=lambda epoch: steps.append(epoch["step"]),
+    )
+    assert steps == [1, 2, 3]
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_before_it_reaches_the_weights(folder, tmp_path):
+    settings = TrainRecipe.model_validate({**RECIPE, "optimization": {"learning_rate": 1e30, "warmup_steps": 0}})
+    with pytest.raises(FloatingPointError, match="lower optimization.learning_rate"):
+        train([folder], tmp_path, recipe=settings)
+
+
+def test_a_split_without_images_is_refused(folder):
+    with pytest.raises(ValueError, match="no image in the split 'validation'"):
+        load_training_images([folder], split="validation", normalization=Normalization())
+
+
+def test_an_image_and_labels_of_different_shapes_are_refused(folder, tmp_path):
+    import shutil
+
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    write_labels(copy / "masks" / "f0.png", np.zeros((10, 10), np.int32))
+    with pytest.raises(ValueError, match=r"f0.png is \(64, 64\) but .* is \(10, 10\)"):
+        load_training_images([copy], split="train", normalization=Normalization())
+
+
+def test_batches_are_a_function_of_seed_and_step(folder):
+    images = load_training_images([folder], split="train", normalization=Normalization())
+    probabilities = modality_probabilities(images, balance=0.5)
+
+    def batch(seed: int, step: int) -> torch.Tensor:
+        return random_batch(
+            images,
+            step,
+            seed=seed,
+            sampling=Sampling(crop_px=32, batch_size=2),
+            augmentation=Augmentation(),
+            probabilities=probabilities,
+        ).images
+
+    assert torch.equal(batch(0, 5), batch(0, 5))
+    assert not torch.equal(batch(0, 5), batch(0, 6))
+    assert not torch.equal(batch(0, 5), batch(1, 5))
+
+
+def test_targets_of_a_cut_cell_agree_with_the_whole_image(folder):
+    images = load_training_images([folder], split="train", normalization=Normalization())
+    batches = validation_batches(images[:1], sampling=Sampling(crop_px=32, batch_size=4), max_crops=4)
+    whole = validation_batches(images[:1], sampling=Sampling(crop_px=64, batch_size=1), max_crops=1)
+    quarters = batches[0].targets
+    np.testing.assert_array_equal(quarters[0, 0], whole[0].targets[0, 0, :32, :32])
+    np.testing.assert_array_equal(quarters[3, 0], whole[0].targets[0, 0, 32:, 32:])
+
+
+def test_modalities_are_drawn_by_the_square_root_of_their_size(folder):
+    from dataclasses import replace
+
+    images = load_training_images([folder], split="train", normalization=Normalization())
+    images = [replace(images[0], modality="a")] * 9 + [replace(images[1], modality="b")]
+    np.testing.assert_allclose(modality_probabilities(images, balance=0.5), [0.75 / 9] * 9 + [0.25])
+
+
+def test_calibration_finds_the_threshold_that_fills_the_cells(folder, tmp_path):
+    truths = [discs(index)[1] for index in range(3)]
+    from dinocell_kernels import distance_map
+
+    maps = [0.3 * (t > 0).astype(np.float32) + 0.7 * distance_map(t) for t in truths]
+    grid = sweep(
+        truths, maps, metric="ap_mean", peaks=(0.5, 0.9), fills=(0.2, 0.45), prominences=(None,), min_sizes=(0,)
+    )
+    best = max(grid, key=lambda point: point.score)
+    assert (best.fill, best.score) == (0.2, 1.0)
+    assert min(point.score for point in grid) < 0.9
+
+
+def test_calibrated_thresholds_are_stored_in_the_model_file(folder, tmp_path):
+    from dinocell_io import open_dataset
+
+    path = train([folder], tmp_path, recipe=recipe(steps=2))
+    samples = [sample for sample in open_dataset(folder) if sample.split == "val"]
+    pipeline = DINOCellPipeline(path, device="cpu", tile=32, overlap=8)
+    calibration = calibrate(pipeline, samples, peaks=(0.3, 0.6), fills=(0.1,), prominences=(0.2,), min_sizes=(0,))
+    store_calibration(path, calibration)
+    metadata = load_model(path).metadata
+    assert metadata["thresholds"]["peak"] in (0.3, 0.6)
+    assert metadata["calibration"]["split"] == "val"
+    assert metadata["calibration"]["num_images"] == 2
+
+
+def test_calibration_refuses_a_test_split_and_an_unknown_metric(folder, tmp_path):
+    from dinocell_io import open_dataset
+
+    path = train([folder], tmp_path, recipe=recipe(steps=2))
+    pipeline = DINOCellPipeline(path, device="cpu", tile=32, overlap=8)
+    samples = open_dataset(folder)
+    with pytest.raises(ValueError, match="thresholds chosen on a test split"):
+        calibrate(pipeline, [sample for sample in samples if sample.split == "test"])
+    with pytest.raises(ValueError, match="one split"):
+        calibrate(pipeline, samples)
+    with pytest.raises(ValueError, match="no metric 'beauty'"):
+        calibrate(
+            pipeline,
+            [s for s in samples if s.split == "val"],
+            metric="beauty",
+            peaks=(0.5,),
+            fills=(0.1,),
+            prominences=(None,),
+            min_sizes=(0,),
+        )

