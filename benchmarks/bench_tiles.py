@@ -27,9 +27,7 @@ def image_of(labels: np.ndarray) -> np.ndarray:
 
 
 def gather(image: np.ndarray, begins: np.ndarray) -> np.ndarray:
-    return gather_tiles(
-        image, begins, begins, tile=TILE, scale=SCALE, offset=OFFSET, low=-4.0, high=6.0, num_threads=1
-    )
+    return gather_tiles(image, begins, begins, tile=TILE, scale=SCALE, offset=OFFSET, low=-4.0, high=6.0, num_threads=1)
 
 
 def numpy_gather(image: np.ndarray, begins: np.ndarray) -> np.ndarray:
@@ -72,8 +70,7 @@ def fold_blend(tiles: np.ndarray, begins: np.ndarray, size: int) -> np.ndarray:
     weighted = (torch.from_numpy(tiles) * window).reshape(len(begins) ** 2, -1).T[None]
     weights = window.reshape(1, -1, 1).expand(1, -1, len(begins) ** 2)
     total, weight = (
-        functional.fold(columns, (length, length), kernel_size=TILE, stride=STRIDE)
-        for columns in (weighted, weights)
+        functional.fold(columns, (length, length), kernel_size=TILE, stride=STRIDE) for columns in (weighted, weights)
     )
     return (total / weight)[0, 0, lead : lead + size, lead : lead + size].numpy()
 
@@ -97,9 +94,7 @@ def test_dinocell_blend(grouped, labels, size):
     grouped.group = f"blend_tiles {size}"
     begins = starts(size)
     tiles = predictions(labels, begins)
-    result = grouped(
-        blend_tiles, tiles, begins, begins, overlap=RAMP, rows=(0, size), width=size, num_threads=1
-    )
+    result = grouped(blend_tiles, tiles, begins, begins, overlap=RAMP, rows=(0, size), width=size, num_threads=1)
     np.testing.assert_allclose(result, numpy_blend(tiles, begins, size), rtol=1e-5, atol=1e-5)
 
 

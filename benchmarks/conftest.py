@@ -18,9 +18,7 @@ def touching_cells(size: int) -> np.ndarray:
     radius of their own; about half the image is covered and a label run is about 25 px long."""
     rng = np.random.default_rng(size)
     spacing = 37
-    grid = np.stack(np.meshgrid(*[np.arange(spacing / 2, size, spacing)] * 2, indexing="ij"), -1).reshape(
-        -1, 2
-    )
+    grid = np.stack(np.meshgrid(*[np.arange(spacing / 2, size, spacing)] * 2, indexing="ij"), -1).reshape(-1, 2)
     centres = grid + rng.uniform(-12, 12, grid.shape)
     warp = [60 * ndimage.gaussian_filter(rng.normal(size=(size, size)), 6) for _ in range(2)]
     positions = np.stack(np.mgrid[:size, :size] + np.array(warp), -1)

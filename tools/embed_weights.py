@@ -87,9 +87,7 @@ def main() -> None:
         entry["scores"] = json.loads(arguments.scores.read_text())
     with atomic_path(path.parent / "manifest.json") as temporary:
         temporary.write_text(json.dumps({path.name: entry}, indent=2) + "\n")
-    print(
-        f"{path.name}: {path.stat().st_size / 1e6:.1f} MB, sha256 {entry['sha256']}, thresholds {facts['thresholds']}"
-    )
+    print(f"{path.name}: {entry['size_bytes'] / 1e6:.1f} MB, thresholds {facts['thresholds']}")
 
 
 if __name__ == "__main__":

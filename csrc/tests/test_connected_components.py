@@ -67,9 +67,7 @@ def test_checkerboards_and_combs_stress_the_union(connectivity):
         np.testing.assert_array_equal(labels, scipy_components(mask, connectivity)[0])
 
 
-@given(
-    arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=24)), st.sampled_from([1, 2])
-)
+@given(arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=24)), st.sampled_from([1, 2]))
 @settings(max_examples=150, deadline=None)
 def test_any_mask_equals_scipy(mask, connectivity):
     labels, count = connected_components(mask, connectivity=connectivity)

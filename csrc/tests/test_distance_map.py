@@ -63,9 +63,7 @@ def test_fragments_of_one_label_share_one_maximum():
 def test_the_image_border_is_no_edge_unless_asked():
     labels = np.array([[3, 3, 3, 0]], np.int32)
     np.testing.assert_array_equal(distance_map(labels, normalize=False), [[3, 2, 1, 0]])
-    np.testing.assert_array_equal(
-        distance_map(labels, normalize=False, border_is_background=True), [[1, 1, 1, 0]]
-    )
+    np.testing.assert_array_equal(distance_map(labels, normalize=False, border_is_background=True), [[1, 1, 1, 0]])
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 6), (5, 1), (4, 7), (130, 150)])
@@ -139,9 +137,7 @@ def test_labels_of_any_size_cost_and_mean_the_same(base):
     np.testing.assert_array_equal(distance_map(large), distance_map(labels))
 
 
-@pytest.mark.parametrize(
-    "dtype", ["uint8", "int8", "uint16", ">u2", "int16", "int32", "uint32", "int64", "uint64"]
-)
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", ">u2", "int16", "int32", "uint32", "int64", "uint64"])
 @pytest.mark.parametrize("order", ["C", "F", "strided"])
 def test_type_and_memory_order_do_not_matter(dtype, order):
     labels = blocky_labels(1, (30, 44))

@@ -83,9 +83,7 @@ def test_many_labels_that_differ_in_high_bits_only():
     np.testing.assert_array_equal(result.ravel(), np.arange(40_000))
 
 
-@pytest.mark.parametrize(
-    "dtype", ["uint8", "int8", "uint16", ">u2", "int16", "int32", "uint32", "int64", "uint64"]
-)
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", ">u2", "int16", "int32", "uint32", "int64", "uint64"])
 @pytest.mark.parametrize("order", ["C", "F", "strided"])
 def test_type_and_memory_order_do_not_matter_to_labels(dtype, order):
     labels = np.random.default_rng(1).integers(0, 90, (21, 33)).astype(np.int32)

@@ -56,9 +56,7 @@ def test_mirroring_repeats_as_often_as_needed_and_one_pixel_repeats_itself():
     image = np.array([[[1, 2]]], np.uint8)
     tiles = gather_tiles(image, np.array([-4]), np.array([-5]), tile=10, scale=ONE, offset=ZERO, **WIDE)
     np.testing.assert_array_equal(tiles[0, 0, 0], [[2, 1] * 5] * 10)
-    tiles = gather_tiles(
-        image[..., :1], np.array([3]), np.array([-9]), tile=4, scale=ONE, offset=ZERO, **WIDE
-    )
+    tiles = gather_tiles(image[..., :1], np.array([3]), np.array([-9]), tile=4, scale=ONE, offset=ZERO, **WIDE)
     assert (tiles == 1).all()
 
 
@@ -94,9 +92,7 @@ def test_gathering_equals_numpy_bit_for_bit(dtype, order):
         "high": 99.7,
     }
     ys, xs = np.array([-5, 3, 18, 30]), np.array([-16, 0, 29, 44])
-    np.testing.assert_array_equal(
-        gather_tiles(image, ys, xs, **options), plain_gather(image, ys, xs, **options)
-    )
+    np.testing.assert_array_equal(gather_tiles(image, ys, xs, **options), plain_gather(image, ys, xs, **options))
 
 
 @given(st.data())
@@ -107,16 +103,12 @@ def test_any_image_and_starts_equal_numpy(data):
     ys, xs = np.array(data.draw(some)), np.array(data.draw(some))
     image = np.arange(2 * height * width, dtype=np.float32).reshape(2, height, width)
     options = {"tile": tile, "scale": np.array([1, 2], np.float32), "offset": np.zeros(2, np.float32)} | WIDE
-    np.testing.assert_array_equal(
-        gather_tiles(image, ys, xs, **options), plain_gather(image, ys, xs, **options)
-    )
+    np.testing.assert_array_equal(gather_tiles(image, ys, xs, **options), plain_gather(image, ys, xs, **options))
 
 
 def test_nan_pixels_stay_nan():
     image = np.array([[[np.nan, 5]]], np.float32)
-    tiles = gather_tiles(
-        image, np.array([0]), np.array([0]), tile=2, scale=ONE, offset=ZERO, low=0.0, high=1.0
-    )
+    tiles = gather_tiles(image, np.array([0]), np.array([0]), tile=2, scale=ONE, offset=ZERO, low=0.0, high=1.0)
     assert np.isnan(tiles[0, 0, 0, :, 0]).all()
     assert (tiles[0, 0, 0, :, 1] == 1).all()
 
@@ -211,9 +203,7 @@ def test_weights_add_up_to_one_at_every_position():
 
 def test_rows_under_no_tile_are_refused():
     tiles = np.ones((2, 1, 4, 4), np.float32)
-    with pytest.raises(
-        ValueError, match="row 4 lies under no tile; give every tile that touches rows 0 to 8"
-    ):
+    with pytest.raises(ValueError, match="row 4 lies under no tile; give every tile that touches rows 0 to 8"):
         blend_tiles(tiles, np.array([0, 5]), np.array([0]), overlap=1, rows=(0, 9), width=4)
     with pytest.raises(ValueError, match="column 4 lies under no tile"):
         blend_tiles(tiles, np.array([0, 4]), np.array([0]), overlap=1, rows=(0, 8), width=5)
@@ -221,9 +211,7 @@ def test_rows_under_no_tile_are_refused():
 
 @pytest.mark.parametrize("overlap", [-1, 3])
 def test_ramps_longer_than_half_a_tile_are_refused(overlap):
-    with pytest.raises(
-        ValueError, match=rf"overlap is {overlap}, but the ramps of a 5-pixel tile take 0 to 2"
-    ):
+    with pytest.raises(ValueError, match=rf"overlap is {overlap}, but the ramps of a 5-pixel tile take 0 to 2"):
         blend_tiles(
             np.ones((1, 1, 5, 5), np.float32),
             np.array([0]),
@@ -236,9 +224,7 @@ def test_ramps_longer_than_half_a_tile_are_refused(overlap):
 
 def test_rows_that_run_backwards_are_refused():
     with pytest.raises(ValueError, match=r"rows \(5, 2\) and width 5 are no image"):
-        blend_tiles(
-            np.ones((1, 1, 5, 5), np.float32), np.array([0]), np.array([0]), overlap=0, rows=(5, 2), width=5
-        )
+        blend_tiles(np.ones((1, 1, 5, 5), np.float32), np.array([0]), np.array([0]), overlap=0, rows=(5, 2), width=5)
 
 
 @pytest.mark.parametrize(

@@ -58,9 +58,7 @@ def test_tiles_of_a_tensor_are_those_of_its_array():
     )
     np.testing.assert_array_equal(tiles.numpy(), expected)
     blended = torch_ops.blend_tiles(tiles[:, :, 0], STARTS, STARTS, overlap=2, rows=(0, 10), width=12)
-    expected_blend = dinocell_kernels.blend_tiles(
-        expected[:, :, 0], starts, starts, overlap=2, rows=(0, 10), width=12
-    )
+    expected_blend = dinocell_kernels.blend_tiles(expected[:, :, 0], starts, starts, overlap=2, rows=(0, 10), width=12)
     np.testing.assert_array_equal(blended.numpy(), expected_blend)
 
 

@@ -119,9 +119,7 @@ def test_distance_maps_of_touching_cells_follow_the_canonical_order():
     np.testing.assert_array_equal(result, plain_watershed(distances, 0.47, 0.09))
 
 
-@given(
-    st.integers(0, 2**32 - 1), st.integers(1, 24), st.integers(1, 24), st.sampled_from([None, 4, 20, 1000])
-)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 24), st.integers(1, 24), st.sampled_from([None, 4, 20, 1000]))
 @settings(max_examples=80, deadline=None)
 def test_any_small_map_follows_the_canonical_order(seed, height, width, levels):
     distances = smooth_map(seed, (height, width), sigma=1.0, levels=levels)
@@ -173,15 +171,11 @@ def test_pits_fill_to_the_level_they_were_reached_from():
     # Without the clamp of scikit-image 0.25 the pit's bottom would overtake the second marker.
     image = np.array([[0, 5, 1, 1, 1, 6, 4]], np.float32)
     markers = np.array([[1, 0, 0, 0, 0, 0, 2]], np.int32)
-    np.testing.assert_array_equal(
-        marker_watershed(image, markers), skimage_watershed(image.astype(float), markers)
-    )
+    np.testing.assert_array_equal(marker_watershed(image, markers), skimage_watershed(image.astype(float), markers))
     np.testing.assert_array_equal(marker_watershed(image, markers), canonical_watershed(image, markers))
 
 
-@pytest.mark.parametrize(
-    "dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float64"]
-)
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float64"])
 def test_every_type_floods_by_its_exact_values(dtype):
     top = 2**53 if np.dtype(dtype).itemsize == 8 else 100
     image = np.array([[0, 1, 3, 2, 0]]) + top
@@ -200,9 +194,7 @@ def test_unsigned_64_bit_values_above_the_signed_range_keep_their_order():
 def test_minus_zero_equals_zero():
     image = np.array([[0.0, -0.0, 0.0, -0.0, 0.0, 0.0, -0.0]], np.float32)
     markers = np.array([[1, 0, 0, 0, 0, 0, 2]], np.int32)
-    np.testing.assert_array_equal(
-        marker_watershed(image, markers), marker_watershed(np.zeros_like(image), markers)
-    )
+    np.testing.assert_array_equal(marker_watershed(image, markers), marker_watershed(np.zeros_like(image), markers))
 
 
 def test_infinite_values_flood_last():
@@ -296,7 +288,5 @@ def test_a_peak_below_the_fill_is_refused(thresholds):
 
 
 def test_markers_beyond_int32_are_refused():
-    with pytest.raises(
-        ValueError, match="markers reach from 0 to 2147483648, but labels are int32; renumber"
-    ):
+    with pytest.raises(ValueError, match="markers reach from 0 to 2147483648, but labels are int32; renumber"):
         marker_watershed(np.zeros((1, 2), np.float32), np.array([[0, 2**31]], np.int64))

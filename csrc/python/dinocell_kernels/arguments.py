@@ -12,9 +12,7 @@ def kernel_labels(labels: Shaped[np.ndarray, "..."], *, name: str = "labels") ->
     Other integers are widened, never narrowed; a copy is made only where type or memory order differ.
     """
     if labels.dtype.kind not in "iu":
-        raise ValueError(
-            f"{name} must hold integers, got {labels.dtype}; convert with {name}.astype(numpy.int32)"
-        )
+        raise ValueError(f"{name} must hold integers, got {labels.dtype}; convert with {name}.astype(numpy.int32)")
     if labels.dtype == np.uint64 and labels.size and int(labels.max()) > np.iinfo(np.int64).max:
         raise ValueError(
             f"{name} hold {int(labels.max())}, but labels must be below 2**63; renumber them first, "
@@ -28,17 +26,14 @@ def require_2d(array: Shaped[np.ndarray, "..."], *, name: str) -> None:
     """Refuse all but [y x]."""
     if array.ndim != 2:
         raise ValueError(
-            f"{name} must be 2-D [y x], got shape {array.shape}; pass one plane at a time, "
-            f"for example {name}[0]"
+            f"{name} must be 2-D [y x], got shape {array.shape}; pass one plane at a time, for example {name}[0]"
         )
 
 
 def require_connectivity(connectivity: int) -> None:
     """Refuse all but 1 and 2."""
     if connectivity not in (1, 2):
-        raise ValueError(
-            f"connectivity must be 1 (four neighbours) or 2 (eight neighbours), got {connectivity}"
-        )
+        raise ValueError(f"connectivity must be 1 (four neighbours) or 2 (eight neighbours), got {connectivity}")
 
 
 def thread_count(num_threads: int | None) -> int:
@@ -46,9 +41,7 @@ def thread_count(num_threads: int | None) -> int:
     if num_threads is None:
         return 0
     if num_threads < 1:
-        raise ValueError(
-            f"num_threads must be at least 1, got {num_threads}; pass None to let the image's size decide"
-        )
+        raise ValueError(f"num_threads must be at least 1, got {num_threads}; pass None to let the image's size decide")
     return int(num_threads)
 
 

@@ -24,9 +24,7 @@ def connected_components(
 def native_mask(mask: Shaped[np.ndarray, "y x"]) -> Shaped[np.ndarray, "y x"]:
     """`mask` as row-major uint8, nonzero = foreground; booleans and uint8 are not copied."""
     if mask.dtype.kind not in "biu":
-        raise ValueError(
-            f"mask must hold booleans or integers, got {mask.dtype}; threshold it, for example mask > 0"
-        )
+        raise ValueError(f"mask must hold booleans or integers, got {mask.dtype}; threshold it, for example mask > 0")
     if mask.dtype == np.bool_ or mask.dtype == np.uint8:
         return np.ascontiguousarray(mask).view(np.uint8)
     return np.ascontiguousarray(mask != 0).view(np.uint8)

@@ -31,7 +31,5 @@ def distance_map(
     require_2d(labels, name="labels")
     native = kernel_labels(labels)
     if native.dtype.kind == "i" and native.size and int(native.min()) < 0:
-        raise ValueError(
-            f"labels must not be negative, got {int(native.min())}; 0 is background, cells are 1, 2, ..."
-        )
+        raise ValueError(f"labels must not be negative, got {int(native.min())}; 0 is background, cells are 1, 2, ...")
     return _native.distance_map(native, normalize, border_is_background, thread_count(num_threads))

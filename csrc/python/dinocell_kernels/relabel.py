@@ -17,9 +17,7 @@ def relabel(labels: Integer[np.ndarray, "y x"]) -> tuple[Int32[np.ndarray, "y x"
     return _native.relabel(kernel_labels(labels))
 
 
-def remove_small(
-    labels: Integer[np.ndarray, "y x"], *, min_size: int
-) -> tuple[Int32[np.ndarray, "y x"], int]:
+def remove_small(labels: Integer[np.ndarray, "y x"], *, min_size: int) -> tuple[Int32[np.ndarray, "y x"], int]:
     """Drop labels of fewer than `min_size` pixels and renumber the others 1..n; return them and n.
 
     The others keep the ascending order of their old labels (negative ones first). A label's fragments count

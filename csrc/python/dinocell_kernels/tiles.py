@@ -31,13 +31,11 @@ def gather_tiles(
     """
     if image.ndim != 3 or 0 in image.shape[1:]:
         raise ValueError(
-            f"image must be [c y x] with at least one pixel, got shape {image.shape}; "
-            "add an axis with image[None]"
+            f"image must be [c y x] with at least one pixel, got shape {image.shape}; add an axis with image[None]"
         )
     if image.dtype.kind + str(image.dtype.itemsize) not in ("u1", "u2", "f4"):
         raise ValueError(
-            f"image must be uint8, uint16 or float32, got {image.dtype}; "
-            "convert with image.astype(numpy.float32)"
+            f"image must be uint8, uint16 or float32, got {image.dtype}; convert with image.astype(numpy.float32)"
         )
     if not low <= high:
         raise ValueError(f"low is {low} and high is {high}; low must not exceed high")
@@ -85,9 +83,7 @@ def blend_tiles(
     row or column lies under no tile and if `overlap` exceeds half a tile.
     """
     if tiles.ndim != 4 or tiles.shape[2] != tiles.shape[3] or tiles.dtype != np.float32:
-        raise ValueError(
-            f"tiles must be float32 [ny nx t t], got {tiles.dtype} {tiles.shape}; convert or reshape them"
-        )
+        raise ValueError(f"tiles must be float32 [ny nx t t], got {tiles.dtype} {tiles.shape}; convert or reshape them")
     if tiles.shape[:2] != (len(ys), len(xs)):
         raise ValueError(
             f"tiles are {tiles.shape[0]} x {tiles.shape[1]}, but there are {len(ys)} ys and {len(xs)} xs; "
@@ -95,9 +91,7 @@ def blend_tiles(
         )
     require_overlap(overlap, tile=tiles.shape[2])
     if rows[0] > rows[1] or width < 0:
-        raise ValueError(
-            f"rows {rows} and width {width} are no image; rows are (first, last + 1), width is in pixels"
-        )
+        raise ValueError(f"rows {rows} and width {width} are no image; rows are (first, last + 1), width is in pixels")
     result = _result(out, (rows[1] - rows[0], width), tiles)
     _native.blend_tiles(
         np.ascontiguousarray(tiles),
@@ -122,17 +116,13 @@ def blend_weights(
 def require_overlap(overlap: int, *, tile: int) -> None:
     """Refuse ramps that are longer than half a tile."""
     if not 0 <= overlap <= tile // 2:
-        raise ValueError(
-            f"overlap is {overlap}, but the ramps of a {tile}-pixel tile take 0 to {tile // 2} pixels"
-        )
+        raise ValueError(f"overlap is {overlap}, but the ramps of a {tile}-pixel tile take 0 to {tile // 2} pixels")
 
 
 def _starts(starts: Shaped[np.ndarray, "n"], *, name: str) -> Int64[np.ndarray, "n"]:
     array = np.asarray(starts)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        raise ValueError(
-            f"{name} must be a 1-D array of integers, got {array.dtype} with shape {array.shape}"
-        )
+        raise ValueError(f"{name} must be a 1-D array of integers, got {array.dtype} with shape {array.shape}")
     return np.ascontiguousarray(array, dtype=np.int64)
 
 

@@ -33,18 +33,14 @@ def distance_map(
     return torch.ops.dinocell.distance_map(labels, normalize, border_is_background)
 
 
-def connected_components(
-    mask: Shaped[Tensor, "y x"], *, connectivity: int = 1
-) -> tuple[Int32[Tensor, "y x"], int]:
+def connected_components(mask: Shaped[Tensor, "y x"], *, connectivity: int = 1) -> tuple[Int32[Tensor, "y x"], int]:
     """As `dinocell_kernels.connected_components`."""
     _require_cpu(mask)
     labels, count = torch.ops.dinocell.connected_components(mask, connectivity)
     return labels, int(count)
 
 
-def watershed(
-    distance_map: Float[Tensor, "y x"], *, peak: float = 0.47, fill: float = 0.09
-) -> Int32[Tensor, "y x"]:
+def watershed(distance_map: Float[Tensor, "y x"], *, peak: float = 0.47, fill: float = 0.09) -> Int32[Tensor, "y x"]:
     """As `dinocell_kernels.watershed`; bfloat16 is widened exactly."""
     _require_cpu(distance_map)
     return torch.ops.dinocell.watershed(distance_map, peak, fill)
@@ -63,9 +59,7 @@ def gather_tiles(
 ) -> Float32[Tensor, "ny nx c tile tile"]:
     """As `dinocell_kernels.gather_tiles`."""
     _require_cpu(image)
-    return torch.ops.dinocell.gather_tiles(
-        image, _integers(ys), _integers(xs), tile, scale, offset, low, high
-    )
+    return torch.ops.dinocell.gather_tiles(image, _integers(ys), _integers(xs), tile, scale, offset, low, high)
 
 
 def blend_tiles(
@@ -79,9 +73,7 @@ def blend_tiles(
 ) -> Float32[Tensor, "rows width"]:
     """As `dinocell_kernels.blend_tiles`; differentiable with respect to the tiles."""
     _require_cpu(tiles)
-    return torch.ops.dinocell.blend_tiles(
-        tiles, _integers(ys), _integers(xs), overlap, rows[0], rows[1], width
-    )
+    return torch.ops.dinocell.blend_tiles(tiles, _integers(ys), _integers(xs), overlap, rows[0], rows[1], width)
 
 
 def _require_cpu(tensor: Shaped[Tensor, "..."]) -> None:
@@ -205,9 +197,7 @@ def _spread_tiles_op(
     width: int,
 ) -> Tensor:
     """The transpose of blend_tiles: a tile's pixel gets its weight times the image's pixel, 0 outside."""
-    rows = _tiles.blend_weights(
-        _starts(ys), tile=tile, overlap=overlap, begin=row_begin, end=row_end, axis="row"
-    )
+    rows = _tiles.blend_weights(_starts(ys), tile=tile, overlap=overlap, begin=row_begin, end=row_end, axis="row")
     columns = _tiles.blend_weights(_starts(xs), tile=tile, overlap=overlap, begin=0, end=width, axis="column")
     pixels = image.detach().numpy()
     spread = np.zeros((len(ys), len(xs), tile, tile), np.float32)

@@ -157,7 +157,7 @@ def test_training_stops_when_the_validation_loss_no_longer_improves(folder, tmp_
 
 def test_a_loss_that_is_not_finite_ends_the_run_before_it_reaches_the_weights(folder, tmp_path):
     settings = TrainRecipe.model_validate({**RECIPE, "optimization": {"learning_rate": 1e30, "warmup_steps": 0}})
-    with pytest.raises(FloatingPointError, match="lower optimization.learning_rate"):
+    with pytest.raises(FloatingPointError, match=r"lower optimization\.learning_rate"):
         train([folder], tmp_path, recipe=settings)
 
 
@@ -216,9 +216,8 @@ def test_calibration_finds_the_threshold_that_fills_the_cells(folder, tmp_path):
     from dinocell_kernels import distance_map
 
     maps = [0.3 * (t > 0).astype(np.float32) + 0.7 * distance_map(t) for t in truths]
-    grid = sweep(
-        truths, maps, metric="ap_mean", peaks=(0.5, 0.9), fills=(0.2, 0.45), prominences=(None,), min_sizes=(0,)
-    )
+    only = {"prominences": (None,), "min_sizes": (0,)}
+    grid = sweep(truths, maps, metric="ap_mean", peaks=(0.5, 0.9), fills=(0.2, 0.45), **only)
     best = max(grid, key=lambda point: point.score)
     assert (best.fill, best.score) == (0.2, 1.0)
     assert min(point.score for point in grid) < 0.9
@@ -248,13 +247,7 @@ def test_calibration_refuses_a_test_split_and_an_unknown_metric(folder, tmp_path
         calibrate(pipeline, [sample for sample in samples if sample.split == "test"])
     with pytest.raises(ValueError, match="one split"):
         calibrate(pipeline, samples)
+    validation = [sample for sample in samples if sample.split == "val"]
+    validation = [sample for sample in samples if sample.split == "val"]
     with pytest.raises(ValueError, match="no metric 'beauty'"):
-        calibrate(
-            pipeline,
-            [s for s in samples if s.split == "val"],
-            metric="beauty",
-            peaks=(0.5,),
-            fills=(0.1,),
-            prominences=(None,),
-            min_sizes=(0,),
-        )
+        calibrate(pipeline, validation, metric="beauty", peaks=(0.5,), fills=(0.1,))

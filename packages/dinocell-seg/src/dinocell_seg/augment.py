@@ -7,7 +7,7 @@ import math
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32, Integer
+from jaxtyping import Float, Float32, Integer, Num
 from pydantic import BaseModel, ConfigDict, Field
 
 from dinocell_seg.normalize import NETWORK_HIGH, NETWORK_LOW, NETWORK_MEAN, NETWORK_STD
@@ -89,7 +89,9 @@ def warp_crop(
         image, affine, (size, size), flags=flags | cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )
     # OpenCV has no 32-bit integer warp; float64 carries every int32 exactly.
-    carrier = labels.astype(np.uint16 if labels.max(initial=0) <= _MAX_UINT16_LABEL else np.float64)
+    carrier: Num[np.ndarray, "y x"] = labels.astype(
+        np.uint16 if labels.max(initial=0) <= _MAX_UINT16_LABEL else np.float64
+    )
     warped = cv2.warpAffine(
         carrier, affine, (size, size), flags=flags | cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101
     )
@@ -113,10 +115,11 @@ def change_intensities(
         v = v * (1 + strength * ramp)
     if rng.random() < settings.invert_probability:
         v = 1 - v
-    v = v.astype(np.float32)
+    changed: Float32[np.ndarray, "y x"] = v.astype(np.float32)
     if settings.blur_px > 0 and rng.random() < settings.blur_probability:
-        v = cv2.GaussianBlur(v, (0, 0), sigmaX=rng.uniform(0.3, settings.blur_px))
+        changed = np.asarray(cv2.GaussianBlur(changed, (0, 0), sigmaX=rng.uniform(0.3, settings.blur_px)), np.float32)
     if rng.random() < settings.noise_probability:
-        v = v + rng.standard_normal(v.shape, dtype=np.float32) * np.float32(rng.uniform(0, settings.noise))
-    values = (v - np.float32(NETWORK_MEAN)) / np.float32(NETWORK_STD)
+        noise = rng.standard_normal(changed.shape, dtype=np.float32)
+        changed = changed + noise * np.float32(rng.uniform(0, settings.noise))
+    values = (changed - np.float32(NETWORK_MEAN)) / np.float32(NETWORK_STD)
     return np.clip(values, NETWORK_LOW, NETWORK_HIGH).astype(np.float32)

@@ -137,4 +137,4 @@ def stored_dtype(model_path: str | Path) -> torch.dtype:
     from safetensors import safe_open
 
     with safe_open(model_path, framework="pt") as file:
-        return file.get_tensor("decoder.head.weight").dtype  # type: ignore[no-any-return]
+        return file.get_tensor("decoder.head.weight").dtype

@@ -1,4 +1,4 @@
-"""Training data: whole images held in memory, normalised once; random crops for training, a fixed grid for validation."""
+"""Training data: whole images in memory, normalised once; random crops to train on, a fixed grid to validate on."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor

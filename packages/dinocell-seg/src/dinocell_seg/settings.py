@@ -17,8 +17,8 @@ class Thresholds(BaseModel):
 
     `prominence` None seeds a cell at every component above `peak`; a number seeds one at every maximum above `peak`
     that rises that much above the pass to a higher one, which splits cells that touch above `peak` and keeps a cell
-    with two humps whole. The defaults are SAMCell's published pair. They suit its blurry predictor and shrink the cells of a
-    sharp one, so each model file carries a pair of its own, calibrated on validation images.
+    with two humps whole. The defaults are SAMCell's published pair. They suit its blurry predictor and shrink the
+    cells of a sharp one, so each model file carries thresholds of its own, calibrated on validation images.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -111,7 +111,7 @@ def train(
     if resume:
         load_state(checkpoint, state, recipe=recipe.model_dump(mode="json"))
     diameters = sorted(image.median_diameter for image in training_images if image.median_diameter > 0)
-    facts = {
+    facts: dict[str, Any] = {
         "recipe": recipe.model_dump(mode="json"),
         "normalization": recipe.normalization.model_dump(mode="json"),
         "training_data": [
@@ -187,7 +187,7 @@ def _start(recipe: TrainRecipe, device: str) -> TrainingState:
         )
     if network.freeze_backbone:
         model.freeze_backbone()
-    model = model.to(device, memory_format=torch.channels_last)
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch stubs lack it
     return TrainingState(model, create_optimizer(model, recipe.optimization))
 
 

@@ -83,8 +83,8 @@ def _calibrate(
     store_calibration(model, calibration)
     best = calibration.best
     typer.echo(
-        f"calibrated on {len(samples)} images: peak {best.peak}, fill {best.fill}, prominence {best.prominence}, min_size {best.min_size} "
-        f"({metric} {best.score:.3f})"
+        f"calibrated on {len(samples)} images: peak {best.peak}, fill {best.fill}, prominence {best.prominence}, "
+        f"min_size {best.min_size} ({metric} {best.score:.3f})"
     )
 
 
