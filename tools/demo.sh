@@ -15,7 +15,7 @@ run() {
 }
 
 run dinocell segment "$section" --output "$output/tissue"
-run dinocell simulate "$output/field.ome.tif" --labels "$output/truth/field.tif" --objects nuclei --seed 1
+run dinocell simulate "$output/field.ome.tif" --labels "$output/truth/field.tif" --objects nuclei --num-cells 200 --diameter 32 --nucleus-fraction 0.9 --seed 1
 run dinocell segment "$output/field.ome.tif" --channel DNA --output "$output/field"
 run dinocell eval "$output/truth" "$output/field" --output "$output/field/score"
 

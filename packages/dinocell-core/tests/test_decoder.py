@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dinocell_core.convolution import conv_norm_act
+from dinocell_core.convolution import conv_norm_act, fold_batch_norm
 from dinocell_core.decoder import DecoderStage, UNetDecoder
 from dinocell_core.stem import ConvStem
 
@@ -72,3 +72,22 @@ def test_group_normalisation_does_not_depend_on_the_other_images_of_a_batch():
     torch.testing.assert_close(block(batch)[:1], block(batch[:1]))
     other = conv_norm_act(3, 32, norm="batch").train()
     assert not torch.allclose(other(batch)[:1], other(batch[:1])), "test invalid"
+
+
+def test_folding_batch_normalisation_keeps_the_output():
+    torch.manual_seed(0)
+    stem = ConvStem(1, (4, 8, 8))
+    for _ in range(3):
+        stem(torch.randn(4, 1, 16, 16) * 3 + 1)  # running statistics of their own
+    stem.eval()
+    image = torch.randn(2, 1, 16, 16)
+    before = stem(image)
+    assert fold_batch_norm(stem) is stem
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in stem.modules())
+    for folded, plain in zip(stem(image), before, strict=True):
+        torch.testing.assert_close(folded, plain, rtol=1e-5, atol=1e-5)
+
+
+def test_folding_a_model_that_trains_is_refused():
+    with pytest.raises(ValueError, match=r"call model.eval\(\) first"):
+        fold_batch_norm(ConvStem(1, (4,)).train())

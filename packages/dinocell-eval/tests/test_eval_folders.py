@@ -61,10 +61,10 @@ def test_a_truth_with_the_ending_of_predictions_does_not_lose_it(folders):
 
 
 def test_overlay_pictures_and_tables_beside_labels_are_not_predictions(folders):
-    written = ["a_labels.tif", "a_overlay.png", "a_cells.csv", "a_run.json", ".hidden.tif"]
+    written = ["a_labels.tif", "a_overlay.png", "a_distance_map.tif", "a_cells.csv", "a_run.json", ".hidden.tif"]
     pairing = pair_folders(*folders(["a.tif"], written))
     assert shown(pairing) == ({"a": "a_labels.tif"}, [])
-    assert [path.name for path in pairing.ignored] == ["a_overlay.png"]
+    assert [path.name for path in pairing.ignored] == ["a_distance_map.tif", "a_overlay.png"]
 
 
 def test_an_overlay_without_labels_is_a_file_like_any_other(folders):

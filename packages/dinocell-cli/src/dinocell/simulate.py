@@ -14,6 +14,9 @@ def simulate(
     width: Annotated[int, typer.Option(min=1, help="Pixels.")] = 512,
     num_cells: Annotated[int, typer.Option(min=0, help="Number of cells.")] = 60,
     diameter: Annotated[float, typer.Option(help="Mean diameter of the cells, in pixels.")] = 40.0,
+    nucleus_fraction: Annotated[
+        float, typer.Option(help="Diameter of nucleus over cell, 0.3 to 0.95; near 0.95 nuclei touch as cells do.")
+    ] = 0.5,
     channels: Annotated[str, typer.Option(help="Of DNA, ER, AGP, RNA and Mito, with commas.")] = "DNA,ER,AGP",
     seed: Annotated[int, typer.Option(help="The same seed gives the same image.")] = 0,
 ) -> None:
@@ -28,6 +31,7 @@ def simulate(
             (height, width),
             num_cells=num_cells,
             diameter_px=diameter,
+            nucleus_fraction=nucleus_fraction,
             channels=tuple(name.strip() for name in channels.split(",")),
             seed=seed,
         )

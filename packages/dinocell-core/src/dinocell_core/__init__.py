@@ -2,6 +2,7 @@
 
 from dinocell_core.backbones import BACKBONES, create_backbone
 from dinocell_core.checkpoints import CheckpointReport, load_backbone_weights
+from dinocell_core.convolution import fold_batch_norm
 from dinocell_core.model import Architecture, DINOCell, create_dinocell_model
 from dinocell_core.model_file import file_sha256, load_model, read_model_metadata, save_model
 from dinocell_core.patch_embed import expand_channels, fold_to_grey, resize_kernel, sum_pool_kernel
@@ -20,6 +21,7 @@ __all__ = [
     "create_dinocell_model",
     "expand_channels",
     "file_sha256",
+    "fold_batch_norm",
     "fold_to_grey",
     "load_backbone_weights",
     "load_model",

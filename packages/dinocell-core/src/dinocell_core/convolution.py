@@ -4,6 +4,7 @@ from collections import OrderedDict
 from typing import Literal
 
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 Norm = Literal["batch", "group"]
 
@@ -24,3 +25,18 @@ def conv_norm_act(in_channels: int, out_channels: int, *, stride: int = 1, norm:
     conv = nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return nn.Sequential(OrderedDict(conv=conv, norm=layer, act=nn.ReLU(inplace=True)))
+
+
+def fold_batch_norm(model: nn.Module) -> nn.Module:
+    """Merge every batch normalisation that follows a convolution into that convolution, in place; return the model.
+
+    For inference only: the outputs stay the same up to rounding, and the normalisations' passes over memory are saved.
+    The model must be in evaluation mode; its state dict no longer fits a model file afterwards.
+    """
+    if model.training:
+        raise ValueError("batch normalisation can be folded in evaluation mode only; call model.eval() first")
+    for module in model.modules():
+        if isinstance(module, nn.Sequential) and isinstance(getattr(module, "norm", None), nn.BatchNorm2d):
+            module.conv = fuse_conv_bn_eval(module.conv, module.norm)  # type: ignore[arg-type]
+            module.norm = nn.Identity()
+    return model

@@ -92,7 +92,7 @@ def _print_unpaired(console: "Console", pairing: "Pairing", *, allow_missing: bo
 
     rows = [(path.name, "counted as empty" if allow_missing else "no prediction") for path in pairing.truth_only]
     rows += [(path.name, "no truth") for path in pairing.predicted_only]
-    rows += [(path.name, "ignored: overlay picture") for path in pairing.ignored]
+    rows += [(path.name, "ignored: no labels") for path in pairing.ignored]
     if not rows:
         return
     table = Table("file", "", title="Unpaired files")

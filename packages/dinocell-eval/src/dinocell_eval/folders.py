@@ -8,6 +8,7 @@ from pathlib import Path
 from dinocell_io import LABEL_SUFFIXES
 
 TRUTH_ENDINGS = ("_masks", "_mask")
+NO_LABELS = ("_overlay", "_distance_map")  # what `dinocell segment` writes beside <stem>_labels
 PREDICTED_ENDINGS = ("_labels", *TRUTH_ENDINGS)  # "_labels" is what `dinocell segment` writes
 
 
@@ -38,7 +39,7 @@ def pair_folders(
 ) -> Pairing:
     """Pair the label files of two folders: by equal stem, then by stem without `_labels`, `_masks` or `_mask`.
 
-    `_labels` counts on predictions only. Overlay pictures beside `<stem>_labels` files are ignored. With `names`, only
+    `_labels` counts on predictions only. Overlays and distance maps beside `<stem>_labels` files are ignored. With `names`, only
     these are paired and everything else is left out. Raises ValueError if names are ambiguous, if nothing
     pairs, or if one of `names` has no true file.
     """
@@ -46,12 +47,13 @@ def pair_folders(
     predictions = _by_stem(Path(predicted_folder))
     if not truths:
         raise ValueError(_no_labels(Path(truth_folder)))
-    overlays = {
+    beside_labels = {
         stem
         for stem in predictions
-        if stem.endswith("_overlay") and stem.removesuffix("_overlay") + "_labels" in predictions
+        for ending in NO_LABELS
+        if stem.endswith(ending) and stem.removesuffix(ending) + "_labels" in predictions
     }
-    ignored = tuple(predictions.pop(stem) for stem in sorted(overlays))
+    ignored = tuple(predictions.pop(stem) for stem in sorted(beside_labels))
     if names is not None:
         truths, predictions = _chosen(truths, predictions, names, folder=truth_folder)
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float32, Int32, Num, Shaped
 from torch import nn
 
-from dinocell_core import DINOCell, file_sha256, load_model
+from dinocell_core import DINOCell, file_sha256, fold_batch_norm, load_model
 from dinocell_io import Image, grey_image
 from dinocell_seg.predict import Prediction, predict_distance_map
 from dinocell_seg.settings import SegmentSettings, settings_of_model, updated
@@ -178,7 +178,8 @@ def _loaded(model: str | Path | nn.Module, device: torch.device) -> tuple[nn.Mod
             f"there is no model file {path}; give the .safetensors file that 'dinocell train' wrote, or 'default'"
         )
     loaded = load_model(path, device=device)
-    return loaded, ModelIdentity(str(model), file_sha256(path), loaded.metadata.get("version"))
+    identity = ModelIdentity(str(model), file_sha256(path), loaded.metadata.get("version"))
+    return fold_batch_norm(loaded), identity
 
 
 def _input_channels(model: nn.Module) -> int:

@@ -1,0 +1,56 @@
+"""Time and memory of segmenting simulated nuclei fields of growing size, each in a process of its own.
+
+    python tools/measure_speed.py --sizes 512 1024 2048 4096 8192
+
+Prints seconds for the whole of `segment_image` (without reading and writing files), megapixels a second, the share of
+time outside the network, and the peak memory of the process, of which the smallest size shows what Python, torch and
+the model take.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+
+ONE_SIZE = """
+import json, resource, sys, time
+import numpy as np
+from dinocell_io import simulate_field
+from dinocell_seg import DINOCellPipeline
+from dinocell_seg.segment import segment_image
+size, precision = int(sys.argv[1]), sys.argv[2]
+block = min(size, 1024)
+field = simulate_field((block, block), channels=("DNA",), num_cells=block * block // 2500, diameter_px=32.0, seed=0)
+plane = np.tile(field.image.pixels[0], (size // block, size // block))
+pipeline = DINOCellPipeline("default", device="cpu", precision=precision)
+pipeline.run(plane[:256, :256])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+started = time.perf_counter()
+result = segment_image(plane, pipeline)
+seconds = time.perf_counter() - started
+print(json.dumps({"seconds": seconds, "cells": int(result.labels.max()), "stages": dict(result.seconds),
+                  "before_mb": before / 1024, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[512, 1024, 2048, 4096, 8192])
+    parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"])
+    arguments = parser.parse_args()
+    print("| image | cells | seconds | Mpx/s | outside the network | peak memory | bytes per pixel |")
+    print("|---|---|---|---|---|---|---|")
+    for size in arguments.sizes:
+        words = [sys.executable, "-c", ONE_SIZE, str(size), arguments.precision]
+        run = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+        outside = 1 - run["stages"]["network"] / run["seconds"]
+        per_pixel = (run["peak_mb"] - run["before_mb"]) * 2**20 / size**2
+        print(
+            f"| {size} x {size} | {run['cells']} | {run['seconds']:.1f} | {size**2 / 1e6 / run['seconds']:.2f} | "
+            f"{outside:.1%} | {run['peak_mb']:.0f} MB | {per_pixel:.0f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
