@@ -2,12 +2,16 @@
 
 from functools import lru_cache
 
+import jaxtyping
 import numpy as np
 import pytest
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from dinocell_kernels import distance_map
+
+# The tests check shapes on every call; times are of the functions as users run them.
+jaxtyping.config.update("jaxtyping_disable", True)
 
 SIZES = [512, 2048]
 

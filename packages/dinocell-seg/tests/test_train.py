@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dinocell_core import load_model
-from dinocell_io import write_labels
+from dinocell_io import Sample, write_labels
 from dinocell_seg.augment import Augmentation
 from dinocell_seg.calibrate import calibrate, store_calibration, sweep
 from dinocell_seg.data import (
@@ -20,6 +20,7 @@ from dinocell_seg.data import (
     modality_probabilities,
     random_batch,
     validation_batches,
+    with_splits,
 )
 from dinocell_seg.normalize import Normalization
 from dinocell_seg.pipeline import DINOCellPipeline
@@ -164,6 +165,23 @@ def test_a_loss_that_is_not_finite_ends_the_run_before_it_reaches_the_weights(fo
 def test_a_split_without_images_is_refused(folder):
     with pytest.raises(ValueError, match="no image in the split 'validation'"):
         load_training_images([folder], split="validation", normalization=Normalization())
+
+
+def test_a_folder_without_splits_gives_a_tenth_of_its_groups_to_validation():
+    nowhere = Path("nowhere")
+    samples = [Sample(f"s{i}", nowhere, nowhere, None, f"g{i // 2}", None) for i in range(40)]
+    divided = with_splits(samples)
+    held_out = {sample.group for sample in divided if sample.split == "val"}
+    assert len(held_out) == 2
+    assert all((sample.group in held_out) == (sample.split == "val") for sample in divided)
+    assert with_splits(samples) == divided
+    assert sum(sample.split == "val" for sample in with_splits(samples[:2])) == 2
+
+
+def test_given_splits_are_kept():
+    nowhere = Path("nowhere")
+    samples = [Sample("a", nowhere, nowhere, "train", None, None), Sample("b", nowhere, nowhere, None, None, None)]
+    assert with_splits(samples) == samples
 
 
 def test_an_image_and_labels_of_different_shapes_are_refused(folder, tmp_path):

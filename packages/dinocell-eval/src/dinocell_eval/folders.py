@@ -39,9 +39,9 @@ def pair_folders(
 ) -> Pairing:
     """Pair the label files of two folders: by equal stem, then by stem without `_labels`, `_masks` or `_mask`.
 
-    `_labels` counts on predictions only. Overlays and distance maps beside `<stem>_labels` files are ignored. With `names`, only
-    these are paired and everything else is left out. Raises ValueError if names are ambiguous, if nothing
-    pairs, or if one of `names` has no true file.
+    `_labels` counts on predictions only. Overlays and distance maps beside `<stem>_labels` files are ignored. With
+    `names`, only these are paired and everything else is left out. Raises ValueError if names are ambiguous, if
+    nothing pairs, or if one of `names` has no true file.
     """
     truths = _by_stem(Path(truth_folder))
     predictions = _by_stem(Path(predicted_folder))

@@ -1,8 +1,9 @@
 """Training data: whole images in memory, normalised once; random crops to train on, a fixed grid to validate on."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -65,12 +66,14 @@ def load_training_images(
 ) -> list[TrainingImage]:
     """Read one split of some dataset folders into memory (about 4 bytes a pixel).
 
+    Folders without splits are divided by :func:`with_splits`.
+
     Raises:
         ValueError: a folder has no image in this split, or an image and its labels differ in shape.
     """
     images = []
     for folder in folders:
-        samples = [sample for sample in open_dataset(folder) if sample.split == split]
+        samples = [sample for sample in with_splits(open_dataset(folder)) if sample.split == split]
         if not samples:
             raise ValueError(
                 f"{folder} has no image in the split {split!r}; name the splits 'train', 'val' and 'test' in its "
@@ -81,6 +84,24 @@ def load_training_images(
             for sample in samples
         ]
     return images
+
+
+def with_splits(samples: Sequence[Sample], *, validation_share: float = 0.1) -> list[Sample]:
+    """The same samples; where none has a split, a tenth (at least one) becomes 'val' and the rest 'train'.
+
+    The choice depends on the names alone. Samples of one group stay together.
+    """
+    if any(sample.split is not None for sample in samples):
+        return list(samples)
+    groups = sorted({sample.group or sample.name for sample in samples}, key=_shuffled)
+    validation = set(groups[: max(1, round(validation_share * len(groups)))])
+    return [
+        replace(sample, split="val" if (sample.group or sample.name) in validation else "train") for sample in samples
+    ]
+
+
+def _shuffled(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
 
 
 def read_training_image(

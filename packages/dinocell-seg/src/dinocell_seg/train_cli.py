@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 Data = Annotated[
-    list[Path], typer.Option("--data", help="Dataset folder (images/, masks/, splits.csv); repeat for more.")
+    list[Path], typer.Option("--data", help="Dataset folder (images/, masks/, optional splits.csv); repeat.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 
@@ -74,9 +74,10 @@ def _calibrate(
     from dinocell_io import open_dataset
     from dinocell_seg.calibrate import calibrate as run_calibration
     from dinocell_seg.calibrate import store_calibration
+    from dinocell_seg.data import with_splits
     from dinocell_seg.pipeline import DINOCellPipeline
 
-    samples = [sample for folder in data for sample in open_dataset(folder) if sample.split == split]
+    samples = [sample for folder in data for sample in with_splits(open_dataset(folder)) if sample.split == split]
     if not samples:
         raise ValueError(f"no image of {', '.join(map(str, data))} is in the split {split!r} of its splits.csv")
     calibration = run_calibration(DINOCellPipeline(model, device=device), samples, metric=metric, channel=channel)
