@@ -1,0 +1,35 @@
+"""One rank of test_two_ranks.py: its share of the samples through the losses, results to a file.
+
+Arguments: rank, folder. Samples and results are exchanged as files of that folder.
+"""
+
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from dinocell_ssl import koleo_loss, sinkhorn, updated_center
+
+rank, folder = int(sys.argv[1]), Path(sys.argv[2])
+dist.init_process_group(
+    "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2, timeout=timedelta(seconds=20)
+)
+world = dist.group.WORLD
+samples = torch.load(folder / "samples.pt", weights_only=True)
+logits = samples["logits"].split(samples["split"])[rank]
+empty_on_first = samples["logits"].split([0, len(samples["logits"])])[rank]
+results = {
+    "sinkhorn": sinkhorn(logits, 0.07, group=world),
+    "sinkhorn_empty": sinkhorn(empty_on_first, 0.07, group=world),
+    "center": updated_center(samples["center"], logits, group=world),
+}
+for group_size in (None, 2, 4, 8):
+    features = samples["features"].chunk(2)[rank].clone().requires_grad_()
+    loss = koleo_loss(features, group=world, group_size=group_size)
+    loss.backward()
+    results[f"koleo_{group_size}"] = loss.detach()
+    results[f"koleo_grad_{group_size}"] = features.grad
+torch.save(results, folder / f"rank{rank}.pt")
+dist.destroy_process_group()
