@@ -2,8 +2,12 @@
 
     python tools/train_default_weights.py --data dsb2018 --data usiigaci_phase --output runs/default
 
-takes one to two hours on two CPU cores; ``--resume`` continues a run that was stopped. ``tools/embed_weights.py``
-then calibrates the result on the validation splits and writes it, with its manifest, into the package.
+trains in two stages, the second with a fresh learning rate and more fluorescence: about an hour and a half on two CPU
+cores. ``--resume`` continues a run that was stopped. ``tools/embed_weights.py`` then calibrates the result on the
+validation splits and writes it, with its manifest, into the package.
+
+With glibc's allocator or jemalloc's defaults a fifth of the time goes to returning memory; preload jemalloc with
+``MALLOC_CONF=dirty_decay_ms:-1,muzzy_decay_ms:-1``, and set ``OMP_WAIT_POLICY=PASSIVE`` where cores are shared.
 """
 
 import argparse
@@ -23,6 +27,18 @@ RECIPE = TrainRecipe(
 )
 
 
+def second_stage(first: Path) -> TrainRecipe:
+    """Another, shorter cycle of the learning rate from the first stage's averaged weights."""
+    return TrainRecipe(
+        network=RECIPE.network.model_copy(update={"start_from": first}),
+        sampling=Sampling(crop_px=256, batch_size=8, modality_balance=0.7),
+        optimization=Optimization(learning_rate=6e-4, weight_decay=0.05, warmup_steps=40),
+        schedule=Schedule(steps=760, steps_per_epoch=95, patience=20, validation_crops=128, ema=0.995),
+        precision="bf16",
+        seed=2027,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, action="append", required=True, help="dataset folder; repeat for more")
@@ -30,7 +46,13 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--resume", action="store_true")
     arguments = parser.parse_args()
-    train(arguments.data, arguments.output, recipe=RECIPE, device=arguments.device, resume=arguments.resume)
+    recipe = RECIPE
+    for stage in ("stage1", "stage2"):
+        folder = arguments.output / stage
+        resume = arguments.resume and (folder / "last.ckpt").exists()
+        model = train(arguments.data, folder, recipe=recipe, device=arguments.device, resume=resume)
+        recipe = second_stage(model)
+    print(f"now: python tools/embed_weights.py {model} " + " ".join(f"--data {data}" for data in arguments.data))
 
 
 if __name__ == "__main__":
