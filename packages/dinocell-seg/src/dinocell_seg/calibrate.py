@@ -1,7 +1,9 @@
 """Calibration: the thresholds that turn one model's distance maps into the best labels of validation images."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,13 @@ from jaxtyping import Float32, Integer
 from dinocell_core import DINOCell, load_model, save_model
 from dinocell_eval import evaluate
 from dinocell_io import Sample, grey_image, read_image, read_labels
+from dinocell_kernels import remove_small
 from dinocell_seg.pipeline import DINOCellPipeline
 from dinocell_seg.settings import Thresholds
 from dinocell_seg.watershed import labels_from_distance_map
 
-PEAKS = (0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6)
-FILLS = (0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2)
+PEAKS = (0.2, 0.3, 0.4, 0.5)
+FILLS = (0.05, 0.08, 0.1, 0.12, 0.15, 0.2)
 PROMINENCES = (None, 0.1, 0.15, 0.2, 0.25, 0.3)
 MIN_SIZES = (0, 20)
 
@@ -102,16 +105,23 @@ def sweep(
 ) -> tuple[GridPoint, ...]:
     """Score of every combination whose peak is not below its fill."""
     points = []
-    for peak, fill, prominence, min_size in product(peaks, fills, prominences, min_sizes):
-        if peak < fill:
-            continue
-        predictions = [
-            labels_from_distance_map(m, peak=peak, fill=fill, prominence=prominence, min_size=min_size) for m in maps
-        ]
-        means = evaluate(truths, predictions, num_replicates=0).per_image_mean
-        if metric not in means:
-            raise ValueError(f"there is no metric {metric!r}; choose from {', '.join(sorted(means))}")
-        points.append(GridPoint(peak, fill, prominence, min_size, means[metric] or 0.0))
+    with ThreadPoolExecutor() as pool:  # the kernels run without the GIL
+        for peak, fill, prominence in product(peaks, fills, prominences):
+            if peak < fill:
+                continue
+            label = partial(labels_from_distance_map, peak=peak, fill=fill, prominence=prominence)
+            whole = list(pool.map(label, maps))
+            for min_size in min_sizes:
+                predictions = (remove_small(labels, min_size=min_size)[0] for labels in whole)
+                means = evaluate(truths, predictions, num_replicates=0).per_image_mean
+                if metric not in means:
+                    raise ValueError(f"there is no metric {metric!r}; choose from {', '.join(sorted(means))}")
+                score = means[metric]
+                if score is None:
+                    raise ValueError(
+                        f"{metric} is undefined on these {len(maps)} images; do their labels hold any cell?"
+                    )
+                points.append(GridPoint(peak, fill, prominence, min_size, score))
     return tuple(points)
 
 
