@@ -2,12 +2,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import typer
 from PIL import Image
 from typer.testing import CliRunner
 
 from dinocell_core import load_model
 from dinocell_io import write_labels
+from dinocell_seg.pipeline import default_model_path
 from dinocell_seg.train_cli import calibrate, train
 
 app = typer.Typer()
@@ -50,6 +52,17 @@ def test_train_writes_a_calibrated_model_and_says_how_to_use_it(folder, tmp_path
     assert "dinocell segment IMAGE --model" in result.output
     assert load_model(tmp_path / "run" / "model.safetensors").metadata["calibration"]["split"] == "val"
     assert (tmp_path / "run" / "log.jsonl").read_text().count("\n") == 1
+
+
+def test_fine_tuning_starts_from_the_embedded_model(folder, tmp_path):
+    words = [word for value in SMALL[2:] for word in ("--set", value)]
+    words += ["--set", "optimization.learning_rate=1e-9", "--start-from", "default", "--device", "cpu"]
+    result = run("train", "--data", folder, "--output", tmp_path / "run", "--no-calibrate", *words)
+    assert result.exit_code == 0, result.output
+    tuned, embedded = load_model(tmp_path / "run" / "model.safetensors"), load_model(default_model_path())
+    assert tuned.architecture == embedded.architecture
+    weight = "decoder.head.weight"
+    torch.testing.assert_close(tuned.state_dict()[weight], embedded.state_dict()[weight], rtol=1e-4, atol=1e-6)
 
 
 def test_an_unknown_recipe_key_is_refused_with_the_nearest_known_one(folder, tmp_path):

@@ -37,6 +37,9 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
         raise ValueError("batch normalisation can be folded in evaluation mode only; call model.eval() first")
     for module in model.modules():
         if isinstance(module, nn.Sequential) and isinstance(getattr(module, "norm", None), nn.BatchNorm2d):
-            module.conv = fuse_conv_bn_eval(module.conv, module.norm)  # type: ignore[arg-type]
+            conv, norm = module.conv, module.norm
+            assert isinstance(conv, nn.Conv2d)
+            assert isinstance(norm, nn.BatchNorm2d)
+            module.conv = fuse_conv_bn_eval(conv, norm)
             module.norm = nn.Identity()
     return model

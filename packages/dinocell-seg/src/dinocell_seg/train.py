@@ -17,6 +17,7 @@ from dinocell_seg.data import Batch, Sampling, load_training_images, random_batc
 from dinocell_seg.losses import Loss, distance_loss
 from dinocell_seg.normalize import Normalization
 from dinocell_seg.optimizer import Optimization, create_optimizer, learning_rate_factor
+from dinocell_seg.pipeline import default_model_path
 from dinocell_seg.training_log import TrainingLog
 from dinocell_seg.training_state import TrainingState, average_weights, load_state, save_state
 
@@ -33,7 +34,10 @@ class Network(BaseModel):
     decoder_channels: tuple[int, ...] = (128, 96, 64, 32)
     norm: Literal["batch", "group"] = "batch"
     pretrained: Path | None = Field(default=None, description="backbone weights to start from")
-    start_from: Path | None = Field(default=None, description="DINOCell model file to start from, all of it")
+    start_from: Path | None = Field(
+        default=None,
+        description="model file to start from ('default': the embedded one); its architecture replaces the one above",
+    )
     freeze_backbone: bool = False
 
 
@@ -174,7 +178,8 @@ def _start(recipe: TrainRecipe, device: str) -> TrainingState:
     torch.manual_seed(recipe.seed)
     network = recipe.network
     if network.start_from is not None:
-        model = load_model(network.start_from)
+        embedded = str(network.start_from) == "default"
+        model = load_model(default_model_path() if embedded else network.start_from)
     else:
         model = create_dinocell_model(
             network.size,

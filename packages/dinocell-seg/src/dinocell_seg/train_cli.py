@@ -19,6 +19,9 @@ def train(
         list[str] | None, typer.Option("--set", help="One value of the recipe, as section.key=value; repeat.")
     ] = None,
     pretrained: Annotated[Path | None, typer.Option(help="Backbone weights: DINOv3 .pth or .safetensors.")] = None,
+    start_from: Annotated[
+        Path | None, typer.Option(help="Model file to fine-tune, or 'default' for the embedded model.")
+    ] = None,
     device: Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --output.")] = False,
     calibrate: Annotated[
@@ -37,6 +40,8 @@ def train(
         values = merged(read_recipe(recipe) if recipe else {}, read_overrides(set_ or []))
         if pretrained is not None:
             values = merged(values, {"network": {"pretrained": pretrained}})
+        if start_from is not None:
+            values = merged(values, {"network": {"start_from": start_from}})
         resolved = validated(TrainRecipe, values)
         model = run_training(
             data,
