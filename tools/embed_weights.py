@@ -1,8 +1,11 @@
 """Put a trained model into dinocell-seg as its default: calibrated on val, stored in half precision, with a manifest.
 
-    python tools/embed_weights.py runs/default/model.safetensors --data dsb2018 --data usiigaci_phase
+    python tools/embed_weights.py runs/default --data dsb2018 --data usiigaci_phase
 
-Scores of the test splits are added with --scores, a file that tools/evaluate_model.py --output wrote.
+Scores of the test splits are added to the manifest afterwards:
+
+    python tools/evaluate_model.py --data dsb2018 --data usiigaci_phase --split test --output scores.json
+    python tools/embed_weights.py --scores scores.json
 """
 
 import argparse
@@ -37,12 +40,22 @@ SOURCES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="model file of tools/train_default_weights.py")
-    parser.add_argument("--data", type=Path, action="append", required=True, help="dataset folder; repeat for more")
+    parser.add_argument("run", type=Path, nargs="?", help="output folder of tools/train_default_weights.py")
+    parser.add_argument("--data", type=Path, action="append", default=[], help="dataset folder; repeat for more")
     parser.add_argument("--overlap", type=int, default=64, help="pixels shared by neighbouring tiles")
-    parser.add_argument("--scores", type=Path, help="scores to record, from tools/evaluate_model.py --output")
+    parser.add_argument("--scores", type=Path, help="only add the scores of tools/evaluate_model.py --output")
     arguments = parser.parse_args()
+    manifest = default_model_path().parent / "manifest.json"
+    if arguments.scores:
+        entries = json.loads(manifest.read_text())
+        entries[default_model_path().name]["scores"] = json.loads(arguments.scores.read_text())
+        write_json(manifest, entries)
+        return
+    if arguments.run is None or not arguments.data:
+        parser.error("give the run's folder and --data, or --scores")
 
+    stages = sorted(arguments.run.glob("stage*/model.safetensors"))
+    trained = stages[-1]
     samples = [sample for folder in arguments.data for sample in open_dataset(folder)]
     training_data = [
         {
@@ -52,9 +65,9 @@ def main() -> None:
         }
         for folder in arguments.data
     ]
-    pipeline = DINOCellPipeline(arguments.model, device="cpu", overlap=arguments.overlap, precision="fp32")
+    pipeline = DINOCellPipeline(trained, device="cpu", overlap=arguments.overlap, precision="fp32")
     calibration = calibrate(pipeline, [sample for sample in samples if sample.split == "val"])
-    model = load_model(arguments.model)
+    model = load_model(trained)
     facts = {
         **{key: value for key, value in model.metadata.items() if key != "format"},
         "version": version("dinocell-seg"),
@@ -77,17 +90,18 @@ def main() -> None:
         "size_bytes": path.stat().st_size,
         "licence": LICENCE,
         "trained_by": "tools/train_default_weights.py, from scratch; no third-party weights",
-        "seed": facts["recipe"]["seed"],
         "training_data": training_data,
         "thresholds": facts["thresholds"],
         "calibration": facts["calibration"],
-        "recipe": facts["recipe"],
+        "recipes": [json.loads((stage.parent / "recipe.json").read_text()) for stage in stages],
     }
-    if arguments.scores:
-        entry["scores"] = json.loads(arguments.scores.read_text())
-    with atomic_path(path.parent / "manifest.json") as temporary:
-        temporary.write_text(json.dumps({path.name: entry}, indent=2) + "\n")
+    write_json(manifest, {path.name: entry})
     print(f"{path.name}: {entry['size_bytes'] / 1e6:.1f} MB, thresholds {facts['thresholds']}")
+
+
+def write_json(path: Path, contents: dict) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(contents, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -66,7 +66,10 @@ def main() -> None:
         resume = arguments.resume and (folder / "last.ckpt").exists()
         model = train(arguments.data, folder, recipe=recipe, device=arguments.device, resume=resume)
         recipe = second_stage(model)
-    print(f"now: python tools/embed_weights.py {model} " + " ".join(f"--data {data}" for data in arguments.data))
+    print(
+        f"now: python tools/embed_weights.py {arguments.output} "
+        + " ".join(f"--data {data}" for data in arguments.data)
+    )
 
 
 if __name__ == "__main__":
