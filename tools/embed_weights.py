@@ -22,6 +22,7 @@ from dinocell_seg.calibrate import calibrate
 from dinocell_seg.pipeline import default_model_path
 
 LICENCE = "MIT"
+METRIC = "ap_0.50+ap_mean"  # finding cells and outlining them count alike
 SOURCES = {
     "dsb2018": {
         "name": "BBBC038v1, 2018 Data Science Bowl stage 1, with community corrections",
@@ -66,7 +67,7 @@ def main() -> None:
         for folder in arguments.data
     ]
     pipeline = DINOCellPipeline(trained, device="cpu", overlap=arguments.overlap, precision="fp32")
-    calibration = calibrate(pipeline, [sample for sample in samples if sample.split == "val"])
+    calibration = calibrate(pipeline, [sample for sample in samples if sample.split == "val"], metric=METRIC)
     model = load_model(trained)
     facts = {
         **{key: value for key, value in model.metadata.items() if key != "format"},

@@ -91,7 +91,7 @@ def test_options_reach_the_settings_and_are_recorded(folder: Path, tmp_path: Pat
     record = json.loads((tmp_path / "out" / "discs_run.json").read_text())
     assert record["settings"] == {
         "normalization": {"method": "clahe", "low_percentile": 1.0, "high_percentile": 99.8},
-        "thresholds": {"peak": 0.6, "fill": 0.4, "min_size": 9},
+        "thresholds": {"peak": 0.6, "fill": 0.4, "prominence": None, "min_size": 9},
         "tile": 96,
         "overlap": 16,
         "tta": "flips",
@@ -107,7 +107,7 @@ def test_options_reach_the_settings_and_are_recorded(folder: Path, tmp_path: Pat
 def test_the_samcell_preset_sets_its_thresholds(folder: Path, tmp_path: Path) -> None:
     assert run(folder / "discs.tif", "-o", tmp_path / "out", "--preset", "samcell").exit_code == 0
     record = json.loads((tmp_path / "out" / "discs_run.json").read_text())
-    assert record["settings"]["thresholds"] == {"peak": 0.47, "fill": 0.09, "min_size": 0}
+    assert record["settings"]["thresholds"] == {"peak": 0.47, "fill": 0.09, "prominence": None, "min_size": 0}
 
 
 @pytest.mark.parametrize(

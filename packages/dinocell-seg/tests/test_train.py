@@ -239,6 +239,9 @@ def test_calibration_finds_the_threshold_that_fills_the_cells(folder, tmp_path):
     best = max(grid, key=lambda point: point.score)
     assert (best.fill, best.score) == (0.2, 1.0)
     assert min(point.score for point in grid) < 0.9
+    last = {"peaks": (0.9,), "fills": (0.45,), **only}
+    single = [sweep(truths, maps, metric=name, **last)[0].score for name in ("ap_mean", "ap_0.50")]
+    assert sweep(truths, maps, metric="ap_mean+ap_0.50", **last)[0].score == pytest.approx(sum(single) / 2)
 
 
 def test_calibrated_thresholds_are_stored_in_the_model_file(folder, tmp_path):

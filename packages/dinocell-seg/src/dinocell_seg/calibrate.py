@@ -1,6 +1,6 @@
 """Calibration: the thresholds that turn one model's distance maps into the best labels of validation images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -68,8 +68,8 @@ def calibrate(
 ) -> Calibration:
     """Sweep the thresholds over labelled images with one network pass per image.
 
-    ``metric`` is any name of ``dinocell_eval.evaluate``, averaged over the images where it is defined. Ties go to the
-    first point in the order of the grids.
+    ``metric`` is a name of ``dinocell_eval.evaluate``, averaged over the images where it is defined, or several names
+    joined by "+", whose mean counts. Ties go to the first point in the order of the grids.
 
     Raises:
         ValueError: no samples, samples of several splits or of a test split, or a metric nobody knows.
@@ -114,15 +114,20 @@ def sweep(
             for min_size in min_sizes:
                 predictions = (remove_small(labels, min_size=min_size)[0] for labels in whole)
                 means = evaluate(truths, predictions, num_replicates=0).per_image_mean
-                if metric not in means:
-                    raise ValueError(f"there is no metric {metric!r}; choose from {', '.join(sorted(means))}")
-                score = means[metric]
-                if score is None:
-                    raise ValueError(
-                        f"{metric} is undefined on these {len(maps)} images; do their labels hold any cell?"
-                    )
-                points.append(GridPoint(peak, fill, prominence, min_size, score))
+                points.append(GridPoint(peak, fill, prominence, min_size, _mean_score(means, metric)))
     return tuple(points)
+
+
+def _mean_score(means: Mapping[str, float | None], metric: str) -> float:
+    scores = []
+    for name in metric.split("+"):
+        if name not in means:
+            raise ValueError(f"there is no metric {name!r}; choose from {', '.join(sorted(means))}")
+        score = means[name]
+        if score is None:
+            raise ValueError(f"{name} is undefined on these images; do their labels hold any cell?")
+        scores.append(score)
+    return sum(scores) / len(scores)
 
 
 def store_calibration(model_path: str | Path, calibration: Calibration) -> None:
