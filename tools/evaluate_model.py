@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from otsu_baseline import DARK_MODALITIES, otsu_watershed
+from skimage.color import rgb2hed
 
 from dinocell_eval import evaluate
 from dinocell_io import grey_image, open_dataset, read_image, read_labels
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--tta", default="none", choices=["none", "flips", "dihedral"])
     parser.add_argument("--overlap", type=int, help="pixels shared by neighbouring tiles; default the model's")
+    parser.add_argument("--hematoxylin", action="store_true", help="RGB by colour deconvolution instead of luma")
     parser.add_argument("--without-baseline", action="store_true")
     parser.add_argument("--output", type=Path, help="JSON file for the numbers")
     arguments = parser.parse_args()
@@ -44,7 +46,11 @@ def main() -> None:
         for sample in open_dataset(folder):
             if sample.split == arguments.split:
                 modality = sample.modality or folder.name
-                plane = grey_image(read_image(sample.image_path))
+                image = read_image(sample.image_path)
+                if arguments.hematoxylin and image.is_rgb:
+                    plane = rgb2hed(np.moveaxis(image.pixels, 0, -1))[..., 0].astype(np.float32)
+                else:
+                    plane = grey_image(image)
                 truths[modality].append(read_labels(sample.labels_path))
                 started = time.perf_counter()
                 predictions[modality].append(pipeline.run(plane))

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from dinocell_core import DINOCell, create_dinocell_model, load_model, save_model
 from dinocell_core.model import Size
+from dinocell_io import open_dataset
 from dinocell_seg.augment import Augmentation
-from dinocell_seg.data import Batch, Sampling, load_training_images, random_batches, validation_batches
+from dinocell_seg.data import Batch, Sampling, load_training_images, random_batches, validation_batches, with_splits
 from dinocell_seg.losses import Loss, distance_loss
 from dinocell_seg.normalize import Normalization
 from dinocell_seg.optimizer import Optimization, create_optimizer, learning_rate_factor
@@ -121,7 +122,7 @@ def train(
         "training_data": [
             {
                 "folder": Path(folder).name,
-                "num_train": sum(image.modality.startswith(f"{Path(folder).name}/") for image in training_images),
+                "num_train": sum(sample.split == "train" for sample in with_splits(open_dataset(folder))),
             }
             for folder in folders
         ],
