@@ -1,5 +1,6 @@
-"""Where a file is: a path, or a `file://` address of one."""
+"""Where a file is: a path, or a `file://` or `s3://` address of one."""
 
+import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -19,6 +20,32 @@ def local_path(uri: str | Path) -> Path:
         raise ValueError(f"{path} is empty (0 bytes), expected an image; copy or export it again")
     with path.open("rb"):  # a file without permission says so here, and is not taken for a damaged one
         return path
+
+
+def is_remote(uri: str | Path) -> bool:
+    """Whether `uri` is an address of another kind than a path or `file://`."""
+    return not isinstance(uri, Path) and "://" in uri and not uri.startswith("file://")
+
+
+def split_uri(uri: str | Path) -> tuple[str, str, str]:
+    """Scheme, place and key of an address: ("s3", bucket, key) or ("file", root folder, path below it).
+
+    An S3 key is taken as it stands: spaces, "#", "?" and "%" are characters of keys, not of an encoding. A local
+    path is made absolute; nothing needs to exist. A trailing "/" is kept in the key.
+    Raises ValueError for another scheme, or an S3 address without a bucket.
+    """
+    if is_remote(uri):
+        scheme, _, rest = str(uri).partition("://")
+        bucket, _, key = rest.partition("/")
+        if scheme != "s3":
+            raise ValueError(f"{uri} has the scheme {scheme}://; expected a path, file:// or s3://bucket/key")
+        if not bucket:
+            raise ValueError(f"{uri} names no bucket; expected s3://bucket/key")
+        return scheme, bucket, key
+    path = Path(os.path.abspath(_path_of(uri)))
+    key = path.relative_to(path.anchor).as_posix()
+    is_prefix = not isinstance(uri, Path) and uri.endswith(("/", os.sep))
+    return "file", path.anchor, f"{key}/" if is_prefix else key
 
 
 def _path_of(uri: str | Path) -> Path:
