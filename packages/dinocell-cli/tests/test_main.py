@@ -2,10 +2,11 @@ import subprocess
 import sys
 
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from dinocell import main as main_module
-from dinocell.main import COMMANDS, build_app, load
+from dinocell.main import COMMANDS, Command, build_app, load
 
 
 def run(*words: str) -> Result:
@@ -43,6 +44,16 @@ def test_an_unknown_command_is_refused_with_exit_code_2() -> None:
     result = run("segmnet")
     assert result.exit_code == 2
     assert "segmnet" in result.stderr
+
+
+def test_a_group_of_commands_is_an_app_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    group = typer.Typer()
+    group.command("stats")(lambda: typer.echo("three objects"))
+    group.command("clear")(lambda: typer.echo("cleared"))
+    monkeypatch.setitem(main_module.COMMANDS, "group", Command("dinocell.main:group_of_a_test", "Do it in parts."))
+    monkeypatch.setattr(main_module, "group_of_a_test", group, raising=False)
+    assert run("group", "stats").stdout == "three objects\n"
+    assert "Do it in parts." in run("group", "--help").stdout
 
 
 def test_an_option_before_the_command_does_not_hide_it() -> None:

@@ -12,7 +12,7 @@ import typer
 
 @dataclass(frozen=True)
 class Command:
-    """Where a command's function is, as module:function, and one line of help."""
+    """Where a command's function, or the app of a group of commands, is, as module:name, and one line of help."""
 
     target: str
     help: str
@@ -47,17 +47,21 @@ def build_app(words: Sequence[str]) -> typer.Typer:
     app.callback()(_options)
     called = next((word for word in words if not word.startswith("-")), None)
     for name, command in COMMANDS.items():
-        if name == called:
-            app.command(name)(load(command.target))
-        else:
+        if name != called:
             app.command(name, help=command.help)(_not_called)
+            continue
+        loaded = load(command.target)
+        if isinstance(loaded, typer.Typer):
+            app.add_typer(loaded, name=name, help=command.help)
+        else:
+            app.command(name)(loaded)
     return app
 
 
 def load(target: str) -> Callable[..., Any]:
-    """The function of a module:function address."""
-    module, _, function = target.partition(":")
-    loaded: Callable[..., Any] = getattr(import_module(module), function)
+    """The function or app of a module:name address."""
+    module, _, name = target.partition(":")
+    loaded: Callable[..., Any] = getattr(import_module(module), name)
     return loaded
 
 

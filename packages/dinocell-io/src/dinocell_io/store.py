@@ -54,8 +54,9 @@ class Store(Protocol):
 class StoreError(OSError):
     """An object could not be read or written: its key, how often it was tried, and why, as text.
 
-    `key` is the object's whole address: a path, or s3://bucket/key. Every attribute is plain text or a number, so that the error passes unchanged between processes (errors of
-    boto3 do not, and a DataLoader that meets one waits for ever). `kind` is one word for tables.
+    `key` is the object's whole address: a path, or s3://bucket/key. Every attribute is plain text or a number, so
+    that the error passes unchanged between processes (errors of boto3 do not, and a DataLoader that meets one
+    waits for ever). `kind` is one word for tables.
     """
 
     kind: ClassVar[str] = "error"
