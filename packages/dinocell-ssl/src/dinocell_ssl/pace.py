@@ -1,0 +1,69 @@
+"""How fast a run goes: images per second, the share of time spent waiting for data, peak memory."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+class Pace:
+    """A clock of the training loop: wait for the batch within `waiting`, then count its images.
+
+    >>> pace = Pace()
+    >>> with pace.waiting():
+    ...     batch = [1, 2, 3]  # next(batches)
+    >>> pace.count(len(batch))
+    >>> sorted(pace.read())
+    ['data_wait', 'images_per_second', 'peak_memory_gb']
+    """
+
+    def __init__(self, *, device: torch.device | str = "cpu") -> None:
+        self._device = torch.device(device)
+        self._restart()
+
+    def _restart(self) -> None:
+        self._started = time.perf_counter()
+        self._waited = 0.0
+        self._num_images = 0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Time within the block is time without work for the device."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._waited += time.perf_counter() - started
+
+    def count(self, num_images: int) -> None:
+        """`num_images` fields were trained on by all ranks."""
+        self._num_images += num_images
+
+    def read(self) -> dict[str, float]:
+        """Rates since the last reading, as `images_per_second`, `data_wait` of [0, 1] and `peak_memory_gb`.
+
+        On a GPU the rates are true over several steps only: a step is started, not awaited. Memory is the peak of
+        what the device's tensors took, or on a CPU of the process since its start, in 10^9 bytes.
+        """
+        elapsed = max(time.perf_counter() - self._started, 1e-9)
+        values = {
+            "images_per_second": self._num_images / elapsed,
+            "data_wait": min(self._waited / elapsed, 1.0),
+            "peak_memory_gb": peak_memory_bytes(self._device) / 1e9,
+        }
+        self._restart()
+        return values
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Peak of the device's tensors, or of this process for a CPU (0 where the system does not tell)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
