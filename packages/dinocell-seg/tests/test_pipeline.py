@@ -8,6 +8,8 @@ from torch import nn
 from dinocell_core import create_dinocell_model, save_model
 from dinocell_io import Image
 from dinocell_seg.pipeline import DINOCellPipeline, grey_plane, resolve_device
+from dinocell_seg.predict import batch_of
+from dinocell_seg.tiling import fitted_tile
 
 
 def pipeline_of(model: nn.Module, **changes: object) -> DINOCellPipeline:
@@ -98,10 +100,27 @@ def test_settings_come_from_the_model_file_and_changes_lie_over_them(tmp_path: P
     pipeline = DINOCellPipeline(path, device="cpu", thresholds={"fill": 0.4})
     thresholds = pipeline.settings.thresholds
     assert (thresholds.peak, thresholds.fill, thresholds.min_size) == (0.6, 0.4, 7)
-    assert (pipeline.settings.tile, pipeline.settings.overlap) == (64, 32)
+    assert (pipeline.settings.tile, pipeline.settings.overlap) == (None, 32)
     assert pipeline.identity.version == "1.2"
     assert pipeline.identity.sha256
     assert len(pipeline.identity.sha256) == 64
+
+
+def test_tiles_are_fitted_to_the_image_from_the_trained_side_on(tmp_path: Path) -> None:
+    pipeline = DINOCellPipeline(small_model_file(tmp_path, tile=64, overlap=16), device="cpu")
+    prediction = pipeline.predict(np.random.default_rng(0).random((100, 200), np.float32))
+    assert prediction.tile == fitted_tile((100, 200), overlap=16, trained=64) == 112
+    assert prediction.num_tiles == 2
+
+
+def test_an_overlap_that_the_trained_tile_does_not_hold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"overlap 40 is more than half of tile 64; tiles share at most 32 pixels"):
+        DINOCellPipeline(small_model_file(tmp_path, tile=64, overlap=16), device="cpu", overlap=40)
+
+
+def test_larger_tiles_go_through_the_network_in_smaller_batches() -> None:
+    cpu = torch.device("cpu")
+    assert [batch_of(tile, cpu) for tile in (128, 256, 512, 1024)] == [16, 4, 1, 1]
 
 
 def test_a_real_model_segments_tiles_as_it_would_alone(tmp_path: Path, three_discs: np.ndarray) -> None:

@@ -17,7 +17,7 @@ from dinocell_seg.predict import (
     with_test_time_augmentation,
 )
 from dinocell_seg.settings import SegmentSettings
-from dinocell_seg.tiling import num_tiles, predict_tiled, tile_starts
+from dinocell_seg.tiling import fitted_tile, num_tiles, predict_tiled, tile_starts
 
 
 def identity(tiles: Tensor) -> Tensor:
@@ -73,6 +73,29 @@ def test_known_tile_counts() -> None:
     assert num_tiles((256, 256), tile=256, overlap=64) == 1
     assert num_tiles((512, 512), tile=256, overlap=64) == 9
     assert num_tiles((520, 704), tile=256, overlap=64) == 12
+
+
+@given(height=st.integers(1, 3000), width=st.integers(1, 3000), overlap=st.sampled_from([0, 32, 64, 128]))
+def test_fitted_tiles_are_within_their_range_and_never_much_dearer_than_the_trained(
+    height: int, width: int, overlap: int
+) -> None:
+    def cost(tile: int) -> float:
+        return num_tiles((height, width), tile=tile, overlap=overlap) * tile**2 * (1 + (tile / 672) ** 2)
+
+    tile = fitted_tile((height, width), overlap=overlap)
+    assert tile % 16 == 0
+    assert 256 <= tile <= 576
+    assert tile < max(257, min(height, width) + 16)
+    assert cost(tile) <= 1.2 * cost(256)
+
+
+@pytest.mark.parametrize(
+    ("shape", "tile", "tiles"),
+    [((200, 900), 256, 5), ((360, 360), 368, 1), ((520, 696), 384, 4), ((1024, 1024), 544, 4), ((2048, 2048), 560, 16)],
+)
+def test_known_fitted_tiles(shape: tuple[int, int], tile: int, tiles: int) -> None:
+    assert fitted_tile(shape, overlap=64) == tile
+    assert num_tiles(shape, tile=tile, overlap=64) == tiles
 
 
 def test_more_overlap_than_half_a_tile_is_refused() -> None:

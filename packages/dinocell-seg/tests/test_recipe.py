@@ -83,7 +83,7 @@ def test_a_models_calibration_becomes_the_settings() -> None:
     settings = settings_of_model(metadata)
     assert settings.thresholds.min_size == 15
     assert settings.normalization.low_percentile == 2
-    assert (settings.tile, settings.overlap) == (128, 32)
+    assert (settings.tile, settings.overlap) == (None, 32)
     assert settings_of_model({}) == SegmentSettings()
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from dinocell_core import DINOCell, file_sha256, fold_batch_norm, load_model
 from dinocell_io import Image, grey_image
-from dinocell_seg.predict import Prediction, predict_distance_map
+from dinocell_seg.predict import Prediction, predict_distance_map, trained_tile
 from dinocell_seg.settings import SegmentSettings, settings_of_model, updated
 from dinocell_seg.watershed import labels_from_distance_map
 
@@ -57,11 +57,13 @@ class DINOCellPipeline:
         self.metadata: dict[str, Any] = dict(getattr(self.model, "metadata", {}))
         self.in_channels = _input_channels(self.model)
         self.settings = updated(settings or settings_of_model(self.metadata), changes)
-        if self.settings.tile % (multiple := getattr(self.model, "size_multiple", 1)):
+        tile = self.settings.tile or trained_tile(self.metadata)
+        if tile % (multiple := getattr(self.model, "size_multiple", 1)):
             raise ValueError(
-                f"tile {self.settings.tile} is not a multiple of {multiple}, the model's coarsest grid; "
-                f"use {max(1, round(self.settings.tile / multiple)) * multiple}"
+                f"tile {tile} is not a multiple of {multiple}, the model's coarsest grid; "
+                f"use {max(1, round(tile / multiple)) * multiple}"
             )
+        self.settings.check_overlap(tile)
 
     def predict(self, plane: Shaped[np.ndarray, "y x"]) -> Prediction:
         """The distance map of one grey plane, with how it was made."""

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from dinocell_seg.normalize import AffineNormalization, prepare
 from dinocell_seg.settings import SegmentSettings, TestTimeAugmentation
-from dinocell_seg.tiling import Network, num_tiles, predict_tiled
+from dinocell_seg.tiling import TRAINED_TILE, Network, fitted_tile, num_tiles, predict_tiled
 
 MIN_TILES_TO_TIME = 16
 BF16_GAIN = 1.25  # bf16 must be this much faster to be worth its rounding
-CPU_BATCH = 4
-GPU_BATCH = 32
+CPU_BATCH_PIXELS = 4 * 256**2
+GPU_BATCH_PIXELS = 32 * 256**2
 SCALE_RANGE = (1 / 16, 16.0)
 
 _bf16_is_faster: weakref.WeakKeyDictionary[nn.Module, dict[tuple[str, int], bool]] = weakref.WeakKeyDictionary()
@@ -33,6 +33,7 @@ class Prediction:
     normalization: AffineNormalization
     scale: float
     precision: Literal["fp32", "bf16"]
+    tile: int
     num_tiles: int
     seconds: Mapping[str, float]
 
@@ -58,24 +59,41 @@ def predict_distance_map(
     shape = (max(1, round(plane.shape[0] * scale)), max(1, round(plane.shape[1] * scale)))
     pixels = resized(prepared.pixels, shape)
     normalized = time.perf_counter()
-    count = num_tiles(shape, tile=settings.tile, overlap=settings.overlap)
+    tile = settings.tile or fitted_tile(
+        shape,
+        overlap=settings.overlap,
+        trained=trained_tile(metadata or {}),
+        multiple=getattr(model, "size_multiple", 16),
+    )
+    count = num_tiles(shape, tile=tile, overlap=settings.overlap)
     device = torch.device(device)
     precision = choose_precision(
-        model, settings.precision, num_tiles=count, tile=settings.tile, in_channels=in_channels, device=device
+        model, settings.precision, num_tiles=count, tile=tile, in_channels=in_channels, device=device
     )
     distance_map = predict_tiled(
         pixels,
         with_test_time_augmentation(with_precision(model, precision, device), settings.tta),
         affine=prepared.affine,
-        tile=settings.tile,
+        tile=tile,
         overlap=settings.overlap,
         in_channels=in_channels,
-        batch_size=settings.batch_size or (CPU_BATCH if device.type == "cpu" else GPU_BATCH),
+        batch_size=settings.batch_size or batch_of(tile, device),
         device=device,
     )
     distance_map = resized(distance_map, (plane.shape[0], plane.shape[1]))
     seconds = {"normalize": normalized - started, "network": time.perf_counter() - normalized}
-    return Prediction(distance_map, prepared.affine, scale, precision, count, seconds)
+    return Prediction(distance_map, prepared.affine, scale, precision, tile, count, seconds)
+
+
+def trained_tile(metadata: Mapping[str, Any]) -> int:
+    """Side of the crops a model was trained on, as its file tells it."""
+    return int(metadata.get("tile") or TRAINED_TILE)
+
+
+def batch_of(tile: int, device: torch.device) -> int:
+    """Tiles per pass: about a quarter megapixel on a CPU, two on a GPU, and at least one tile."""
+    pixels = CPU_BATCH_PIXELS if device.type == "cpu" else GPU_BATCH_PIXELS
+    return max(1, pixels // tile**2)
 
 
 def rescaling(settings: SegmentSettings, metadata: Mapping[str, Any]) -> float:

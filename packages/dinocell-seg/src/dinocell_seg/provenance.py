@@ -67,6 +67,7 @@ def describe_run(
         "scale": prediction.scale,
         "precision": prediction.precision,
         "device": str(pipeline.device),
+        "tile": prediction.tile,
         "num_tiles": prediction.num_tiles,
         "num_threads": torch.get_num_threads(),
         "seconds": {stage: round(value, 4) for stage, value in seconds.items()},

@@ -46,7 +46,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 class SegmentSettings(BaseModel):
     """Settings of one segmentation run; unknown keys are refused.
 
-    `overlap` is the number of pixels that neighbouring tiles share (stride = tile - overlap). `diameter_px`
+    `tile` None fits the tiles to each image, from the side the model was trained on to 2.25 times that (see
+    `dinocell_seg.tiling.fitted_tile`). `overlap` is the number of pixels that neighbouring tiles share
+    (stride = tile - overlap). `diameter_px`
     is the expected cell diameter in the image: with it, the image is resized to the diameter that the model
     knows. `pixel_size_um` overrides the file's. `batch_size` None chooses by device.
     """
@@ -55,7 +57,7 @@ class SegmentSettings(BaseModel):
 
     normalization: Normalization = Normalization()
     thresholds: Thresholds = Thresholds()
-    tile: int = Field(default=256, ge=1)
+    tile: int | None = Field(default=None, ge=1)
     overlap: int = Field(default=64, ge=0)
     tta: TestTimeAugmentation = "none"
     precision: Precision = "auto"
@@ -65,21 +67,25 @@ class SegmentSettings(BaseModel):
 
     @model_validator(mode="after")
     def _tiles_overlap_by_half_at_most(self) -> "SegmentSettings":
-        if self.overlap > self.tile // 2:
-            raise ValueError(
-                f"overlap {self.overlap} is more than half of tile {self.tile}; tiles share at most "
-                f"{self.tile // 2} pixels, and a quarter of the tile is usual"
-            )
+        if self.tile is not None:
+            self.check_overlap(self.tile)
         return self
+
+    def check_overlap(self, tile: int) -> None:
+        """Raises ValueError if tiles of this side would share more than half of it."""
+        if self.overlap > tile // 2:
+            raise ValueError(
+                f"overlap {self.overlap} is more than half of tile {tile}; tiles share at most "
+                f"{tile // 2} pixels, and a quarter of the tile is usual"
+            )
 
 
 def settings_of_model(metadata: Mapping[str, Any]) -> SegmentSettings:
     """The settings a model file was calibrated with; what it does not say is the default.
 
-    Reads `normalization`, `thresholds`, `tile` and `overlap`. Raises ValueError if one of them does not
-    validate.
+    Reads `normalization`, `thresholds` and `overlap`. Raises ValueError if one of them does not validate.
     """
-    known = ("normalization", "thresholds", "tile", "overlap")
+    known = ("normalization", "thresholds", "overlap")
     values = {key: metadata[key] for key in known if metadata.get(key) is not None}
     return validated(SegmentSettings, values)
 

@@ -16,7 +16,25 @@ from torch import Tensor
 from dinocell_kernels import blend_tiles, gather_tiles
 from dinocell_seg.normalize import AffineNormalization
 
+TRAINED_TILE = 256  # of model files that do not tell theirs
+ATTENTION_TILE = 672  # side at which attention costs as much as all else
+ACCEPTED_COST = 1.2
+
 Network = Callable[[Tensor], Tensor]  # tiles [b c y x], normalised -> distance maps [b 1 y x]
+
+
+def fitted_tile(shape: tuple[int, int], *, overlap: int, trained: int = TRAINED_TILE, multiple: int = 16) -> int:
+    """Side of the tiles for an image of this shape: that of the fewest tiles that cost little more than the cheapest.
+
+    Looks at every multiple of `multiple` from `trained`, the side of the training crops, to 2.25 times it, as far as
+    the image holds it. A tile's cost is its pixels times 1 + (side / 672)^2, as attention grows with the square of the
+    tokens (measured for the tiny backbone at patch 16); a fifth more than the cheapest is accepted for fewer seams.
+    """
+    largest = max(trained, min(trained * 9 // 4, -(-min(shape) // multiple) * multiple))
+    count = {tile: num_tiles(shape, tile=tile, overlap=overlap) for tile in range(trained, largest + 1, multiple)}
+    cost = {tile: count[tile] * tile**2 * (1 + (tile / ATTENTION_TILE) ** 2) for tile in count}
+    accepted = [tile for tile in count if cost[tile] <= ACCEPTED_COST * min(cost.values())]
+    return min(accepted, key=lambda tile: (count[tile], tile))
 
 
 def tile_starts(length: int, *, tile: int, overlap: int) -> Int64[np.ndarray, " n"]:
@@ -41,7 +59,7 @@ def predict_tiled(
     network: Network,
     *,
     affine: AffineNormalization,
-    tile: int = 256,
+    tile: int = TRAINED_TILE,
     overlap: int = 64,
     in_channels: int = 1,
     batch_size: int = 4,
