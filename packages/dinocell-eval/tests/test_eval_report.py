@@ -8,7 +8,7 @@ from importlib.metadata import version
 import numpy as np
 
 from dinocell_eval import describe_inputs, evaluate, pair_folders, write_report
-from dinocell_eval.cases import CASES
+from dinocell_eval.cases import CASES, drawn
 
 
 def read_csv(path):
@@ -34,11 +34,24 @@ def test_images_csv_has_a_row_for_each_image_and_empty_cells_where_undefined(tmp
 def test_objects_csv_has_a_row_for_each_object_with_its_class(tmp_path):
     write_report(tmp_path, some_evaluation())
     rows = read_csv(tmp_path / "objects.csv")
-    assert list(rows[0]) == ["image", "kind", "label", "area", "matched_label", "iou", "jaccard", "class"]
+    assert list(rows[0]) == [
+        "image", "kind", "label", "area", "matched_label", "iou", "jaccard", "class", "on_border",
+    ]  # fmt: skip
     assert len(rows) == 3 + 4
-    assert list(rows[0].values()) == ["split_cell", "truth", "1", "8", "1", "0.625", "0.625", "correct"]
+    assert list(rows[0].values()) == ["split_cell", "truth", "1", "8", "1", "0.625", "0.625", "correct", "1"]
     spurious = [row for row in rows if row["image"] == "split_cell" and row["class"] == "fragment"]
     assert [(row["label"], row["matched_label"], row["jaccard"]) for row in spurious] == [("2", "", "0.0")]
+
+
+def test_boxes_and_outlines_are_columns_where_they_were_asked_for(tmp_path):
+    truth, predicted = drawn("......\n.111.2\n.111.2"), drawn("......\n.111..\n.111..")
+    write_report(tmp_path, evaluate([truth], [predicted], boxes=True, boundary_px=1))
+    rows = read_csv(tmp_path / "objects.csv")
+    assert [rows[0][name] for name in ("on_border", "y0", "x0", "y1", "x1")] == ["1", "1", "1", "3", "4"]
+    assert [rows[0][name] for name in ("boundary_iou", "boundary_f", "hausdorff_px", "assd_px")] == [
+        "1.0", "1.0", "0.0", "0.0",
+    ]  # fmt: skip
+    assert [rows[1][name] for name in ("class", "boundary_iou", "x0", "x1")] == ["missed", "", "5", "6"]
 
 
 def test_summary_json_holds_what_to_json_says_and_the_inputs(tmp_path):

@@ -172,8 +172,8 @@ def test_errors_of_the_count_do_not_cancel_between_images():
 
 def test_the_json_has_schema_protocol_and_a_definition_for_every_metric():
     found = json.loads(evaluate(TRUTHS, PREDICTIONS).to_json())
-    assert found["schema_version"] == 1
-    assert found["protocol"] == "static images: one pooled sequence"
+    assert found["schema_version"] == 2
+    assert found["protocol"]["name"] == "dinocell"
     assert found["definitions"].keys() == found["metrics"].keys()
     assert found["definitions"]["ap_0.60"]["meaning"] == "TP / (TP + FP + FN), IoU >= 3/5 exactly, one-to-one"
     assert found["metrics"]["seg"]["pooled"] == pytest.approx((1 + 0 + 1 / 3 * 3) / 5)

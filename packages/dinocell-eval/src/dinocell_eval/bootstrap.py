@@ -1,6 +1,7 @@
 """Bootstrap confidence intervals over images, from their sufficient statistics."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float64
@@ -13,16 +14,18 @@ SEED = 20260
 LEVEL = 0.95
 FEWEST_IMAGES = 8  # below, percentiles of so few distinct resamples say little
 
+Name = TypeVar("Name", bound=Hashable)
+
 _DRAWS_AT_ONCE = 2**21  # bounds memory for sets of many images
 
 
 def bootstrap_intervals(
     statistics: Statistics,
-    metrics: Mapping[str, Metric],
+    metrics: Mapping[Name, Metric],
     *,
     num_replicates: int = NUM_REPLICATES,
     seed: int = SEED,
-) -> dict[str, tuple[float, float] | None]:
+) -> dict[Name, tuple[float, float] | None]:
     """95 % percentile interval of each pooled metric when the images are drawn anew.
 
     Images are drawn, not cells, because cells of one image are not independent. Each replicate adds the statistics
@@ -36,7 +39,7 @@ def bootstrap_intervals(
     num_images = columns.shape[0]
     if num_images < 2 or num_replicates == 0:
         return dict.fromkeys(metrics)
-    columns = columns[np.lexsort(columns.T)]
+    columns = columns[np.lexsort(columns.T[::-1])]  # by the first statistic first, so that further ones change no draw
     totals = resampled_totals(columns, num_replicates=num_replicates, seed=seed)
     replicates = dict(zip(statistics, totals.T, strict=True))
     return {name: _interval(metric.formula(replicates)) for name, metric in metrics.items()}

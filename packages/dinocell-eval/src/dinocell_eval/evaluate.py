@@ -12,20 +12,21 @@ import numpy.typing as npt
 from dinocell_eval.aji import aji_statistics
 from dinocell_eval.average_precision import COCO_THRESHOLDS, average_precision_statistics
 from dinocell_eval.bootstrap import FEWEST_IMAGES, NUM_REPLICATES, bootstrap_intervals
+from dinocell_eval.boundary import BoundaryAgreement, boundary_agreement, boundary_statistics
 from dinocell_eval.count import count_statistics
 from dinocell_eval.det import det_statistics
 from dinocell_eval.foreground import foreground_statistics
+from dinocell_eval.geometry import Geometry, image_geometry, stack_geometry
 from dinocell_eval.labels import as_labels, check_pair
 from dinocell_eval.matching import exact_threshold, majority_match, threshold_key
 from dinocell_eval.metrics import COUNTS, Metric, metric_table
 from dinocell_eval.mma import mma_statistics
 from dinocell_eval.overlap import PairTable, pair_table, stack
 from dinocell_eval.panoptic_quality import panoptic_quality_statistics
+from dinocell_eval.protocols import ProtocolResult, protocol_named, quantity_metrics
 from dinocell_eval.seg import seg_statistics
-from dinocell_eval.statistics import Column, Total, total
+from dinocell_eval.statistics import Column, Statistics, Total, total
 from dinocell_eval.taxonomy import PREDICTED_CLASSES, TRUTH_CLASSES, Objects, classify
-
-PROTOCOL = "static images: one pooled sequence"
 
 _END: Any = object()
 
@@ -37,7 +38,8 @@ class Evaluation:
     `pooled` adds the statistics of all images before dividing, as the Cell Tracking Challenge does with the frames
     of a sequence; `per_image_mean` is the mean over the images where a metric is defined. `intervals` are 95 %
     bootstrap intervals of the pooled metrics. `counts` are whole numbers of the set, `notes` what a reader has to
-    know about these numbers.
+    know about these numbers. `protocol` holds the numbers of the chosen protocol, `statistics` the sums of each image
+    from which all of these follow, so that sets can be compared without the images.
     """
 
     names: tuple[str, ...]
@@ -50,6 +52,9 @@ class Evaluation:
     counts: Mapping[str, int]
     objects: Objects
     definitions: Mapping[str, Metric]
+    protocol: ProtocolResult
+    statistics: Statistics
+    boundary_px: float | int | None
     notes: tuple[str, ...]
 
     def to_json(self) -> str:
@@ -66,31 +71,47 @@ def evaluate(
     iou_thresholds: Sequence[float | Fraction] = tuple(float(t) for t in COCO_THRESHOLDS),
     names: Sequence[str] | None = None,
     num_replicates: int = NUM_REPLICATES,
+    protocol: str = "dinocell",
+    boundary_px: float | int | None = None,
+    boxes: bool = False,
 ) -> Evaluation:
     """Compare predicted with true label images, pair by pair; 0 is background, every other label one object.
 
     Both may be generators: one pair is held at a time. Labels may be of any integer type, with gaps and up to
     2**63 - 1; images may differ in size, but not within a pair. `iou_thresholds` choose the AP, precision, recall and
     F1 to report; `ap_mean` and `ap_mean_50_95` always use their own. `names` are used in messages and files
-    ("0", "1", ... by default). `num_replicates` 0 leaves out the bootstrap intervals, which is for sweeps. Raises
-    ValueError on unequal numbers or shapes, negative or fractional labels, and thresholds outside (0, 1].
+    ("0", "1", ... by default). `num_replicates` 0 leaves out the bootstrap intervals, which is for sweeps.
+    `protocol` is one of `dinocell_eval.protocols.PROTOCOLS` and changes nothing but `Evaluation.protocol`.
+    `boundary_px`, the width of an outline, adds boundary IoU, boundary F, Hausdorff distance and ASSD; `boxes` adds
+    bounding boxes to the objects. Raises ValueError on unequal numbers or shapes, negative or fractional labels, an
+    unknown protocol, and thresholds outside (0, 1] or widths below 1.
     """
     thresholds = _thresholds(iou_thresholds)
-    tables = list(_tables(truths, predictions, names=names))
-    image_names = tuple(names) if names is not None else tuple(str(i) for i in range(len(tables)))
-    table = stack(tables)
+    chosen = protocol_named(protocol)
+    if boundary_px is not None and not 1 <= boundary_px < np.inf:
+        raise ValueError(f"boundary_px is {boundary_px}, expected a width of 1 pixel or more, such as 2")
+    images = list(_images(truths, predictions, names=names, boundary_px=boundary_px, boxes=boxes))
+    image_names = tuple(names) if names is not None else tuple(str(i) for i in range(len(images)))
+    table = stack([image.table for image in images])
     match = majority_match(table)
     statistics = _statistics(table, match, thresholds)
-    metrics = metric_table(thresholds)
-    pooled_statistics = total(statistics)
+    agreements = [image.agreement for image in images if image.agreement is not None]
+    if boundary_px is not None:
+        statistics |= boundary_statistics(table, agreements)
+    if chosen.extra is not None:
+        statistics |= chosen.extra(table, np.array([image.num_pixels for image in images], np.int64))
+    metrics = metric_table(thresholds, boundary_px=boundary_px)
+    summed, quantities = quantity_metrics(chosen, statistics)
+    pooled_statistics = total(summed)
 
     per_image = {name: statistics[name] for name in COUNTS}
     per_image |= {name: metric.formula(statistics) for name, metric in metrics.items()}
     pooled = {name: pooled_statistics[name] for name in COUNTS}
     pooled |= {name: metric.formula(pooled_statistics) for name, metric in metrics.items()}
-    intervals: dict[str, tuple[float, float] | None] = dict.fromkeys(COUNTS)
-    intervals |= bootstrap_intervals(statistics, metrics, num_replicates=num_replicates)
-    objects = classify(table, match)
+    both = {(0, name): metric for name, metric in metrics.items()} | {(1, name): q for name, q in quantities.items()}
+    intervals = bootstrap_intervals(summed, both, num_replicates=num_replicates)
+    geometry = stack_geometry([*(image.truth for image in images), *(image.predicted for image in images)])
+    objects = classify(table, match, geometry, agreements=agreements)
     counts = _counts(pooled_statistics, statistics, objects, thresholds)
     return Evaluation(
         names=image_names,
@@ -98,11 +119,18 @@ def evaluate(
         pooled={name: _defined(column)[0] for name, column in pooled.items()},
         per_image={name: _defined(column) for name, column in per_image.items()},
         per_image_mean={name: _mean(column) for name, column in per_image.items()},
-        intervals=intervals,
+        intervals={name: intervals.get((0, name)) for name in pooled},
         num_replicates=num_replicates,
         counts=counts,
         objects=objects,
         definitions=metrics,
+        protocol=ProtocolResult(
+            chosen,
+            {name: _defined(quantity.formula(pooled_statistics))[0] for name, quantity in quantities.items()},
+            {name: intervals[1, name] for name in quantities},
+        ),
+        statistics=statistics,
+        boundary_px=boundary_px,
         notes=_notes(counts, num_replicates=num_replicates),
     )
 
@@ -121,10 +149,26 @@ def _statistics(table: PairTable, match: np.ndarray, thresholds: Sequence[Fracti
     }
 
 
-def _tables(
-    truths: Iterable[npt.ArrayLike], predictions: Iterable[npt.ArrayLike], *, names: Sequence[str] | None
-) -> Iterator[PairTable]:
-    """Pair table of each pair; unequal numbers are found before reading where the lengths are known."""
+@dataclass(frozen=True)
+class _Image:
+    """What is kept of one pair of images."""
+
+    table: PairTable
+    truth: Geometry
+    predicted: Geometry
+    agreement: BoundaryAgreement | None
+    num_pixels: int
+
+
+def _images(
+    truths: Iterable[npt.ArrayLike],
+    predictions: Iterable[npt.ArrayLike],
+    *,
+    names: Sequence[str] | None,
+    boundary_px: float | int | None,
+    boxes: bool,
+) -> Iterator[_Image]:
+    """What is needed of each pair; unequal numbers are found before reading where the lengths are known."""
     lengths = [len(given) for given in (truths, predictions) if isinstance(given, Sized)]
     if len(lengths) == 2 and lengths[0] != lengths[1]:
         raise ValueError(f"{lengths[0]} truths but {lengths[1]} predictions, expected equal numbers; pair them first")
@@ -146,18 +190,29 @@ def _tables(
         if names is not None and number >= len(names):
             raise ValueError(f"{len(names)} names but more images, expected one name an image")
         name = names[number] if names is not None else str(number)
-        yield _table(truth, predicted, name)
+        yield _image(truth, predicted, name, boundary_px=boundary_px, boxes=boxes)
         del truth, predicted  # so that the next pair is not read while this one is held
 
 
-def _table(truth: npt.ArrayLike, predicted: npt.ArrayLike, name: str) -> PairTable:
+def _image(
+    truth: npt.ArrayLike, predicted: npt.ArrayLike, name: str, *, boundary_px: float | int | None, boxes: bool
+) -> _Image:
     true_labels = as_labels(truth, name=name, role="truth")
     predicted_labels = as_labels(predicted, name=name, role="predicted")
     check_pair(true_labels, predicted_labels, name=name)
     try:
-        return pair_table(true_labels, predicted_labels)
+        table = pair_table(true_labels, predicted_labels)
     except ValueError as error:
         raise ValueError(f"image {name!r}: {error}") from error
+    return _Image(
+        table,
+        image_geometry(true_labels, table.truth_label, boxes=boxes),
+        image_geometry(predicted_labels, table.predicted_label, boxes=boxes),
+        None
+        if boundary_px is None
+        else boundary_agreement(true_labels, predicted_labels, table, width_px=float(boundary_px)),
+        true_labels.size,
+    )
 
 
 def _thresholds(given: Sequence[float | Fraction]) -> tuple[Fraction, ...]:

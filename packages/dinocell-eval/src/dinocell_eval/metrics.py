@@ -15,6 +15,7 @@ from dinocell_eval.average_precision import (
     precision,
     recall,
 )
+from dinocell_eval.boundary import boundary_mean
 from dinocell_eval.count import count_error, count_ratio
 from dinocell_eval.det import det
 from dinocell_eval.foreground import dice, foreground_iou
@@ -85,9 +86,27 @@ COUNTS = {
 }
 
 
-def metric_table(thresholds: Sequence[Fraction]) -> dict[str, Metric]:
-    """All metrics by name, those at IoU thresholds as `ap_0.50`, `precision_0.50`, `recall_0.50`, `f1_0.50`."""
+_BOUNDARY = {
+    "boundary_iou": ("cheng-boundary-iou-euclidean/1", "mean IoU of the bands along the outlines, {width} px wide"),
+    "boundary_f": ("csurka-boundary-f/1", "mean F of the outlines' shares no farther than {width} px from each other"),
+    "hausdorff_px": ("hausdorff/1", "mean greatest distance between the outlines in pixels"),
+    "assd_px": ("assd/1", "mean of the mean distances between the outlines in pixels"),
+}
+
+
+def metric_table(thresholds: Sequence[Fraction], *, boundary_px: float | int | None = None) -> dict[str, Metric]:
+    """All metrics by name, those at IoU thresholds as `ap_0.50`, `precision_0.50`, `recall_0.50`, `f1_0.50`.
+
+    Those of the outlines are among them where their width in pixels is given.
+    """
     table = dict(_FIXED)
+    if boundary_px is not None:
+        for name, (definition, meaning) in _BOUNDARY.items():
+            table[name] = Metric(
+                definition,
+                f"{meaning.format(width=f'{boundary_px:g}')}; of the one-to-one pairs with IoU >= 1/2",
+                partial(boundary_mean, name=name),
+            )
     for name, (definition, meaning, formula) in _AT_THRESHOLD.items():
         for threshold in thresholds:
             table[f"{name}_{threshold_key(threshold)}"] = Metric(

@@ -7,13 +7,16 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+
 from dinocell_eval.bootstrap import LEVEL, SEED
-from dinocell_eval.evaluate import PROTOCOL, Evaluation
+from dinocell_eval.evaluate import Evaluation
 from dinocell_eval.folders import Pairing
 from dinocell_eval.metrics import COUNTS
+from dinocell_eval.protocols import ProtocolResult
 from dinocell_io import atomic_path
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def summary(evaluation: Evaluation, *, inputs: Mapping[str, object] | None = None) -> dict[str, object]:
@@ -25,7 +28,7 @@ def summary(evaluation: Evaluation, *, inputs: Mapping[str, object] | None = Non
     return {
         "schema_version": SCHEMA_VERSION,
         "version": version("dinocell-eval"),
-        "protocol": PROTOCOL,
+        "protocol": _protocol(evaluation.protocol),
         "metrics": {
             name: {
                 "pooled": value,
@@ -41,6 +44,25 @@ def summary(evaluation: Evaluation, *, inputs: Mapping[str, object] | None = Non
         "notes": list(evaluation.notes),
         "definitions": definitions,
         "inputs": inputs,
+    }
+
+
+def _protocol(result: ProtocolResult) -> dict[str, object]:
+    protocol = result.protocol
+    return {
+        "name": protocol.name,
+        "description": protocol.description,
+        "caveats": list(protocol.caveats),
+        "values": {
+            name: {
+                "value": result.values[name],
+                "interval": result.intervals[name],
+                "aggregation": quantity.aggregation,
+                "definition": quantity.definition,
+                "meaning": quantity.meaning,
+            }
+            for name, quantity in protocol.quantities.items()
+        },
     }
 
 
@@ -67,8 +89,7 @@ def write_report(folder: str | Path, evaluation: Evaluation, *, inputs: Mapping[
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     _write_csv(target / "images.csv", ["image", *evaluation.per_image], _image_rows(evaluation))
-    columns = ["image", "kind", "label", "area", "matched_label", "iou", "jaccard", "class"]
-    _write_csv(target / "objects.csv", columns, _object_rows(evaluation))
+    _write_csv(target / "objects.csv", *_object_table(evaluation))
     with atomic_path(target / "summary.json") as temporary:
         temporary.write_text(summary_json(evaluation, inputs=inputs), encoding="utf-8")
 
@@ -81,19 +102,25 @@ def _image_rows(evaluation: Evaluation) -> Iterable[tuple[object, ...]]:
     return zip(evaluation.names, *columns, strict=True)
 
 
-def _object_rows(evaluation: Evaluation) -> Iterable[tuple[object, ...]]:
+def _object_table(evaluation: Evaluation) -> tuple[list[str], Iterable[tuple[object, ...]]]:
+    """Column names and rows; boxes and measures of the outlines are among them where they were computed."""
     objects = evaluation.objects
-    return zip(
-        [evaluation.names[image] for image in objects.image.tolist()],
-        objects.kind.tolist(),
-        objects.label.tolist(),
-        objects.area.tolist(),
-        [label or None for label in objects.matched_label.tolist()],
-        objects.iou.tolist(),
-        objects.jaccard.tolist(),
-        objects.error_class.tolist(),
-        strict=True,
-    )
+    columns: dict[str, list[object]] = {
+        "image": [evaluation.names[image] for image in objects.image.tolist()],
+        "kind": objects.kind.tolist(),
+        "label": objects.label.tolist(),
+        "area": objects.area.tolist(),
+        "matched_label": [label or None for label in objects.matched_label.tolist()],
+        "iou": objects.iou.tolist(),
+        "jaccard": objects.jaccard.tolist(),
+        "class": objects.error_class.tolist(),
+        "on_border": [int(value) for value in objects.on_border.tolist()],
+    }
+    if objects.box is not None:
+        columns |= zip(("y0", "x0", "y1", "x1"), objects.box.T.tolist(), strict=True)
+    for name, values in objects.boundary.items():
+        columns[name] = [None if np.isnan(value) else value for value in values.tolist()]
+    return list(columns), zip(*columns.values(), strict=True)
 
 
 def _write_csv(path: Path, columns: list[str], rows: Iterable[tuple[object, ...]]) -> None:

@@ -3,12 +3,15 @@
 The classes are exhaustive and disjoint; where several apply, the first of the lists below holds.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-from jaxtyping import Float64, Int64, Shaped
+from jaxtyping import Bool, Float64, Int64, Shaped
 
+from dinocell_eval.boundary import MEASURES, BoundaryAgreement
+from dinocell_eval.geometry import Geometry
 from dinocell_eval.matching import match_at
 from dinocell_eval.overlap import PairTable
 from dinocell_eval.seg import jaccard
@@ -37,7 +40,9 @@ class Objects:
     `matched_label` of a true object is the predicted object that covers more than half of it, of a predicted object
     the true object so covered (of several the one with the greatest IoU); 0 means none. `iou` is the greatest with
     any object of the other kind, `jaccard` the IoU with the matched one (0 without a match).
-    FN are the true objects and FP the predicted ones whose `matched_label` is 0.
+    FN are the true objects and FP the predicted ones whose `matched_label` is 0. `on_border` marks objects with a
+    pixel in the image's first or last row or column; `box` is y0, x0, y1, x1, ends outside, where asked for.
+    `boundary` holds the measures of `dinocell_eval.boundary` where asked for, NaN for objects that were not compared.
     """
 
     image: Int64[np.ndarray, "object"]
@@ -48,13 +53,26 @@ class Objects:
     iou: Float64[np.ndarray, "object"]
     jaccard: Float64[np.ndarray, "object"]
     error_class: Shaped[np.ndarray, "object"]
+    on_border: Bool[np.ndarray, "object"]
+    box: Int64[np.ndarray, "object 4"] | None
+    boundary: Mapping[str, Float64[np.ndarray, "object"]]
 
     def __len__(self) -> int:
         return int(self.label.size)
 
 
-def classify(table: PairTable, match: Int64[np.ndarray, "truth"]) -> Objects:
-    """Class, match and overlap of every object; `match` is the majority match of the true objects."""
+def classify(
+    table: PairTable,
+    match: Int64[np.ndarray, "truth"],
+    geometry: Geometry,
+    *,
+    agreements: Sequence[BoundaryAgreement] = (),
+) -> Objects:
+    """Class, match and overlap of every object.
+
+    `match` is the majority match of the true objects; `geometry` has a row for each true, then each predicted object;
+    `agreements` are those of each image, or none.
+    """
     matched_truth = _matched_truth(table, match)
     truth_class, predicted_class = _classes(table, match)
     matched_predicted_label = np.append(table.predicted_label, 0)[match]
@@ -77,7 +95,27 @@ def classify(table: PairTable, match: Int64[np.ndarray, "truth"]) -> Objects:
         error_class=np.concatenate(
             [np.array(TRUTH_CLASSES)[truth_class], np.array(PREDICTED_CLASSES)[predicted_class]]
         ),
+        on_border=geometry.on_border,
+        box=geometry.box,
+        boundary=_boundary_columns(table, agreements),
     )
+
+
+def _boundary_columns(
+    table: PairTable, agreements: Sequence[BoundaryAgreement]
+) -> dict[str, Float64[np.ndarray, "object"]]:
+    """The measures of the compared pairs on their true and on their predicted objects, NaN elsewhere."""
+    if not agreements:
+        return {}
+    pairs = match_at(table, Fraction(1, 2))  # image by image the same pairs in the same order
+    columns = {}
+    for name in MEASURES:
+        column = np.full(table.num_truth + table.num_predicted, np.nan)
+        values = np.concatenate([getattr(agreement, name) for agreement in agreements])
+        column[table.pair_truth[pairs]] = values
+        column[table.num_truth + table.pair_predicted[pairs]] = values
+        columns[name] = column
+    return columns
 
 
 def _classes(
