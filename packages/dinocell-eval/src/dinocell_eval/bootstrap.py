@@ -42,7 +42,7 @@ def bootstrap_intervals(
     columns = columns[np.lexsort(columns.T[::-1])]  # by the first statistic first, so that further ones change no draw
     totals = resampled_totals(columns, num_replicates=num_replicates, seed=seed)
     replicates = dict(zip(statistics, totals.T, strict=True))
-    return {name: _interval(metric.formula(replicates)) for name, metric in metrics.items()}
+    return {name: percentile_interval(metric.formula(replicates)) for name, metric in metrics.items()}
 
 
 def resampled_totals(
@@ -62,7 +62,8 @@ def resampled_totals(
     return np.concatenate(totals)
 
 
-def _interval(values: Float64[np.ndarray, "replicate"]) -> tuple[float, float] | None:
+def percentile_interval(values: Float64[np.ndarray, "replicate"]) -> tuple[float, float] | None:
+    """The 95 % in the middle of the replicates that are defined; None where none is."""
     defined = values[np.isfinite(values)]
     if not defined.size:
         return None
