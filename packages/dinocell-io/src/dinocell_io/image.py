@@ -1,15 +1,15 @@
-"""An image with named channels, and the one function that reads it from a file."""
+"""An image with named channels, and the one function that reads it whole."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Shaped
 
-from .uri import local_path
+from .store import Store
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
+# what a folder of images is searched for; `open_image` reads more, when they are named
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", *TIFF_SUFFIXES)
 RGB_CHANNELS = ("red", "green", "blue")
 
@@ -54,35 +54,25 @@ def numbered_channels(count: int) -> tuple[str, ...]:
     return tuple(f"C{index}" for index in range(count))
 
 
-def read_image(uri: str | Path) -> Image:
-    """Read one PNG, JPEG or TIFF (OME-TIFF and ImageJ included) without changing a pixel.
+def read_image(
+    uri: str | Path,
+    *,
+    scene: str | int | None = None,
+    z: int | None = None,
+    t: int | None = None,
+    store: Store | None = None,
+) -> Image:
+    """Read one plane of an image whole, with all its channels, without changing a pixel.
 
     Grey stays one channel and RGB three, in the file's own dtype. Transparency is dropped, a
-    palette becomes RGB, EXIF orientation is applied. What is ambiguous is refused: Z or T axes
-    longer than 1, CMYK, pages of different sizes (see `dinocell_io.tiff`).
-    Raises FileNotFoundError, or ValueError for a file that is empty, damaged, cut short or of
-    an unsupported format; a damaged file is never returned as a black image.
+    palette becomes RGB, EXIF orientation is applied. What is ambiguous is refused with what can be chosen:
+    several images in one file (`scene`, by name or index), Z or T axes longer than 1 (`z`, `t`, from 0); CMYK
+    is refused. Addresses and formats are those of `open_image`, which reads regions and smaller levels.
+    Raises FileNotFoundError, StoreError, or ValueError for a file that is empty, damaged, cut short, of
+    an unsupported format or larger than memory; a damaged file is never returned as a black image.
     """
-    path = local_path(uri)
-    return _reader_of(path)(path)
+    from .formats import open_image
 
-
-def _reader_of(path: Path) -> Callable[[Path], Image]:
-    # imported here: a program that reads only PNG does not wait for tifffile
-    suffix = path.suffix.lower()
-    if suffix in TIFF_SUFFIXES:
-        from .tiff import read_tiff
-
-        return read_tiff
-    if suffix == ".png":
-        from .png import read_png
-
-        return read_png
-    if suffix in (".jpg", ".jpeg"):
-        from .jpeg import read_jpeg
-
-        return read_jpeg
-    raise ValueError(
-        f"{path} has the suffix {suffix or '(none)'}; supported are {', '.join(IMAGE_SUFFIXES)}. "
-        "Export the image as OME-TIFF (Fiji: Plugins > Bio-Formats > Exporter)"
-    )
+    image = open_image(uri, scene=scene, store=store)
+    pixels = image.read(z=z, t=t)
+    return Image(pixels, image.channels, image.pixel_size_um, image.is_rgb, image.uri)

@@ -1,33 +1,59 @@
 """JPEG files: 8-bit grey and RGB."""
 
-from pathlib import Path
+import io
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
+from jaxtyping import Shaped, UInt8
 from PIL import JpegImagePlugin
 
-from .image import RGB_CHANNELS, Image, numbered_channels
+from .image import RGB_CHANNELS, numbered_channels
+from .lazy_image import LazyImage, whole_image
+from .memory import check_memory
 from .orientation import upright
+from .scenes import chosen_scene
+from .stored_file import StoredFile
+
+# what Pillow raises over damage
+_DAMAGE = (ArithmeticError, AssertionError, LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error)
 
 
-def read_jpeg(path: Path) -> Image:
-    """An image of one grey channel or of red, green and blue; see `read_image`.
+def open_jpeg_image(file: StoredFile, scene: str | int | None = None) -> LazyImage:
+    """An image of one grey channel or of red, green and blue; see `open_image`.
 
-    Raises ValueError for CMYK, which needs an ink profile to become RGB.
+    A JPEG is decoded whole at every read. Raises ValueError for CMYK, which needs an ink profile to become RGB.
     """
-    try:
-        with path.open("rb") as file, JpegImagePlugin.JpegImageFile(file) as opened:
-            mode = opened.mode
-            orientation = int(opened.getexif().get(0x0112, 1))
-            pixels = np.array(opened)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(
-            f"{path} cannot be read as JPEG ({error}); it is damaged, cut short or of another format, "
-            "copy or export it again"
-        ) from error
+    chosen_scene(file.uri, ("image",), scene)
+    with _opened(file) as opened:
+        mode, (width, height) = opened.mode, opened.size
+        orientation = int(opened.getexif().get(0x0112, 1))
     if mode not in ("L", "RGB"):
-        raise ValueError(f"{path} is a {mode} JPEG, expected grey or RGB; save it as RGB")
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    planes = np.ascontiguousarray(np.moveaxis(upright(pixels, orientation), 2, 0))
+        raise ValueError(f"{file.uri} is a {mode} JPEG, expected grey or RGB; save it as RGB")
+    check_memory(file.uri, 2 * width * height * len(mode))
+    size = (width, height) if orientation in (5, 6, 7, 8) else (height, width)
     is_rgb = mode == "RGB"
-    return Image(planes, RGB_CHANNELS if is_rgb else numbered_channels(1), None, is_rgb, str(path))
+    names = RGB_CHANNELS if is_rgb else numbered_channels(1)
+
+    def decode() -> Shaped[np.ndarray, "channel y x"]:
+        with _opened(file) as opened:
+            pixels: UInt8[np.ndarray, ...] = np.array(opened)
+        if pixels.ndim == 2:
+            pixels = pixels[..., None]
+        return np.ascontiguousarray(np.moveaxis(upright(pixels, orientation), 2, 0))
+
+    return whole_image(file.uri, size, np.dtype(np.uint8), names, is_rgb, decode)
+
+
+@contextmanager
+def _opened(file: StoredFile) -> Iterator[JpegImagePlugin.JpegImageFile]:
+    content = io.BytesIO(file.read())
+    try:
+        with JpegImagePlugin.JpegImageFile(content) as opened:
+            yield opened
+    except _DAMAGE as error:
+        raise ValueError(
+            f"{file.uri} cannot be read as JPEG ({error or type(error).__name__}); it is damaged, cut short or of "
+            "another format, copy or export it again"
+        ) from error

@@ -1,5 +1,6 @@
 """Label images: whole numbers, 0 the background, written and read back without a change."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +8,15 @@ from jaxtyping import Integer, Shaped
 
 from .atomic import atomic_path
 from .image import TIFF_SUFFIXES
-from .uri import local_path
+from .memory import check_memory
+from .store import Store
+from .stored_file import StoredFile, stored_file
 
 LABEL_SUFFIXES = (".png", *TIFF_SUFFIXES, ".npy")
 _CLASSIC_TIFF_BYTES = 2**32 - 2**25  # room for tags below the 4 GiB that 32-bit offsets reach
 
 
-def read_labels(uri: str | Path) -> Integer[np.ndarray, "y x"]:
+def read_labels(uri: str | Path, *, store: Store | None = None) -> Integer[np.ndarray, "y x"]:
     """Read a label image from PNG, TIFF or npy, with the numbers that are in the file.
 
     A colour map or WhiteIsZero is display and changes no number; a bilevel file gives 0 and 1. Floats
@@ -21,19 +24,18 @@ def read_labels(uri: str | Path) -> Integer[np.ndarray, "y x"]:
     Raises ValueError for colour, several planes, fractions, NaN or negative numbers, for JPEG (it changes
     numbers), and for pickled npy (it could run code); else as `read_image`.
     """
-    path = local_path(uri)
-    suffix = path.suffix.lower()
-    if suffix == ".png":
-        stored = _png_numbers(path)
-    elif suffix in TIFF_SUFFIXES:
-        stored = _tiff_numbers(path)
-    elif suffix == ".npy":
-        stored = _npy_numbers(path)
+    file = stored_file(uri, store=store)
+    if file.suffix == ".png":
+        stored = _png_numbers(file)
+    elif file.suffix in TIFF_SUFFIXES:
+        stored = _tiff_numbers(file)
+    elif file.suffix == ".npy":
+        stored = _npy_numbers(file)
     else:
         raise ValueError(
-            f"{path} has the suffix {suffix or '(none)'}; labels are read from {', '.join(LABEL_SUFFIXES)}"
+            f"{file.uri} has the suffix {file.suffix or '(none)'}; labels are read from {', '.join(LABEL_SUFFIXES)}"
         )
-    return _whole_numbers(stored, str(path))
+    return _whole_numbers(stored, file.uri)
 
 
 def write_labels(
@@ -89,43 +91,43 @@ def _write_tiff(path: Path, numbers: Integer[np.ndarray, "y x"], pixel_size_um: 
     )
 
 
-def _png_numbers(path: Path) -> Shaped[np.ndarray, "y x"]:
+def _png_numbers(file: StoredFile) -> Shaped[np.ndarray, "y x"]:
     from .orientation import upright
     from .png import read_stored_png
 
-    stored = read_stored_png(path)
+    stored = read_stored_png(file)
     if stored.pixels.shape[2] != 1:
-        raise _colour(path)
+        raise _colour(file.uri)
     return upright(stored.pixels, stored.orientation)[..., 0]
 
 
-def _tiff_numbers(path: Path) -> Shaped[np.ndarray, "y x"]:
-    from .tiff import read_stored_tiff
+def _tiff_numbers(file: StoredFile) -> Shaped[np.ndarray, "y x"]:
+    from .tiff import open_stored_tiff
 
-    stored = read_stored_tiff(path)
-    if stored.pixels.shape[0] != 1:
-        if stored.channels == ("red", "green", "blue"):
-            raise _colour(path)
+    image = open_stored_tiff(file).image
+    if image.is_rgb:
+        raise _colour(file.uri)
+    if len(image.channels) != 1:
         raise ValueError(
-            f"{path} has {stored.pixels.shape[0]} planes ({', '.join(stored.channels)}), expected one "
+            f"{file.uri} has {len(image.channels)} planes ({', '.join(image.channels)}), expected one "
             "plane of labels; save each as a file of its own"
         )
-    return stored.pixels[0]
+    return image.read()[0]
 
 
-def _npy_numbers(path: Path) -> Shaped[np.ndarray, "..."]:
-    try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(
-            f"{path} cannot be read as a plain npy array ({error}); it is damaged or pickled. "
-            "Save the label array itself with numpy.save"
-        ) from error
+def _npy_numbers(file: StoredFile) -> Shaped[np.ndarray, "..."]:
+    from .npy import read_npy_header
+
+    shape, dtype, offset, fortran = read_npy_header(file)
+    check_memory(file.uri, file.size)
+    count = math.prod(shape)
+    numbers = np.frombuffer(file.read(offset, offset + count * dtype.itemsize), dtype)
+    return numbers.reshape(shape, order="F" if fortran else "C").astype(dtype.newbyteorder("="))
 
 
-def _colour(path: Path) -> ValueError:
+def _colour(uri: str) -> ValueError:
     return ValueError(
-        f"{path} is a colour image, expected one number per pixel; colours are not labels, "
+        f"{uri} is a colour image, expected one number per pixel; colours are not labels, "
         "export the label image itself as 16-bit grey PNG or TIFF"
     )
 

@@ -1,19 +1,27 @@
 """PNG files: 8 and 16 bit, grey, RGB and palette."""
 
+import io
 import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import imagecodecs
 import numpy as np
 from jaxtyping import Shaped, UInt
 from PIL import PngImagePlugin
 
-from .image import RGB_CHANNELS, Image, numbered_channels
+from .image import RGB_CHANNELS, numbered_channels
+from .lazy_image import LazyImage, whole_image
+from .memory import check_memory, check_ratio
 from .orientation import upright
+from .scenes import chosen_scene
+from .stored_file import StoredFile
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
+_SAMPLES = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGBA: 4}
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,64 +34,110 @@ class StoredPng:
     orientation: int
 
 
-def read_png(path: Path) -> Image:
-    """An image of one grey channel or of red, green and blue; see `read_image`.
+def open_png_image(file: StoredFile, scene: str | int | None = None) -> LazyImage:
+    """An image of one grey channel or of red, green and blue; see `open_image`.
 
-    Grey of fewer than 8 bits is stretched to the full 8-bit range, as the format defines it.
+    Grey of fewer than 8 bits is stretched to the full 8-bit range, as the format defines it. A PNG is decoded
+    whole at every read: its rows depend on the ones above.
     """
-    stored = read_stored_png(path)
-    pixels = stored.pixels
-    if stored.palette is not None:
-        if int(pixels.max()) >= len(stored.palette):
-            raise ValueError(f"{path} is damaged: a pixel names a colour outside its palette")
-        pixels = stored.palette[pixels[..., 0]]
-    elif stored.bits < 8:
-        pixels = pixels * np.uint8(255 // (2**stored.bits - 1))
-    planes = np.ascontiguousarray(np.moveaxis(upright(pixels, stored.orientation), 2, 0))
-    is_rgb = planes.shape[0] == 3
+    header = _header_of(file)
+    chosen_scene(file.uri, ("image",), scene)
+    turned = header.orientation in (5, 6, 7, 8)
+    height, width = (header.width, header.height) if turned else (header.height, header.width)
+    is_rgb = header.colour in (_RGB, _PALETTE, _RGBA)
     names = RGB_CHANNELS if is_rgb else numbered_channels(1)
-    return Image(planes, names, None, is_rgb, str(path))
+    dtype = np.dtype(np.uint16 if header.bits == 16 else np.uint8)
+    return whole_image(file.uri, (height, width), dtype, names, is_rgb, lambda: _displayed(file))
 
 
-def read_stored_png(path: Path) -> StoredPng:
+def read_stored_png(file: StoredFile) -> StoredPng:
     """Read the file's own numbers; transparency is dropped.
 
     Raises ValueError for what is not a PNG, is damaged or cut short, or is an animation.
     """
-    content = path.read_bytes()
-    if not content.startswith(_SIGNATURE) or len(content) < 33:
-        raise ValueError(f"{path} is not a PNG file (it starts with {content[:8]!r}); give it its true suffix")
-    bits, colour = struct.unpack_from(">8xBB", content, 16)
+    header = _header_of(file)
     # Pillow's plugin class, not Image.open: fields of 100 megapixels are usual here, not an attack.
-    try:
-        with path.open("rb") as file, PngImagePlugin.PngImageFile(file) as opened:
-            if getattr(opened, "n_frames", 1) > 1:
-                raise _Animation
-            orientation = int(opened.getexif().get(0x0112, 1))
-            palette = _palette_of(opened) if colour == _PALETTE else None
-            # Pillow reduces 16-bit RGB to 8 bits; libpng gives every bit
-            pixels = imagecodecs.png_decode(content) if bits == 16 else _numbers_of(opened, bits, colour)
-    except _Animation:
-        raise ValueError(f"{path} is an animation, expected one image; save its frames as files") from None
-    except (OSError, SyntaxError, ValueError, struct.error, imagecodecs.PngError) as error:
-        raise ValueError(
-            f"{path} cannot be read as PNG ({error}); it is damaged or cut short, copy or export it again"
-        ) from error
+    content = file.read()
+    with _damage_named(file), PngImagePlugin.PngImageFile(io.BytesIO(content)) as opened:
+        palette = _palette_of(opened) if header.colour == _PALETTE else None
+        # Pillow reduces 16-bit RGB to 8 bits; libpng gives every bit
+        pixels = imagecodecs.png_decode(content) if header.bits == 16 else _numbers_of(opened, header)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
-    if colour == _GREY_ALPHA or pixels.shape[2] == 2:
+    if header.colour == _GREY_ALPHA or pixels.shape[2] == 2:
         pixels = pixels[..., :1]
-    return StoredPng(pixels[..., :3], palette, bits, orientation)
+    return StoredPng(pixels[..., :3], palette, header.bits, header.orientation)
 
 
-class _Animation(Exception):
-    """Inside the try above, so that the file is closed."""
+def _displayed(file: StoredFile) -> Shaped[np.ndarray, "channel y x"]:
+    stored = read_stored_png(file)
+    pixels = stored.pixels
+    if stored.palette is not None:
+        if int(pixels.max()) >= len(stored.palette):
+            raise ValueError(f"{file.uri} is damaged: a pixel names a colour outside its palette")
+        pixels = stored.palette[pixels[..., 0]]
+    elif stored.bits < 8:
+        pixels = pixels * np.uint8(255 // (2**stored.bits - 1))
+    return np.ascontiguousarray(np.moveaxis(upright(pixels, stored.orientation), 2, 0))
 
 
-def _numbers_of(opened: PngImagePlugin.PngImageFile, bits: int, colour: int) -> Shaped[np.ndarray, "..."]:
+@dataclass(frozen=True)
+class _Header:
+    width: int
+    height: int
+    bits: int
+    colour: int
+    orientation: int
+
+
+def _header_of(file: StoredFile) -> _Header:
+    start = file.read(0, min(file.size, 33))
+    if not start.startswith(_SIGNATURE) or len(start) < 33:
+        raise ValueError(f"{file.uri} is not a PNG file (it starts with {start[:8]!r}); give it its true suffix")
+    width, height, bits, colour = struct.unpack_from(">IIBB", start, 16)
+    if 0 in (width, height) or colour not in _SAMPLES or bits not in (1, 2, 4, 8, 16):
+        raise _damaged(file, f"its header says {width} x {height} pixels of {bits} bits, colour type {colour}")
+    claimed = width * height * _SAMPLES[colour] * bits // 8
+    check_ratio(file.uri, stored=file.size, claimed=claimed, packed="deflate")
+    check_memory(file.uri, 2 * claimed)
+    with _damage_named(file), PngImagePlugin.PngImageFile(io.BytesIO(file.read())) as opened:
+        num_frames = getattr(opened, "n_frames", 1)
+        orientation = int(opened.getexif().get(0x0112, 1))
+    if num_frames > 1:
+        raise ValueError(f"{file.uri} is an animation, expected one image; save its frames as files")
+    return _Header(width, height, bits, colour, orientation)
+
+
+@contextmanager
+def _damage_named(file: StoredFile) -> Iterator[None]:
+    try:
+        yield
+    # what Pillow and libpng raise over damage; Pillow's chunk reader asserts and indexes as well
+    except (
+        ArithmeticError,
+        AssertionError,
+        LookupError,
+        OSError,
+        SyntaxError,
+        TypeError,
+        ValueError,
+        struct.error,
+        zlib.error,
+        imagecodecs.PngError,
+    ) as error:
+        raise _damaged(file, str(error) or type(error).__name__) from error
+
+
+def _damaged(file: StoredFile, reason: str) -> ValueError:
+    return ValueError(
+        f"{file.uri} cannot be read as PNG ({reason}); it is damaged or cut short, copy or export it again"
+    )
+
+
+def _numbers_of(opened: PngImagePlugin.PngImageFile, header: _Header) -> Shaped[np.ndarray, "..."]:
     numbers = np.array(opened).astype(np.uint8, copy=False)
     # Pillow stretches 2- and 4-bit grey to 8 bits; undone here, since labels are numbers
-    stretch = 255 // (2**bits - 1) if colour == _GREY and bits in (2, 4) else 1
+    stretch = 255 // (2**header.bits - 1) if header.colour == _GREY and header.bits in (2, 4) else 1
     return numbers // np.uint8(stretch)
 
 

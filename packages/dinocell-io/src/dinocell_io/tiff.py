@@ -1,9 +1,12 @@
 """TIFF files: which axis is what, and the pixels as [channel y x].
 
-The file's metadata decide (OME-XML, ImageJ, tifffile's shape), nothing is guessed from sizes:
+The file's metadata decide (OME-XML, ImageJ, tifffile's shape, the slide formats' own), nothing is guessed from sizes:
 
-- Z, T and all other axes longer than 1 are refused.
-- Pages of a plain file without metadata are channels if there are at most 16 of equal size.
+- Z and T longer than 1 are axes of the image, of which one plane is chosen; other axes longer than 1 are refused.
+- Pages of a plain file without metadata are channels if there are at most 16 of equal size; more are a stack
+  without a name, of which one page is chosen.
+- Several images in one file are scenes, of which one is chosen. Thumbnails, labels and overviews of a slide, and
+  smaller copies of the image, are not scenes; smaller copies are its levels.
 - Samples are colour only where the file says RGB (or YCbCr); other samples are channels.
 - A declared alpha sample is dropped. CMYK and CIE L*a*b* are refused.
 - A colour map is a colour image, unless ImageJ or OME metadata make it a display table: then the
@@ -12,86 +15,107 @@ The file's metadata decide (OME-XML, ImageJ, tifffile's shape), nothing is guess
 - A bilevel image becomes 0 and 255.
 """
 
-from dataclasses import dataclass
-from pathlib import Path
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import tifffile
 from jaxtyping import Shaped
 
-from .image import RGB_CHANNELS, Image, numbered_channels
-from .tiff_file import check_data_present, open_tiff
+from .image import RGB_CHANNELS, numbered_channels
+from .lazy_image import LazyImage, Level, ReadPlanes
+from .scenes import chosen_scene
+from .stored_file import StoredFile
+from .tiff_file import check_data_present, damage_named, open_tiff
 from .tiff_metadata import channel_names, pixel_size_um
+from .tiff_pages import PageStack, whole_series
 
 MAX_PAGES_AS_CHANNELS = 16
-_MAP_FROM_BYTES = 1 << 26  # below 64 MiB a plain read is as fast and keeps no file open
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _TRANSPARENCY, _YCBCR = 0, 1, 2, 3, 4, 6
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _ALPHA = (1, 2)  # ExtraSamples: associated and unassociated
+_BESIDE_THE_IMAGE = ("Thumbnail", "Label", "Macro", "Map")
+_SLIDES = ("svs", "ndpi", "scn", "bif", "qpi", "philips", "indica", "avs")
 
 
 @dataclass(frozen=True, eq=False)
 class StoredTiff:
-    """The numbers in the file: no colour looked up, nothing inverted, nothing stretched."""
+    """An image of the numbers in the file: no colour looked up, nothing inverted, nothing stretched."""
 
-    pixels: Shaped[np.ndarray, "channel y x"]
-    channels: tuple[str, ...]
-    pixel_size_um: float | None
+    image: LazyImage
     photometric: int
     bits: int
     colormap: Shaped[np.ndarray, "3 colour"] | None
     is_display_table: bool
 
 
-def read_tiff(path: Path) -> Image:
-    """An image by the rules of this module; see `read_image`."""
-    stored = read_stored_tiff(path)
-    pixels, channels = stored.pixels, stored.channels
-    is_rgb = stored.photometric in (_RGB, _YCBCR)
+def open_tiff_image(file: StoredFile, scene: str | int | None = None) -> LazyImage:
+    """An image by the rules of this module; see `open_image`."""
+    stored = open_stored_tiff(file, scene)
+    image = stored.image
     if stored.photometric == _PALETTE and not stored.is_display_table:
-        pixels, channels, is_rgb = _looked_up(stored, path), RGB_CHANNELS, True
-    elif pixels.dtype == np.bool_:
-        pixels = pixels.astype(np.uint8) * np.uint8(255)
-    if stored.photometric == _WHITE_IS_ZERO:
-        if pixels.dtype.kind not in "u":
-            raise ValueError(
-                f"{path} stores {pixels.dtype} with white as zero, which has no defined black; "
-                "save it with photometric interpretation BlackIsZero"
-            )
-        top = 255 if stored.bits == 1 else 2**stored.bits - 1
-        pixels = pixels.dtype.type(top) - pixels
-    return Image(pixels, channels, stored.pixel_size_um, is_rgb, str(path))
+        return _looked_up(stored)
+    if image.dtype == np.bool_:
+        image = _changed(image, np.dtype(np.uint8), lambda pixels: pixels.astype(np.uint8) * np.uint8(255))
+    if stored.photometric != _WHITE_IS_ZERO:
+        return image
+    if image.dtype.kind != "u":
+        raise ValueError(
+            f"{file.uri} stores {image.dtype} with white as zero, which has no defined black; "
+            "save it with photometric interpretation BlackIsZero"
+        )
+    top = image.dtype.type(255 if stored.bits == 1 else 2**stored.bits - 1)
+    return _changed(image, image.dtype, lambda pixels: top - pixels)
 
 
-def read_stored_tiff(path: Path) -> StoredTiff:
-    """Read the file's own numbers as [channel y x].
+def open_stored_tiff(file: StoredFile, scene: str | int | None = None) -> StoredTiff:
+    """The file's own numbers as an image.
 
-    Raises ValueError for a damaged or cut file, for axes that are not channel, y and x, and for
-    colour spaces that need a profile.
+    Raises ValueError for a damaged or cut file, for axes that are not channel, z, t, y and x, and for colour
+    spaces that need a profile.
     """
-    with open_tiff(path) as tif:
-        series = _only_image(tif, path)
+    with open_tiff(file) as tif:
+        images = [(i, s) for i, s in enumerate(tif.series) if s.keyframe is not None and _is_image(s)]
+        if not images:
+            raise ValueError(f"{file.uri} holds no image; copy or export it again")
+        names = _scene_names([series for _, series in images])
+        number = chosen_scene(file.uri, names, scene, [f"{s.axes} {s.shape}" for _, s in images])
+        series_index, series = images[number]
         page = series.keyframe
         photometric = int(page.photometric) if page.photometric is not None else _BLACK_IS_ZERO
         if photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR):
             raise ValueError(
-                f"{path} has the colour space {getattr(page.photometric, 'name', photometric)}, "
+                f"{file.uri} has the colour space {getattr(page.photometric, 'name', photometric)}, "
                 "expected grey or RGB; save it as RGB"
             )
-        axes, kept = _channel_axes(series, path)
-        num_samples = _wanted_samples(page, photometric, path)
-        check_data_present(series, path)
-        pixels = _as_channels(_read_series(series, path), axes, kept, num_samples)
-        if pixels.dtype.kind not in "buif":
-            raise ValueError(f"{path} holds {pixels.dtype} pixels, expected integers or floats")
+        dtype = np.dtype(series.dtype)
+        if dtype.kind not in "buif":
+            raise ValueError(f"{file.uri} holds {dtype} pixels, expected integers or floats")
+        axis_of = _axes(series, file.uri)
+        num_samples = _wanted_samples(page, photometric, file.uri)
+        num_planes = _size(series, axis_of["c"])
         colour = photometric in (_RGB, _YCBCR)
-        if colour and pixels.shape[0] != 3:
-            raise ValueError(f"{path} holds {pixels.shape[0] // 3} RGB images, expected one; save one image per file")
-        count = pixels.shape[0]
+        if colour and num_planes > 1:
+            raise ValueError(f"{file.uri} holds {num_planes} RGB images, expected one; save one image per file")
+        levels, stacks = _levels(series, file)
+        count = num_planes * num_samples
+        axes, shape = _image_axes(series, axis_of, count)
+        image = LazyImage(
+            uri=file.uri,
+            axes=axes,
+            shape=shape,
+            dtype=dtype.newbyteorder("="),
+            channels=RGB_CHANNELS if colour else channel_names(tif, count, series_index) or numbered_channels(count),
+            pixel_size_um=pixel_size_um(tif, series_index),
+            is_rgb=colour,
+            levels=levels,
+            read_planes=_reader(file, stacks, axis_of, num_samples, series_index),
+            scene=names[number] if len(names) > 1 else None,
+            scenes=names if len(names) > 1 else (),
+        )
         return StoredTiff(
-            pixels=pixels,
-            channels=RGB_CHANNELS if colour else channel_names(tif, count) or numbered_channels(count),
-            pixel_size_um=pixel_size_um(tif),
+            image=image,
             photometric=photometric,
             bits=int(page.bitspersample),
             colormap=page.colormap if photometric == _PALETTE else None,
@@ -99,46 +123,58 @@ def read_stored_tiff(path: Path) -> StoredTiff:
         )
 
 
-def _only_image(tif: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSeries:
-    images = [s for s in tif.series if s.keyframe is not None and not _is_thumbnail(s)]
-    if len(images) == 1:
-        return images[0]
-    if not images:
-        raise ValueError(f"{path} holds no image; copy or export it again")
-    found = "; ".join(f"{s.name or 'image'} {s.axes} {s.shape}" for s in images[:8])
-    raise ValueError(
-        f"{path} holds {len(images)} images of different kinds ({found}), expected one; save each as a file of its own"
-    )
+def _is_image(series: tifffile.TiffPageSeries) -> bool:
+    is_beside = series.kind in _SLIDES and series.name in _BESIDE_THE_IMAGE
+    is_smaller_copy = bool(series.keyframe.is_reduced) and len(series.keyframe.parent.pages) > 1
+    return not is_beside and not is_smaller_copy
 
 
-def _is_thumbnail(series: tifffile.TiffPageSeries) -> bool:
-    return bool(series.keyframe.is_reduced) and len(series.keyframe.parent.pages) > 1
+def _scene_names(images: list[tifffile.TiffPageSeries]) -> tuple[str, ...]:
+    names = tuple(str(series.name or "").strip() for series in images)
+    return names if len(set(names)) == len(names) and all(names) else tuple(str(i) for i in range(len(names)))
 
 
-def _channel_axes(series: tifffile.TiffPageSeries, path: Path) -> tuple[str, str]:
-    """All axes of the stored array, and those that become channels, outermost first."""
+def _sizes(series: tifffile.TiffPageSeries) -> tuple[str, tuple[int, ...]]:
     axes, shape = series.get_axes(squeeze=False), series.get_shape(squeeze=False)
-    if len(axes) != len(shape):
-        axes, shape = series.axes, series.shape
+    return (axes, tuple(shape)) if len(axes) == len(shape) else (series.axes, tuple(series.shape))
+
+
+def _size(series: tifffile.TiffPageSeries, letter: str) -> int:
+    axes, shape = _sizes(series)
+    return shape[axes.index(letter)] if letter and letter in axes else 1
+
+
+def _axes(series: tifffile.TiffPageSeries, uri: str) -> dict[str, str]:
+    """Which letter of the stored axes is our c, z, t or i (unnamed); "" where there is none."""
+    axes, shape = _sizes(series)
     sizes = [(axis, size) for axis, size in zip(axes, shape, strict=True) if axis not in "YXS" and size > 1]
-    unnamed = [size for axis, size in sizes if axis in "IQ"]
     listed = ", ".join(f"{axis}={size}" for axis, size in zip(axes, shape, strict=True) if size > 1)
-    if any(axis not in "CIQ" for axis, _ in sizes) or axes.count("Y") != 1 or axes.count("X") != 1:
+    unnamed = [axis for axis, _ in sizes if axis in "IQ"]
+    if any(axis not in "CZTIQ" for axis, _ in sizes) or axes.count("Y") != 1 or axes.count("X") != 1:
         raise ValueError(
-            f"{path} has the axes {listed}; expected channels of one plane (C, Y, X). Save one plane or a "
-            "projection per file (Fiji: Image > Duplicate, or Image > Stacks > Z Project); if the pages are "
-            "channels, say so in the file (Fiji: Image > Properties)"
+            f"{uri} has the axes {listed}; expected channels, Z and T of one plane (T, Z, C, Y, X). Save one plane or "
+            "position per file, or name the axes in the file (Fiji: Image > Properties)"
         )
-    if len(sizes) > 1 or (unnamed and unnamed[0] > MAX_PAGES_AS_CHANNELS):
+    if unnamed and len(sizes) > 1:
         raise ValueError(
-            f"{path} has the axes {listed} and does not say which are channels; unnamed pages are "
-            f"channels only if there are at most {MAX_PAGES_AS_CHANNELS}. Save one plane per file, or name "
-            "the axes (Fiji: Image > Properties)"
+            f"{uri} has the axes {listed} and does not say what {' and '.join(unnamed)} are; save one plane per file, "
+            "or name the axes (Fiji: Image > Properties)"
         )
-    return axes, "".join(axis for axis, _ in sizes)
+    found = {axis.lower(): axis for axis, _ in sizes if axis in "CZT"}
+    if unnamed:
+        found["c" if _size(series, unnamed[0]) <= MAX_PAGES_AS_CHANNELS else "i"] = unnamed[0]
+    return {axis: found.get(axis, "") for axis in "cizt"}
 
 
-def _wanted_samples(page: Any, photometric: int, path: Path) -> int:
+def _image_axes(series: tifffile.TiffPageSeries, axis_of: dict[str, str], count: int) -> tuple[str, tuple[int, ...]]:
+    sizes = {axis: _size(series, axis_of[axis]) for axis in "tiz"}
+    sizes |= {"c": count, "y": _size(series, "Y"), "x": _size(series, "X")}
+    kept = [axis for axis in "ticzyx" if sizes[axis] > 1 or axis in "cyx"]
+    ordered = [axis for axis in "tizcyx" if axis in kept]
+    return "".join(ordered), tuple(sizes[axis] for axis in ordered)
+
+
+def _wanted_samples(page: Any, photometric: int, uri: str) -> int:
     """How many of a page's samples are data: a declared alpha is not."""
     extra = tuple(int(kind) for kind in (page.extrasamples or ()))
     num_samples = int(page.samplesperpixel)
@@ -146,39 +182,95 @@ def _wanted_samples(page: Any, photometric: int, path: Path) -> int:
         if num_samples == 3 or (num_samples == 4 and (not extra or extra[0] in _ALPHA)):
             return 3
         raise ValueError(
-            f"{path} is RGB with {num_samples - 3} further samples of unknown meaning; save it as RGB, "
+            f"{uri} is RGB with {num_samples - 3} further samples of unknown meaning; save it as RGB, "
             "or as separate channels with photometric interpretation BlackIsZero"
         )
     return num_samples - 1 if num_samples > 1 and extra and extra[-1] in _ALPHA else num_samples
 
 
-def _read_series(series: tifffile.TiffPageSeries, path: Path) -> Shaped[np.ndarray, "..."]:
-    shape = series.get_shape(squeeze=False)
-    native = np.dtype(series.dtype).newbyteorder(series.keyframe.parent.byteorder).isnative
-    itemsize = np.dtype(series.dtype).itemsize
-    offset = series.dataoffset
-    if series.nbytes >= _MAP_FROM_BYTES and offset is not None and offset % itemsize == 0 and native:
-        mapped_path = series.keyframe.parent.filehandle.path
-        return np.memmap(mapped_path, dtype=series.dtype, mode="c", offset=offset, shape=tuple(shape))
-    pixels = series.asarray(squeeze=False)
-    return pixels.astype(pixels.dtype.newbyteorder("="), copy=False).reshape(shape)
+def _levels(series: tifffile.TiffPageSeries, file: StoredFile) -> tuple[tuple[Level, ...], tuple[PageStack, ...]]:
+    """The full size and the smaller copies of it, all with the same axes."""
+    full_height, full_width = _size(series, "Y"), _size(series, "X")
+    levels, stacks = [], []
+    for copy in series.levels:
+        height, width = _size(copy, "Y"), _size(copy, "X")
+        axes, shape = _sizes(copy)
+        check_data_present(copy, file.uri)
+        pages: tuple[Any, ...] = tuple(copy.pages)
+        for keyframe in {id(page.keyframe): page.keyframe for page in pages}.values():
+            # both may look into the file, which is closed when pixels are read; they are kept once made
+            _ = keyframe.decode, keyframe.jpegheader
+        stored = np.dtype(copy.dtype).newbyteorder(copy.keyframe.parent.byteorder)
+        stacks.append(PageStack(file, axes, shape, stored, pages, copy.dataoffset))
+        levels.append(Level(height, width, ((full_height / height) * (full_width / width)) ** 0.5))
+    return tuple(levels), tuple(stacks)
 
 
-def _as_channels(
-    stored: Shaped[np.ndarray, "..."], axes: str, kept: str, num_samples: int
-) -> Shaped[np.ndarray, "channel y x"]:
-    order = kept + ("S" if "S" in axes else "") + "YX"
-    single = tuple(0 if axis not in order else slice(None) for axis in axes)
-    left = "".join(axis for axis in axes if axis in order)
-    planes = stored[single].transpose([left.index(axis) for axis in order])
-    if "S" in axes:
-        planes = planes[..., :num_samples, :, :]
-    return np.ascontiguousarray(planes).reshape(-1, *planes.shape[-2:])
+def _reader(
+    file: StoredFile, stacks: tuple[PageStack, ...], axis_of: dict[str, str], num_samples: int, series_index: int
+) -> ReadPlanes:
+    outer = [[axis for axis in stack.axes if axis not in "YXS"] for stack in stacks]
+    read_stack: list[Callable[..., Shaped[np.ndarray, "plane_sample y x"]]] = []
+    for number, stack in enumerate(stacks):
+        regular = stack.is_regular()
+        read_stack.append(stack.read if regular else whole_series(_stored_array(file, series_index, number), stack))
+
+    def read_planes(
+        channels: tuple[int, ...], z: int, t: int, level: int, rows: slice, columns: slice
+    ) -> Shaped[np.ndarray, "channel y x"]:
+        def plane(channel: int) -> tuple[int, ...]:
+            index = {axis_of["t"]: t, axis_of["z"]: z, axis_of["i"]: z, axis_of["c"]: channel}
+            return tuple(index.get(axis, 0) for axis in outer[level])
+
+        groups = [
+            (number, [sample for _, sample in group])
+            for number, group in itertools.groupby((divmod(c, num_samples) for c in channels), key=lambda pair: pair[0])
+        ]
+        with damage_named(file):
+            if all(samples == groups[0][1] for _, samples in groups):
+                planes = [plane(number) for number, _ in groups]
+                return read_stack[level](planes, tuple(groups[0][1]), rows, columns)
+            return np.concatenate(
+                [read_stack[level]([plane(number)], tuple(samples), rows, columns) for number, samples in groups]
+            )
+
+    return read_planes
 
 
-def _looked_up(stored: StoredTiff, path: Path) -> Shaped[np.ndarray, "3 y x"]:
-    if stored.colormap is None or stored.pixels.shape[0] != 1:
-        raise ValueError(f"{path} is a palette image without one plane and its colour map; save it as RGB")
+def _stored_array(file: StoredFile, series_index: int, level: int) -> Callable[[], Shaped[np.ndarray, "..."]]:
+    def read() -> Shaped[np.ndarray, "..."]:
+        with open_tiff(file) as tif:
+            return tif.series[series_index].levels[level].asarray(squeeze=False)
+
+    return read
+
+
+def _changed(
+    image: LazyImage, dtype: np.dtype, change: Callable[[Shaped[np.ndarray, "..."]], Shaped[np.ndarray, "..."]]
+) -> LazyImage:
+    """The image with every pixel changed alike."""
+    read = image.read_planes
+    return replace(image, dtype=dtype, read_planes=lambda *chosen: change(read(*chosen)))
+
+
+def _looked_up(stored: StoredTiff) -> LazyImage:
+    image = stored.image
+    if stored.colormap is None or image.size_of("c") != 1:
+        raise ValueError(f"{image.uri} is a palette image without one plane and its colour map; save it as RGB")
     # the map holds 16-bit values of which, by custom, the high byte is the colour
     colours = (stored.colormap >> 8).astype(np.uint8)
-    return colours[:, stored.pixels[0]]
+
+    def read_planes(
+        channels: tuple[int, ...], z: int, t: int, level: int, rows: slice, columns: slice
+    ) -> Shaped[np.ndarray, "channel y x"]:
+        indices = image.read_planes((0,), z, t, level, rows, columns)[0]
+        return colours[list(channels)][:, indices]
+
+    return replace(
+        image,
+        shape=(*image.shape[:-3], 3, *image.shape[-2:]),
+        dtype=np.dtype(np.uint8),
+        channels=RGB_CHANNELS,
+        is_rgb=True,
+        read_planes=read_planes,
+    )

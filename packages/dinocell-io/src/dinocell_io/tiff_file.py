@@ -6,9 +6,12 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import IO, cast
 
 import tifffile
+
+from .store import StoreError
+from .stored_file import RangeReader, StoredFile
 
 _FIRST_PRIVATE_TAG = 32768
 _IMAGEJ_TAGS = (50838, 50839)
@@ -38,30 +41,59 @@ def _is_about_a_private_tag(message: str) -> bool:
     return found is not None and int(found[1]) >= _FIRST_PRIVATE_TAG and int(found[1]) not in _IMAGEJ_TAGS
 
 
+# what tifffile and the codecs raise over broken tags and data
+_DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+
+
 @contextmanager
-def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
+def open_tiff(file: StoredFile) -> Iterator[tifffile.TiffFile]:
     """Yield the open file; every way in which it can be damaged ends as a ValueError that names it."""
     complaints = _Complaints()
     logger = logging.getLogger("tifffile")
     logger.addHandler(complaints)
     try:
-        with tifffile.TiffFile(path) as tif:
+        with damage_named(file), _opened(file) as tif:
             len(tif.pages)  # walks the whole page list
-            _refuse(complaints, path)
+            _refuse(complaints, file.uri)
             yield tif
-            _refuse(complaints, path)
-    except ValueError as error:
-        if str(path) in str(error):  # ours, or already told
-            raise
-        raise _damaged(path, str(error)) from error
-    except (OSError, RuntimeError, struct.error, LookupError, TypeError) as error:
-        # what tifffile and the codecs (RuntimeError) raise over broken tags and data
-        raise _damaged(path, str(error)) from error
+            _refuse(complaints, file.uri)
     finally:
         logger.removeHandler(complaints)
 
 
-def check_data_present(series: tifffile.TiffPageSeries, path: Path) -> None:
+@contextmanager
+def damage_named(file: StoredFile) -> Iterator[None]:
+    """Turn what damaged data raise into a ValueError that names the file; failures of its store pass unchanged."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except _DAMAGE as error:
+        if isinstance(error, ValueError) and file.uri in str(error):  # ours, or already told
+            raise
+        raise _damaged(file.uri, str(error) or type(error).__name__) from error
+
+
+def _opened(file: StoredFile) -> tifffile.TiffFile:
+    if file.path is not None:
+        return tifffile.TiffFile(file.path)
+    # the other files of an OME set are not looked for in a store: a plane that is there is missing, and refused
+    return tifffile.TiffFile(cast(IO[bytes], RangeReader(file)), name=file.uri.rpartition("/")[2], _multifile=False)
+
+
+def check_data_present(series: tifffile.TiffPageSeries, uri: str) -> None:
     """Raise ValueError unless every part of every page lies inside its file.
 
     tifffile fills parts that are missing with zeros.
@@ -69,28 +101,28 @@ def check_data_present(series: tifffile.TiffPageSeries, path: Path) -> None:
     for page in series.pages:
         if page is None:
             raise ValueError(
-                f"{path} belongs to a set of files and some planes are in files that are missing; "
+                f"{uri} belongs to a set of files and some planes are in files that are missing; "
                 "put the set into one folder, or export the image as one file"
             )
         size = page.parent.filehandle.size
         ends = [start + count for start, count in zip(page.dataoffsets, page.databytecounts, strict=True)]
         if not ends or 0 in page.databytecounts:
-            raise _damaged(path, f"page {page.index} lacks pixel data")
+            raise _damaged(uri, f"page {page.index} lacks pixel data")
         if max(ends) > size:
-            raise _damaged(path, f"pixel data reach to byte {max(ends)} of {size}")
+            raise _damaged(uri, f"pixel data reach to byte {max(ends)} of {size}")
     first = series.pages[0]
     whole = series.dataoffset
     if whole is not None and first is not None and whole + series.nbytes > first.parent.filehandle.size:
-        raise _damaged(path, f"pixel data reach to byte {whole + series.nbytes} of {first.parent.filehandle.size}")
+        raise _damaged(uri, f"pixel data reach to byte {whole + series.nbytes} of {first.parent.filehandle.size}")
 
 
-def _refuse(complaints: _Complaints, path: Path) -> None:
+def _refuse(complaints: _Complaints, uri: str) -> None:
     if complaints.messages:
-        raise _damaged(path, complaints.messages[0])
+        raise _damaged(uri, complaints.messages[0])
 
 
-def _damaged(path: Path, reason: str) -> ValueError:
+def _damaged(uri: str, reason: str) -> ValueError:
     return ValueError(
-        f"{path} cannot be read as TIFF ({reason}); it is damaged, cut short or of another format, "
+        f"{uri} cannot be read as TIFF ({reason}); it is damaged, cut short or of another format, "
         "copy or export it again"
     )

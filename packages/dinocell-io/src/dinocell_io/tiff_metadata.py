@@ -1,6 +1,7 @@
 """Channel names and the pixel size from OME-XML, ImageJ and TIFF tags, in this order."""
 
 import math
+import re
 from typing import Any
 from xml.etree import ElementTree
 
@@ -30,11 +31,11 @@ _UM_PER_TAG_UNIT = {2: 25400.0, 3: 10000.0}
 _SQUARE = 0.01  # relative difference of x and y up to which a pixel counts as square
 
 
-def channel_names(tif: tifffile.TiffFile, count: int) -> tuple[str, ...] | None:
-    """The file's `count` channel names, or None if it does not name each of them."""
+def channel_names(tif: tifffile.TiffFile, count: int, series: int = 0) -> tuple[str, ...] | None:
+    """The `count` channel names of one of the file's images, or None if it does not name each of them."""
     names: list[str] = []
     if tif.is_ome:
-        names = [channel.get("Name") or "" for channel in _ome_pixels(tif).iterfind("{*}Channel")]
+        names = [channel.get("Name") or "" for channel in _ome_pixels(tif, series).iterfind("{*}Channel")]
     elif tif.is_imagej:
         labels = (tif.imagej_metadata or {}).get("Labels") or []
         names = [str(label or "").strip() for label in ([labels] if isinstance(labels, str) else labels)]
@@ -44,14 +45,18 @@ def channel_names(tif: tifffile.TiffFile, count: int) -> tuple[str, ...] | None:
     return tuple(names) if len(names) == count and all(names) else None
 
 
-def pixel_size_um(tif: tifffile.TiffFile) -> float | None:
+def pixel_size_um(tif: tifffile.TiffFile, series: int = 0) -> float | None:
     """The side of a square pixel in micrometres; None if unknown, implausible or not square."""
     if tif.is_ome:
-        x, y = _ome_sizes_um(_ome_pixels(tif))
+        x, y = _ome_sizes_um(_ome_pixels(tif, series))
     elif tif.is_imagej:
         unit = str((tif.imagej_metadata or {}).get("unit") or "").strip().lower()
         factor = _UM_PER_UNIT.get(unit)
         x, y = (_scaled(per, factor) for per in _resolution(tif.pages.first))
+    elif tif.is_svs:
+        # the tags hold the scanner's print resolution, the description the specimen's
+        stated = re.search(r"\|\s*MPP\s*=\s*([0-9.]+)", str(tif.pages.first.description))
+        x = y = _positive(stated[1], 1.0) if stated else None
     else:
         page: Any = tif.pages.first
         unit_tag = page.tags.get("ResolutionUnit")
@@ -65,14 +70,16 @@ def pixel_size_um(tif: tifffile.TiffFile) -> float | None:
     return x
 
 
-def _ome_pixels(tif: tifffile.TiffFile) -> ElementTree.Element:
+def _ome_pixels(tif: tifffile.TiffFile, series: int) -> ElementTree.Element:
     try:
-        found = ElementTree.fromstring(tif.ome_metadata or "").find(".//{*}Pixels")
+        found = ElementTree.fromstring(tif.ome_metadata or "").findall("{*}Image/{*}Pixels")
     except ElementTree.ParseError as error:
         raise OSError(f"its OME-XML cannot be parsed: {error}") from error
-    if found is None:
+    if not found:
         raise OSError("its OME-XML describes no pixels")
-    return found
+    if len(found) != len(tif.series) and len(found) > 1:
+        raise OSError(f"its OME-XML describes {len(found)} images, and {len(tif.series)} are in the file")
+    return found[series if len(found) > 1 else 0]
 
 
 def _ome_sizes_um(pixels: ElementTree.Element) -> tuple[float | None, float | None]:

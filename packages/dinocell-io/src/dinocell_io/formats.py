@@ -1,0 +1,58 @@
+"""Which module reads which file: by suffix, imported when first needed."""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from .image import TIFF_SUFFIXES
+from .lazy_image import LazyImage
+from .ome_zarr_path import is_zarr
+from .store import Store
+from .stored_file import StoredFile, stored_file
+
+# slide formats that are TIFF files inside
+SLIDE_SUFFIXES = (".svs", ".ndpi", ".scn", ".bif", ".qptiff")
+_OPENERS = {
+    **dict.fromkeys((*TIFF_SUFFIXES, *SLIDE_SUFFIXES), "tiff:open_tiff_image"),
+    ".png": "png:open_png_image",
+    ".jpg": "jpeg:open_jpeg_image",
+    ".jpeg": "jpeg:open_jpeg_image",
+    ".npy": "npy:open_npy_image",
+    ".nd2": "nd2_file:open_nd2_image",
+    ".czi": "czi_file:open_czi_image",
+    ".lif": "lif_file:open_lif_image",
+}
+READABLE_SUFFIXES = (*_OPENERS, ".zarr")
+_CONVERT = "convert it to OME-Zarr (bioformats2raw) or OME-TIFF (Fiji: Plugins > Bio-Formats > Exporter)"
+
+
+def open_image(uri: str | Path, *, scene: str | int | None = None, store: Store | None = None) -> LazyImage:
+    """Open one image and read what it says about itself; pixels are read by `LazyImage.read`.
+
+    `uri` is a path, a `file://` or `s3://` address, or a key in `store`. The suffix says the format: TIFF and
+    its OME, ImageJ, BigTIFF and pyramidal kinds, the slide formats that are TIFF inside, PNG, JPEG, npy, a
+    folder of OME-Zarr (an address with a part that ends with .zarr), and with an extra ND2, CZI and LIF.
+    `scene` chooses one image, by name or by index from 0, where a file holds several.
+    Raises FileNotFoundError, StoreError, or ValueError for a file that is empty, damaged, cut short, of an
+    unsupported format, ambiguous (with the list), or that needs an extra (with its name).
+    """
+    if is_zarr(uri):
+        from .ome_zarr import open_ome_zarr
+
+        return open_ome_zarr(uri, scene=scene, store=store)
+    file = stored_file(uri, store=store)
+    return _opener_of(file)(file, scene)
+
+
+def _opener_of(file: StoredFile) -> Callable[[StoredFile, str | int | None], LazyImage]:
+    # imported here: a program that reads only PNG does not wait for tifffile
+    if file.suffix not in _OPENERS:
+        raise ValueError(
+            f"{file.uri} has the suffix {file.suffix or '(none)'}; supported are {', '.join(READABLE_SUFFIXES)}. "
+            f"To read this file, {_CONVERT}"
+        )
+    module, name = _OPENERS[file.suffix].split(":")
+    opener: Callable[[StoredFile, str | int | None], LazyImage] = getattr(
+        import_module(f".{module}", __package__), name
+    )
+    return opener
