@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from dinocell_core.attention import KMaskedLinear, SelfAttention
+from dinocell_core.attention import KMaskedLinear, SelfAttention, attend
 from dinocell_core.rope import RotaryPositionEmbedding
 
 
@@ -56,3 +57,32 @@ def test_without_qkv_bias_there_is_neither_bias_nor_mask():
 def test_heads_that_do_not_divide_the_width_are_refused():
     with pytest.raises(ValueError, match="dim 10 does not divide into 4 heads"):
         SelfAttention(10, 4)
+
+
+@pytest.mark.parametrize("tokens", [1, 7, 261])
+def test_products_in_bfloat16_agree_with_attention_in_double_precision(tokens: int) -> None:
+    torch.manual_seed(tokens)
+    q, k, v = (torch.randn(2, 3, tokens, 64).bfloat16().requires_grad_() for _ in range(3))
+    exact = [t.detach().double().requires_grad_() for t in (q, k, v)]
+    expected = F.scaled_dot_product_attention(*exact)
+    upstream = torch.randn_like(expected)
+    expected.backward(upstream)
+    out = attend(q, k, v)
+    out.backward(upstream.bfloat16())
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out.double(), expected, atol=0.02, rtol=0.02)
+    for ours, exactly in zip((q, k, v), exact, strict=True):
+        assert ours.grad is not None
+        torch.testing.assert_close(ours.grad.double(), exactly.grad, atol=0.04, rtol=0.04)
+
+
+def test_scores_that_do_not_fit_go_through_the_fused_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    q = torch.randn(1, 1, 5, 8).bfloat16()
+    calls = []
+    fused = F.scaled_dot_product_attention
+    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda *given: calls.append(given) or fused(*given))
+    attend(q, q, q)
+    assert calls == []
+    monkeypatch.setattr("dinocell_core.attention.MAX_SCORES", 24)
+    attend(q, q, q)
+    assert len(calls) == 1
