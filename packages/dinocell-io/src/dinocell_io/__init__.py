@@ -9,11 +9,19 @@ from .convert_livecell import convert_livecell
 from .convert_samcell import convert_samcell
 from .dataset import Sample, open_dataset, read_sample
 from .dataset_write import NewSample, write_dataset
+from .decode import BadObject
 from .describe import ChannelInfo, ImageInfo, describe_image
+from .field import WHOLE_IMAGE, FieldFiles, FieldList, FieldPixels
+from .folder_fields import FolderFields, open_folder_fields
+from .formats import open_image
 from .grey import grey_image
 from .image import IMAGE_SUFFIXES, Image, read_image
 from .image_write import write_image
 from .labels import LABEL_SUFFIXES, read_labels, write_labels
+from .lazy_image import LazyImage, Level
+from .stream import FieldStream, StreamError, StreamLimits, StreamStalled, TooManyFailures
+from .stream_order import Partition
+from .stream_report import StreamReport
 
 if TYPE_CHECKING:
     from .simulate import Field, simulate_field
@@ -21,12 +29,27 @@ if TYPE_CHECKING:
 __all__ = [
     "IMAGE_SUFFIXES",
     "LABEL_SUFFIXES",
+    "WHOLE_IMAGE",
+    "BadObject",
     "ChannelInfo",
     "Field",
+    "FieldFiles",
+    "FieldList",
+    "FieldPixels",
+    "FieldStream",
+    "FolderFields",
     "Image",
     "ImageInfo",
+    "LazyImage",
+    "Level",
     "NewSample",
+    "Partition",
     "Sample",
+    "StreamError",
+    "StreamLimits",
+    "StreamReport",
+    "StreamStalled",
+    "TooManyFailures",
     "atomic_folder",
     "atomic_path",
     "convert_cellpose",
@@ -36,6 +59,8 @@ __all__ = [
     "describe_image",
     "grey_image",
     "open_dataset",
+    "open_folder_fields",
+    "open_image",
     "read_image",
     "read_labels",
     "read_sample",
