@@ -3,8 +3,9 @@
     python tools/train_default_weights.py --data dsb2018 --data usiigaci_phase --output runs/default
 
 trains in three stages, each with a fresh cycle of the learning rate, the later two with gentler augmentation and more
-fluorescence: about two hours and a half on two CPU cores. ``--resume`` continues a run that was stopped. ``tools/embed_weights.py`` then calibrates the result on the
-validation splits and writes it, with its manifest, into the package.
+fluorescence: about two hours and a half on two CPU cores. ``--resume`` continues a run that was stopped.
+``tools/embed_weights.py`` then calibrates the result on the validation splits and writes it, with its manifest, into
+the package.
 
 With glibc's allocator or jemalloc's defaults a fifth of the time goes to returning memory; preload jemalloc with
 ``MALLOC_CONF=dirty_decay_ms:-1,muzzy_decay_ms:-1``, and set ``OMP_WAIT_POLICY=PASSIVE`` where cores are shared.
