@@ -1,0 +1,32 @@
+"""Objects with locks, threads or connections that a forked child makes anew."""
+
+import os
+from typing import Protocol, runtime_checkable
+from weakref import WeakSet
+
+
+@runtime_checkable
+class Forkable(Protocol):
+    def after_fork(self) -> None:
+        """Drop locks, threads and connections of the parent: in the child they are dead or shared."""
+        ...
+
+
+_KEPT: WeakSet[Forkable] = WeakSet()
+
+
+def renew_after_fork(kept: Forkable) -> None:
+    """Call `kept.after_fork()` in every process forked from this one, for as long as `kept` lives.
+
+    A lock that another thread held at the fork stays held for ever in the child, and a socket is written by both.
+    """
+    _KEPT.add(kept)
+
+
+def _renew_all() -> None:
+    for kept in list(_KEPT):
+        kept.after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # other systems do not fork
+    os.register_at_fork(after_in_child=_renew_all)

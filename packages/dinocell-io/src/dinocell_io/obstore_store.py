@@ -1,0 +1,153 @@
+"""A bucket whose objects are fetched by obstore: less work for the processor than boto3, with the same results."""
+
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from .download import Body, Span, StartAgain
+from .retry import Deadline, Transient
+from .s3_client import failure_of_status
+from .s3_store import CHUNK_BYTES, S3Store
+from .store import AccessDenied, Refused, StoreError
+
+if TYPE_CHECKING:
+    from obstore.store import S3Config
+
+_STATUS = re.compile(r"status code: (\d+)")
+_CODE = re.compile(r"<Code>(\w+)</Code>")
+
+# the process whose threads fetch for obstore; a child that is forked from it has none and would wait for ever
+_RUNTIME_OF: int | None = None
+
+
+class ObstoreStore(S3Store):
+    """An S3Store whose bodies come through obstore, a client in Rust; sizes, listings and writing stay with boto3.
+
+    Retries, resuming, verification and failures are those of S3Store, and so are its options, but for `ca_file`:
+    obstore trusts the authorities of the system and of SSL_CERT_FILE. Needs the extra `dinocell-io[obstore]`.
+
+    A process forked from one that has fetched cannot fetch (the threads that do it are gone); it raises Refused
+    instead of waiting for ever. Start such processes with "spawn" or "forkserver".
+    """
+
+    def __init__(self, bucket: str, **options: Any) -> None:
+        if options.get("ca_file") is not None:
+            raise ValueError("obstore takes no ca_file; set SSL_CERT_FILE to it, or use backend='boto3'")
+        try:
+            import obstore  # noqa: F401
+        except ImportError as missing:
+            raise ImportError(
+                "backend 'obstore' needs obstore, which is not installed; pip install 'dinocell-io[obstore]'"
+            ) from missing
+        self._fetcher: Any = None
+        self._making = threading.Lock()
+        super().__init__(bucket, **options)
+
+    def __repr__(self) -> str:
+        return f"ObstoreStore({self.uri})"
+
+    @contextmanager
+    def _opened(self, key: str, span: Span, etag: str | None, deadline: Deadline) -> Iterator[Body]:
+        import obstore
+
+        address = self.place.address(key)
+        options: dict[str, Any] = {} if etag is None else {"if_match": etag}
+        if span.stop is not None:
+            options["range"] = (span.start, span.stop)
+        elif span.start:
+            options["range"] = {"offset": span.start}
+        with _translated(address, resumed=etag is not None, unsigned=self._client().unsigned):
+            result = obstore.get(self._obstore(address), key, options=options)  # type: ignore[arg-type]
+            start, _ = result.range
+            size = result.meta["size"]
+            if span.stop is not None and span.stop > size:
+                raise Refused(address, f"{span} were asked of {size}; expected a range inside the object")
+            yield Body(
+                start=start,
+                size=size,
+                etag=result.meta["e_tag"],
+                is_md5=True,
+                chunks=(bytes(chunk) for chunk in result.stream(min_chunk_size=CHUNK_BYTES)),
+            )
+
+    def _obstore(self, address: str) -> Any:
+        global _RUNTIME_OF
+        from obstore.auth.boto3 import Boto3CredentialProvider
+        from obstore.store import S3Store as Fetcher
+
+        with self._making:
+            if _RUNTIME_OF not in (None, os.getpid()):
+                advice = 'start processes with "spawn" or "forkserver", or use backend="boto3"'
+                raise Refused(
+                    address, f"obstore was used before this process was forked, and cannot fetch here; {advice}"
+                )
+            _RUNTIME_OF = os.getpid()
+            if self._fetcher is None:
+                client = self._client()
+                if not client.unsigned and client.session.get_credentials() is None:
+                    advice = "log in, set AWS_PROFILE, or open the store with unsigned=True"
+                    raise AccessDenied(address, f"Unable to locate credentials; {advice}")
+                policy = self.policy
+                config: S3Config = {"region": client.region, "skip_signature": client.unsigned}
+                if self.place.endpoint is not None:
+                    config["endpoint"] = self.place.endpoint
+                self._fetcher = Fetcher(
+                    self.place.bucket,
+                    config=config,
+                    credential_provider=None if client.unsigned else Boto3CredentialProvider(client.session),
+                    client_options={
+                        "allow_http": True,
+                        "connect_timeout": f"{policy.connect_seconds}s",
+                        "read_timeout": f"{policy.read_seconds}s",
+                        "timeout": f"{policy.deadline_seconds}s",
+                    },
+                    retry_config={"max_retries": 0},  # the retries are ours
+                )
+            return self._fetcher
+
+    def after_fork(self) -> None:
+        super().after_fork()
+        self._fetcher = None
+        self._making = threading.Lock()
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in super().__getstate__().items() if name not in ("_fetcher", "_making")}
+
+
+@contextmanager
+def _translated(address: str, *, resumed: bool, unsigned: bool) -> Iterator[None]:
+    """Turn the exceptions of obstore into Transient, StartAgain and StoreErrors."""
+    from obstore import exceptions as obs
+
+    try:
+        yield
+    except StoreError:
+        raise
+    except (FileNotFoundError, obs.PermissionDeniedError, obs.UnauthenticatedError) as error:
+        raise failure_of_status(address, *_status_of(error), unsigned=unsigned) from None
+    except obs.PreconditionError as error:
+        raise StartAgain(_first_line(error)) from None
+    except obs.InvalidPathError as error:
+        raise Refused(address, f'{_first_line(error)}; use backend="boto3" for such keys') from None
+    except obs.BaseError as error:
+        status, code = _status_of(error)
+        if status == 0 and "non-partial response" in str(error):
+            raise Transient("the server ignores ranges") from None
+        if status == 0:
+            raise Transient(_first_line(error)) from None
+        if status == 416 and resumed:
+            raise StartAgain(f"416 {code}: the object is not what it was") from None
+        raise failure_of_status(address, status, code, unsigned=unsigned) from None
+
+
+def _status_of(error: BaseException) -> tuple[int, str]:
+    """The HTTP status and S3's word for it, from the text of the exception; (0, "") without an answer."""
+    status, code = _STATUS.search(str(error)), _CODE.search(str(error))
+    return int(status[1]) if status else 0, code[1] if code else ""
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0][:300]
