@@ -56,8 +56,8 @@ class PairTable:
         return self.intersection / self.union
 
 
-def pair_table(truth: Integer[np.ndarray, "y x"], predicted: Integer[np.ndarray, "y x"]) -> PairTable:
-    """Pair table of one image.
+def pair_table(truth: Integer[np.ndarray, "*shape"], predicted: Integer[np.ndarray, "*shape"]) -> PairTable:
+    """Pair table of one image of any number of axes; all planes of a volume count together.
 
     A label is one object even if its pixels are disconnected. Raises ValueError if a label is negative.
     """

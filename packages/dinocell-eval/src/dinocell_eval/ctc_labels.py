@@ -1,0 +1,126 @@
+"""Label images of the Cell Tracking Challenge: TIFF files of one plane, or with a page for each slice."""
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Integer, Shaped
+
+if TYPE_CHECKING:
+    import tifffile
+
+_OFFICIAL_COMPRESSIONS = {1, 5, 8, 32773, 32946}  # none, LZW, deflate, PackBits, deflate (old)
+_WHITE_IS_ZERO, _RGB, _YCBCR = 0, 2, 6
+
+
+def read_ctc_labels(path: str | Path, *, strict: bool = False) -> tuple[Integer[np.ndarray, "*shape"], tuple[str, ...]]:
+    """Labels [y x] or [z y x] with the numbers that are in the file, and notes: what the official tools would misread.
+
+    Any integer type is read exactly, and floats that are whole numbers, compressed or tiled in any way. The official
+    tools invert WhiteIsZero files, read Zstandard and tiled ones as garbage without an error, and refuse all but 16-bit
+    unsigned integers; `strict` refuses all of these. Raises ValueError for colour, fractions, NaN, negative numbers,
+    pages of different sizes, more than three axes, and damaged files.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; expected a TIFF file of labels")
+    with open_tiff(path) as tif:
+        if len(tif.series) != 1:
+            raise ValueError(
+                f"{path} has pages of {len(tif.series)} different kinds, expected slices of one size and type"
+            )
+        series = tif.series[0]
+        page = series.keyframe
+        colour = page.photometric is not None and int(page.photometric) in (_RGB, _YCBCR)
+        if colour or page.samplesperpixel != 1:
+            raise ValueError(
+                f"{path} holds {page.samplesperpixel} numbers per pixel, expected one label; "
+                "colours are not labels, export the label image itself as 16-bit grey TIFF"
+            )
+        notes = _departures(page, path, strict=strict)
+        _check_data(tif, path)
+        stored = np.asarray(series.asarray())
+    if stored.ndim not in (2, 3):
+        raise ValueError(f"{path} has shape {stored.shape} ({series.axes}), expected (y, x) or (z, y, x)")
+    return _whole_numbers(stored, path), notes
+
+
+@contextmanager
+def _opened(path: Path) -> "Iterator[tifffile.TiffFile]":
+    """The open file; what is wrong with it ends as a ValueError that names it."""
+    import tifffile  # takes longer to import than all of this package
+
+    try:
+        with tifffile.TiffFile(path) as tif:
+            yield tif
+    except ValueError as error:
+        if str(path) in str(error):  # already told
+            raise
+        raise _damaged(path, error) from error
+    except (OSError, RuntimeError, struct.error, LookupError, TypeError) as error:
+        # what tifffile and the codecs (RuntimeError) raise over broken tags and data
+        raise _damaged(path, error) from error
+
+
+def _check_data(tif: "tifffile.TiffFile", path: Path) -> None:
+    """Every part of every page must lie inside the file: tifffile logs what does not, and reads zeros."""
+    import tifffile
+
+    size = tif.filehandle.size
+    for page in tif.pages:
+        if not isinstance(page, tifffile.TiffPage):
+            page = page.aspage()
+        counts = list(page.databytecounts)
+        ends = [start + count for start, count in zip(page.dataoffsets, counts, strict=True)]
+        if not ends or 0 in counts or max(ends) > size:
+            raise _damaged(path, f"page {page.index} lacks pixel data")
+    if any(page.shape != tif.pages[0].shape for page in tif.pages) or len(tif.pages) != len(tif.series[0].pages):
+        raise _damaged(path, "the list of pages is broken")
+
+
+def _damaged(path: Path, reason: object) -> ValueError:
+    return ValueError(
+        f"{path} cannot be read as TIFF ({reason}); it is damaged, cut short or of another format, export it again"
+    )
+
+
+def _departures(page: "tifffile.TiffPage | tifffile.TiffFrame", path: Path, *, strict: bool) -> tuple[str, ...]:
+    """What the official tools read wrongly; with `strict` that, and what they refuse, is an error."""
+    import tifffile
+
+    wrong = []
+    if page.photometric is not None and int(page.photometric) == _WHITE_IS_ZERO:
+        wrong.append("is WhiteIsZero, which the official tools invert; the labels are taken as stored")
+    if page.is_tiled:
+        wrong.append("is tiled, which the official tools read as garbage")
+    if int(page.compression) not in _OFFICIAL_COMPRESSIONS:
+        name = tifffile.COMPRESSION(page.compression).name
+        wrong.append(f"is compressed with {name}, which the official tools read as garbage")
+    if strict and page.dtype != np.uint16:
+        wrong.append(f"holds {page.dtype}, the official tools read 16-bit unsigned integers only")
+    if strict and wrong:
+        raise ValueError(f"{path} {'; '.join(wrong)}; save it as plain 16-bit grey TIFF or leave out --strict")
+    return tuple(wrong)
+
+
+def _whole_numbers(stored: Shaped[np.ndarray, "..."], path: Path) -> Integer[np.ndarray, "..."]:
+    if stored.dtype.kind == "b":
+        return stored.astype(np.uint8)
+    if stored.dtype.kind == "f":
+        if (
+            not np.isfinite(stored).all()
+            or (stored != np.trunc(stored)).any()
+            or np.abs(stored).max(initial=0) >= 2**53
+        ):
+            raise ValueError(f"{path} holds {stored.dtype} that are not all whole numbers, expected integer labels")
+        stored = stored.astype(np.int64)
+    if stored.dtype.kind not in "ui":
+        raise ValueError(f"{path} holds {stored.dtype}, expected integer labels")
+    if stored.dtype.kind == "i" and stored.min(initial=0) < 0:
+        raise ValueError(
+            f"{path} holds negative numbers (down to {stored.min()}), expected 0 for background and labels from 1 up"
+        )
+    return stored
