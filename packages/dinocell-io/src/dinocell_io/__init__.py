@@ -17,7 +17,14 @@ from .formats import open_image
 from .grey import grey_image
 from .image import IMAGE_SUFFIXES, Image, read_image
 from .image_write import write_image
-from .labels import LABEL_SUFFIXES, read_labels, write_labels
+from .jump_build import build_jump_index
+from .jump_fields import JumpFields, jump_fields
+from .jump_index import JumpIndex, open_jump_index
+from .jump_listing import rows_of_listing
+from .jump_select import select_sites
+from .jump_tables import rows_of_load_data, rows_of_parquet
+from .labels import LABEL_SUFFIXES, read_labels
+from .labels_write import write_label_rows, write_labels
 from .lazy_image import LazyImage, Level
 from .stream import FieldStream, StreamError, StreamLimits, StreamStalled, TooManyFailures
 from .stream_order import Partition
@@ -40,6 +47,8 @@ __all__ = [
     "FolderFields",
     "Image",
     "ImageInfo",
+    "JumpFields",
+    "JumpIndex",
     "LazyImage",
     "Level",
     "NewSample",
@@ -52,21 +61,29 @@ __all__ = [
     "TooManyFailures",
     "atomic_folder",
     "atomic_path",
+    "build_jump_index",
     "convert_cellpose",
     "convert_dsb2018",
     "convert_livecell",
     "convert_samcell",
     "describe_image",
     "grey_image",
+    "jump_fields",
     "open_dataset",
     "open_folder_fields",
     "open_image",
+    "open_jump_index",
     "read_image",
     "read_labels",
     "read_sample",
+    "rows_of_listing",
+    "rows_of_load_data",
+    "rows_of_parquet",
+    "select_sites",
     "simulate_field",
     "write_dataset",
     "write_image",
+    "write_label_rows",
     "write_labels",
 ]
 
