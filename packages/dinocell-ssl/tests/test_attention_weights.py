@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dinocell_core import DinoVisionTransformer, ViTConfig
-from dinocell_ssl.attention import attention_entropy, attention_weights
+from dinocell_ssl.attention import attention_and_patches, attention_entropy, attention_weights
 
 
 @pytest.fixture
@@ -42,6 +42,13 @@ def test_the_class_token_alone_is_the_first_query(backbone, images):
     every = attention_weights(backbone, images)
     torch.testing.assert_close(attention_weights(backbone, images, num_queries=1), every[:, :, :1])
     torch.testing.assert_close(every.sum(dim=-1), torch.ones(2, 2, 20))
+
+
+def test_patches_of_the_same_pass_are_those_of_the_backbone(backbone, images):
+    weights, patches = attention_and_patches(backbone, images, num_queries=1)
+    torch.testing.assert_close(weights, attention_weights(backbone, images, num_queries=1))
+    expected = backbone.forward_features(images)["x_norm_patchtokens"]
+    torch.testing.assert_close(patches, expected.unflatten(1, (3, 5)))
 
 
 def test_an_unknown_block_is_refused(backbone, images):

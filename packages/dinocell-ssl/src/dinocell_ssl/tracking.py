@@ -104,13 +104,6 @@ class Tracker:
             self._last_line = time.monotonic()
             self._console.print(f"step {step}/{self._num_steps}: {describe(values)}", highlight=False, soft_wrap=True)
 
-    def picture(self, name: str, path: Path, step: int) -> None:
-        """Send a picture that was written to `path`; may be called from another thread."""
-        if self._wandb is not None:
-            import wandb
-
-            self._wandb.log({name: wandb.Image(str(path)), "step": step})
-
 
 def describe(values: Mapping[str, Value]) -> str:
     """Loss, images per second, share of the time spent waiting for data, peak memory: what is there of them."""
