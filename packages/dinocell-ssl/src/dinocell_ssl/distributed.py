@@ -4,6 +4,11 @@ No function looks for an initialised group by itself: `torch.distributed.group.W
 torch.distributed) is what a trainer passes.
 """
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -49,3 +54,47 @@ class _GatherSamples(torch.autograd.Function):
         total = reduce_in_place(grad.clone(memory_format=torch.contiguous_format), dist.ReduceOp.SUM, group=ctx.group)
         start = dist.get_rank(ctx.group) * ctx.num_samples
         return total[start : start + ctx.num_samples], None
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those of a run."""
+
+    rank: int = 0
+    local_rank: int = 0
+    world_size: int = 1
+    group: dist.ProcessGroup | None = None
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def wait_for_all(self) -> None:
+        """Return when every rank has called."""
+        if self.group is not None:
+            dist.barrier(group=self.group)
+
+
+@contextmanager
+def joined_ranks(device_type: str, *, timeout_seconds: float = 600) -> Iterator[Ranks]:
+    """Join the processes that `torchrun` started, or be alone; the only reader of its environment variables.
+
+    Ranks talk by NCCL on GPUs and by gloo on CPUs. A rank that does not answer for `timeout_seconds` fails the rest.
+    """
+    if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
+        yield Ranks()
+        return
+    missing = [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if missing:
+        raise ValueError(
+            f"WORLD_SIZE is set but {', '.join(missing)} not; start several processes with torchrun "
+            "--nproc-per-node N --no-python dinocell pretrain ..., or unset WORLD_SIZE"
+        )
+    local_rank = int(os.environ["LOCAL_RANK"])
+    if device_type == "cuda":
+        torch.cuda.set_device(local_rank)
+    dist.init_process_group("nccl" if device_type == "cuda" else "gloo", timeout=timedelta(seconds=timeout_seconds))
+    try:
+        yield Ranks(dist.get_rank(), local_rank, dist.get_world_size(), dist.group.WORLD)
+    finally:
+        dist.destroy_process_group()

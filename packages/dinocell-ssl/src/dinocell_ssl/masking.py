@@ -1,7 +1,9 @@
 """Masks of the iBOT task: rectangles of patches (Bao 2021, BEiT), completed to an exact count."""
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Bool
 from torch import Tensor
@@ -51,23 +53,62 @@ def image_masks(
     edge of equal intervals of `ratios`, so that every batch has the same number of masked tokens. `circular_shift`
     rolls each mask by a random offset, which evens out the border's rarer masking.
     """
-    if not 0 <= masked_share <= 1:
-        raise ValueError(f"masked_share is {masked_share}; give the share of masked images, a number of [0, 1]")
-    low, high = ratios
-    if not 0 <= low <= high <= 1:
-        raise ValueError(f"ratios are {ratios}; give (lowest, highest) share of masked patches within [0, 1]")
-    height, width = grid
-    num_masked_images = int(num_images * masked_share)
-    edges = torch.linspace(low, high, num_masked_images + 1)[1:]
-    masks = torch.zeros(num_images, height, width, dtype=torch.bool)
-    places = torch.randperm(num_images, generator=generator)[:num_masked_images]
-    for place, edge in zip(places.tolist(), edges, strict=True):
-        mask = block_mask(grid, int(height * width * edge), generator=generator)
+    counts = _masked_counts(num_images, grid, masked_share, ratios, generator)
+    masks = torch.zeros(num_images, *grid, dtype=torch.bool)
+    for place, count in enumerate(counts):
+        if count == 0:
+            continue
+        mask = block_mask(grid, count, generator=generator)
         if circular_shift:
             shifts = tuple(int(torch.randint(size, (), generator=generator)) for size in grid)
             mask = mask.roll(shifts, dims=(0, 1))
         masks[place] = mask
     return masks
+
+
+def own_image_masks(
+    images: Sequence[int],
+    num_images: int,
+    grid: tuple[int, int],
+    *,
+    masked_share: float = 0.5,
+    ratios: tuple[float, float] = (0.1, 0.5),
+    seed: Sequence[int],
+) -> Bool[Tensor, "image y x"]:
+    """Masks of some `images` of a batch of `num_images`, the same whoever else computes the others.
+
+    What `image_masks` does for a whole batch, for ranks that hold a part of it: who is masked and how much is drawn
+    for all (cheap), the masks themselves only for the own images, each from a seed of its own.
+    """
+    counts = _masked_counts(num_images, grid, masked_share, ratios, _generator(*seed))
+    return torch.stack([block_mask(grid, counts[image], generator=_generator(*seed, image + 1)) for image in images])
+
+
+def _masked_counts(
+    num_images: int,
+    grid: tuple[int, int],
+    masked_share: float,
+    ratios: tuple[float, float],
+    generator: torch.Generator,
+) -> list[int]:
+    """Masked patches of every image of a batch."""
+    if not 0 <= masked_share <= 1:
+        raise ValueError(f"masked_share is {masked_share}; give the share of masked images, a number of [0, 1]")
+    low, high = ratios
+    if not 0 <= low <= high <= 1:
+        raise ValueError(f"ratios are {ratios}; give (lowest, highest) share of masked patches within [0, 1]")
+    num_masked_images = int(num_images * masked_share)
+    edges = torch.linspace(low, high, num_masked_images + 1)[1:]
+    places = torch.randperm(num_images, generator=generator)[:num_masked_images]
+    counts = [0] * num_images
+    for place, edge in zip(places.tolist(), edges.tolist(), strict=True):
+        counts[place] = int(grid[0] * grid[1] * edge)
+    return counts
+
+
+def _generator(*seed: int) -> torch.Generator:
+    # Seeds that differ in one number by one give unrelated streams, which torch's own seeding does not promise.
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
 
 
 def _add_block(mask: Bool[Tensor, "y x"], max_patches: int, generator: torch.Generator) -> int:

@@ -6,7 +6,7 @@ computes from `TrainState.teacher`. Everything here is to be read, never written
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -64,6 +64,7 @@ class TrainState:
     consecutive_skips: int = 0
 
 
+@runtime_checkable
 class Monitor(Protocol):
     """Looks at a run every `every` steps, on the first rank only."""
 
@@ -72,7 +73,7 @@ class Monitor(Protocol):
     def on_step(self, step: int, values: dict[str, float], state: TrainState) -> dict[str, float]:
         """More values for the log line of this step.
 
-        `values` are the losses, rates and times of the step. Raises CollapseError to stop the run; a checkpoint of
-        the step is written first.
+        `values` are the losses, rates and times of the step. Raises CollapseError to stop the run; its last
+        checkpoint stays the last.
         """
         ...

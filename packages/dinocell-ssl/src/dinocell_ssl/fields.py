@@ -1,0 +1,142 @@
+"""Fields to train on: images of any size, channels and bit depth in plain folders."""
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Num
+
+from dinocell_io import IMAGE_SUFFIXES, grey_image, read_image
+
+_FOLDERS_OF_LABELS = {"masks", "labels"}
+
+
+@runtime_checkable
+class Fields(Protocol):
+    """A list of fields that are read one at a time; several processes may read at once."""
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str:
+        """What messages call the field."""
+        ...
+
+    def read(self, index: int) -> Num[np.ndarray, "channel y x"]:
+        """Pixels in the file's dtype. Raises ValueError or OSError for a field that cannot be read."""
+        ...
+
+
+@dataclass(frozen=True)
+class FolderFields:
+    """Fields of folders: one file each, or one file per channel."""
+
+    fields: tuple[tuple[Path, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.fields)
+
+    def name(self, index: int) -> str:
+        return ", ".join(map(str, self.fields[index]))
+
+    def read(self, index: int) -> Num[np.ndarray, "channel y x"]:
+        """Channels in the order of their names; RGB is one grey channel, as `dinocell train` sees it."""
+        planes = []
+        for path in self.fields[index]:
+            image = read_image(path)
+            planes.append(grey_image(image)[None] if image.is_rgb else image.pixels)
+        kinds = {(plane.shape[1:], plane.dtype) for plane in planes}
+        if len(kinds) > 1:
+            found = ", ".join(f"{shape} {dtype}" for shape, dtype in sorted(kinds, key=str))
+            raise ValueError(f"the channels of {self.name(index)} differ in size or dtype: {found}")
+        return planes[0] if len(planes) == 1 else np.concatenate(planes)
+
+
+def open_folders(
+    folders: Sequence[str | Path], *, channel_pattern: str | None = None, split: str | None = "train"
+) -> FolderFields:
+    """All images of the folders and of the folders in them, sorted; no pixel is read.
+
+    Of a dataset folder (`images/`, `masks/`, `splits.csv`) only the images, and where it has splits only those of
+    `split` (None: all). Folders named `masks` or `labels` and hidden files are never looked at.
+
+    `channel_pattern` is for one file per channel: a regular expression searched in the file name whose group
+    `channel` is the channel, and whose other named groups together are the field, for example
+    `(?P<well>r..c..)(?P<site>f..).*-ch(?P<channel>.)`. Files that it does not match are left out.
+
+    Raises FileNotFoundError for a missing folder, ValueError when nothing is found, for a pattern without
+    `channel`, and for two files of one channel of a field.
+    """
+    fields: list[tuple[Path, ...]] = []
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise FileNotFoundError(f"the folder {folder} does not exist; give a folder of images to --data")
+        files = _of_split(_images(folder), split)
+        found = [(path,) for path in files] if channel_pattern is None else _grouped(files, channel_pattern)
+        if not found:
+            raise ValueError(
+                f"{folder} holds no image"
+                + (f" of the split {split!r}" if split is not None else "")
+                + (f" that matches {channel_pattern!r}" if channel_pattern is not None else "")
+                + f"; expected {', '.join(IMAGE_SUFFIXES)} in it or in a folder below"
+            )
+        fields += found
+    return FolderFields(tuple(fields))
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and not any(part.startswith(".") or part in _FOLDERS_OF_LABELS for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
+
+
+def _of_split(files: Sequence[Path], split: str | None) -> list[Path]:
+    parents = {path.parent for path in files}
+    tables = {
+        parent: _read_splits(parent.parent / "splits.csv") if parent.name == "images" else None for parent in parents
+    }
+    return [
+        path
+        for path in files
+        if split is None or (splits := tables[path.parent]) is None or splits.get(path.stem) == split
+    ]
+
+
+def _read_splits(table: Path) -> dict[str, str] | None:
+    if not table.is_file():
+        return None
+    # utf-8-sig: spreadsheets write a byte order mark
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    if rows and not {"name", "split"} <= rows[0].keys():
+        raise ValueError(f"{table} has the columns {', '.join(rows[0])}; expected name and split")
+    return {row["name"]: row["split"] for row in rows}
+
+
+def _grouped(files: Sequence[Path], pattern: str) -> list[tuple[Path, ...]]:
+    expression = re.compile(pattern)
+    if "channel" not in expression.groupindex or len(expression.groupindex) < 2:
+        raise ValueError(
+            f"channel_pattern {pattern!r} names the groups {sorted(expression.groupindex)}; it needs (?P<channel>...) "
+            "and at least one more that tells the field, such as (?P<field>...)"
+        )
+    fields: dict[tuple[object, ...], dict[str, Path]] = {}
+    for path in files:
+        if match := expression.search(path.name):
+            parts = match.groupdict()
+            channel = parts.pop("channel")
+            channels = fields.setdefault((path.parent, *parts.items()), {})
+            if channel in channels:
+                raise ValueError(
+                    f"{path} and {channels[channel].name} are both channel {channel!r} of one field; let "
+                    "channel_pattern name what tells them apart, such as (?P<site>...)"
+                )
+            channels[channel] = path
+    return [tuple(path for _, path in sorted(channels.items())) for channels in fields.values()]

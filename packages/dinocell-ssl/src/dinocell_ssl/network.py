@@ -1,0 +1,142 @@
+"""The network that is pretrained: a backbone with a DINO and an iBOT head, new or from a file."""
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from dinocell_core import DinoVisionTransformer, RopeAugmentation, create_backbone, file_sha256, load_backbone_weights
+from dinocell_core.model import Size
+from dinocell_ssl.head import PrototypeHead
+
+_HEADS = ("dino_head", "ibot_head")
+
+
+class Network(BaseModel):
+    """Backbone, and the weights it starts from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: Size = "tiny"
+    patch: int = Field(default=16, ge=1, description="patch-16 weights become patch-8 ones by summing 2 x 2 pixels")
+    in_channels: int = Field(default=1, ge=1, description="1, except for views that show several channels")
+    drop_path: float = Field(default=0.1, ge=0, lt=1, description="share of samples that skip a branch; student only")
+    rope_rescale: float | None = Field(
+        default=2.0, ge=1, description="largest factor on the positions of a step, student only; null: none"
+    )
+    rope_per_block: bool = Field(default=False, description="draw that factor anew in every block, as published")
+    activation_checkpointing: bool = Field(default=False, description="less memory, a third more time")
+    compile: bool = Field(default=False, description="torch.compile each block")
+    start_from: Path | None = Field(
+        default=None,
+        description="DINOv3 file (Meta, Hugging Face, timm), a checkpoint or backbone.safetensors of a run",
+    )
+    start_licence: str | None = Field(default=None, description="licence of start_from, written into the result")
+    qkv_bias: Literal["trainable", "as_file"] = Field(
+        default="trainable",
+        description="released DINOv3 files switch the biases of q and v off for ever; 'as_file' keeps them off",
+    )
+
+
+class Head(BaseModel):
+    """One prototype head."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prototypes: int = Field(default=8192, ge=2)
+    hidden: int = Field(default=2048, ge=1)
+    bottleneck: int = Field(default=256, ge=1)
+
+
+class SslNetwork(nn.Module):
+    """`backbone`, `dino_head` and `ibot_head`: the names of the published training checkpoints."""
+
+    backbone: DinoVisionTransformer
+    dino_head: PrototypeHead
+    ibot_head: PrototypeHead
+
+    def __init__(self, network: Network, *, dino_head: Head, ibot_head: Head) -> None:
+        super().__init__()
+        augmentation = (
+            RopeAugmentation(rescale=network.rope_rescale, per_block=network.rope_per_block)
+            if network.rope_rescale is not None
+            else None
+        )
+        self.backbone = create_backbone(
+            network.size,
+            patch=network.patch,
+            in_channels=network.in_channels,
+            drop_path=network.drop_path,
+            rope_augmentation=augmentation,
+            activation_checkpointing=network.activation_checkpointing,
+        )
+        for name, head in (("dino_head", dino_head), ("ibot_head", ibot_head)):
+            self.add_module(
+                name,
+                PrototypeHead(
+                    self.backbone.embed_dim,
+                    num_prototypes=head.prototypes,
+                    hidden_features=head.hidden,
+                    bottleneck_features=head.bottleneck,
+                ),
+            )
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a network started from: facts for the result, and whether its heads came with it."""
+
+    has_heads: bool
+    facts: Mapping[str, Any]
+
+
+def create_network(network: Network, *, dino_head: Head, ibot_head: Head) -> tuple[SslNetwork, Start]:
+    """A network with random weights, or with those of `start_from`; heads that the file lacks are random.
+
+    Raises ValueError when the file does not fit completely (see `dinocell_core.load_backbone_weights`).
+    """
+    model = SslNetwork(network, dino_head=dino_head, ibot_head=ibot_head)
+    if network.start_from is None:
+        return model, Start(True, {"started_from": "random weights"})
+    report = load_backbone_weights(model.backbone, network.start_from, qkv_bias=network.qkv_bias)
+    has_heads = _load_heads(model, network.start_from)
+    facts = {
+        "started_from": network.start_from.name,
+        "sha256": file_sha256(network.start_from),
+        "licence": network.start_licence or "not stated; results are derivatives of the file and bound by its licence",
+        "layout": report.layout,
+        "patch_conversion": report.patch_conversion,
+        "channel_conversion": report.channel_conversion,
+        "qkv_bias": report.qkv_bias,
+        "heads": "file" if has_heads else "random",
+    }
+    return model, Start(has_heads, facts)
+
+
+def _load_heads(model: SslNetwork, path: Path) -> bool:
+    """Load both heads of a training checkpoint if it has them in this network's shapes."""
+    if path.suffix == ".safetensors":
+        return False
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # load_backbone_weights has refused such a file before
+        return False
+    teacher: Mapping[str, Tensor] = content.get("teacher", {}) if isinstance(content, Mapping) else {}
+    heads = {
+        name: {key.removeprefix(f"{name}."): value for key, value in teacher.items() if key.startswith(f"{name}.")}
+        for name in _HEADS
+    }
+    for name, weights in heads.items():
+        expected = model.get_submodule(name).state_dict()
+        if {key: value.shape for key, value in weights.items()} != {
+            key: value.shape for key, value in expected.items()
+        }:
+            return False
+    for name, weights in heads.items():
+        model.get_submodule(name).load_state_dict(weights)
+    return True

@@ -1,0 +1,192 @@
+"""The whole objective of one (micro-)batch: teacher's logits, targets, and the student's losses."""
+
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from dinocell_ssl.centering import centered_softmax, updated_center
+from dinocell_ssl.dino_loss import crop_shares, dino_loss
+from dinocell_ssl.ibot_loss import masked_token_weights
+from dinocell_ssl.koleo_loss import koleo_loss
+from dinocell_ssl.network import SslNetwork
+from dinocell_ssl.prototype_loss import prototype_cross_entropy
+from dinocell_ssl.recipe import Loss
+from dinocell_ssl.sinkhorn import sinkhorn
+
+GlobalCrops = Float[Tensor, "2 sample channel y x"]
+LocalCrops = Float[Tensor, "local_crop sample channel local_y local_x"]
+Masks = Bool[Tensor, "image patch"]
+
+
+class TeacherOutputs(NamedTuple):
+    """What the teacher says of unmasked global crops; of patches only the masked ones have logits."""
+
+    class_tokens: Float[Tensor, "2 sample feature"]
+    class_logits: Float[Tensor, "2 sample prototype"]
+    patch_tokens: Float[Tensor, "image patch feature"]
+    patch_logits: Float[Tensor, "masked_patch patch_prototype"]
+
+
+class Losses(NamedTuple):
+    """`total` to differentiate, its terms before their weights, and the student's class tokens and logits."""
+
+    total: Float[Tensor, ""]
+    dino_global: Float[Tensor, ""]
+    dino_local: Float[Tensor, ""]
+    ibot: Float[Tensor, ""]
+    koleo: Float[Tensor, ""]
+    class_tokens: Float[Tensor, "2 sample feature"]
+    class_logits: Float[Tensor, "2 sample prototype"]
+
+
+@torch.no_grad()
+def teacher_outputs(teacher: SslNetwork, global_crops: GlobalCrops, masks: Masks) -> TeacherOutputs:
+    """Run the teacher on unmasked crops; `masks` say of which patches the student will be asked."""
+    features = teacher.backbone.forward_features(global_crops.flatten(0, 1))
+    class_tokens, patch_tokens = features["x_norm_clstoken"], features["x_norm_patchtokens"]
+    return TeacherOutputs(
+        class_tokens.unflatten(0, (2, -1)),
+        teacher.dino_head(class_tokens).unflatten(0, (2, -1)),
+        patch_tokens,
+        teacher.ibot_head(patch_tokens[masks]),
+    )
+
+
+class TargetMaker:
+    """Targets from the teacher's logits of all samples of a step: Sinkhorn-Knopp over all ranks, or centred softmax.
+
+    The centres of softmax targets move with `commit`, after a step that was taken.
+    """
+
+    def __init__(self, loss: Loss, *, group: dist.ProcessGroup | None) -> None:
+        self._loss, self._group = loss, group
+        self.centers: dict[str, Tensor] = {}
+        self._pending: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def targets(
+        self, head: str, logits: Float[Tensor, "sample prototype"], temperature: float
+    ) -> Float[Tensor, "sample prototype"]:
+        """Of one head's samples ("dino" or "ibot"); each target sums to 1."""
+        if self._loss.targets == "sinkhorn":
+            return sinkhorn(logits, temperature, num_iterations=self._loss.sinkhorn_iterations, group=self._group)
+        center = self.centers.setdefault(head, torch.zeros(logits.shape[1], device=logits.device))
+        self._pending[head] = updated_center(center, logits, momentum=self._loss.center_momentum, group=self._group)
+        return centered_softmax(logits, temperature, center=center)
+
+    def commit(self) -> None:
+        """Take over the centres of the last step."""
+        self.centers.update(self._pending)
+        self._pending = {}
+
+
+class Objective(nn.Module):
+    """The student with its losses: everything that uses its parameters happens in `forward`, as DDP and FSDP ask."""
+
+    def __init__(self, network: SslNetwork, loss: Loss, *, group: dist.ProcessGroup | None = None) -> None:
+        super().__init__()
+        self.network = network
+        self._loss, self._group = loss, group
+
+    def forward(
+        self,
+        global_crops: GlobalCrops,
+        local_crops: LocalCrops,
+        masks: Masks,
+        dino_targets: Float[Tensor, "2 sample prototype"],
+        ibot_targets: Float[Tensor, "masked_patch patch_prototype"],
+        share: float = 1.0,
+        class_token_gradient: Float[Tensor, "2 sample feature"] | None = None,
+    ) -> Losses:
+        """Losses of a (micro-)batch that is `share` of the step's samples.
+
+        KoLeo is that of these samples, unless `class_token_gradient` holds its gradient on the class tokens from all
+        micro-batches (see `koleo_gradient`); it then counts in the gradient of `total`, not in its value.
+        """
+        settings, network = self._loss, self.network
+        features = self._features(global_crops, local_crops, masks)
+        global_tokens = features[0]["x_norm_clstoken"]
+        all_tokens = torch.cat([one["x_norm_clstoken"] for one in features])
+        logits = network.dino_head(all_tokens)
+        num_global = len(global_tokens)
+        global_logits = logits[:num_global].unflatten(0, (2, -1))
+        dino_global = dino_loss(
+            global_logits,
+            dino_targets,
+            temperature=settings.student_temperature,
+            ignore_same_crop=True,
+            chunk_elements=settings.chunk_elements,
+        )
+        dino_local = dino_global.new_zeros(())
+        if len(local_crops):
+            dino_local = dino_loss(
+                logits[num_global:].unflatten(0, (len(local_crops), -1)),
+                dino_targets,
+                temperature=settings.student_temperature,
+                chunk_elements=settings.chunk_elements,
+            )
+        ibot = self._ibot(features[0]["x_norm_patchtokens"], masks, ibot_targets)
+        shares = crop_shares(2, len(local_crops))
+        dino = shares.global_crops * dino_global + settings.local * shares.local_crops * dino_local
+        total = share * (settings.dino * dino + settings.ibot * ibot)
+        class_tokens = global_tokens.unflatten(0, (2, -1))
+        koleo = total.new_zeros(())
+        if class_token_gradient is not None:
+            agreement = (class_tokens.float() * class_token_gradient).sum()
+            total = total + agreement - agreement.detach()
+        elif settings.koleo > 0:
+            koleo = self.koleo(class_tokens)
+            total = total + share * settings.koleo * koleo
+        return Losses(
+            total,
+            dino_global.detach(),
+            dino_local.detach(),
+            ibot.detach(),
+            koleo.detach(),
+            class_tokens.detach(),
+            global_logits.detach(),
+        )
+
+    @torch.no_grad()
+    def class_tokens(
+        self, global_crops: GlobalCrops, local_crops: LocalCrops, masks: Masks
+    ) -> Float[Tensor, "2 sample feature"]:
+        """The student's class tokens of global crops; with the same random state those of `forward`."""
+        return self._features(global_crops, local_crops, masks)[0]["x_norm_clstoken"].unflatten(0, (2, -1))
+
+    def koleo(self, class_tokens: Float[Tensor, "2 sample feature"]) -> Float[Tensor, ""]:
+        """Sum over both global crops."""
+        group_size = self._loss.koleo_group
+        return torch.stack([koleo_loss(crop, group=self._group, group_size=group_size) for crop in class_tokens]).sum()
+
+    def koleo_gradient(
+        self, class_tokens: Float[Tensor, "2 sample feature"]
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, "2 sample feature"]]:
+        """KoLeo of the class tokens of all micro-batches, and the gradient of its weighted value on them."""
+        with torch.enable_grad():
+            leaf = class_tokens.float().requires_grad_()
+            value = self.koleo(leaf)
+            (gradient,) = torch.autograd.grad(self._loss.koleo * value, leaf)
+        return value.detach(), gradient
+
+    def _features(self, global_crops: Tensor, local_crops: Tensor, masks: Tensor) -> list[dict[str, Tensor]]:
+        images, image_masks = [global_crops.flatten(0, 1)], [masks]
+        if len(local_crops):
+            images.append(local_crops.flatten(0, 1))
+            return self.network.backbone.forward_features(images, [*image_masks, None])
+        return self.network.backbone.forward_features(images, image_masks)
+
+    def _ibot(self, patch_tokens: Tensor, masks: Tensor, targets: Tensor) -> Tensor:
+        head = self.network.ibot_head
+        weights = masked_token_weights(masks) / len(masks)
+        return prototype_cross_entropy(
+            head.bottleneck(patch_tokens[masks]),
+            head.last_layer.weight,
+            targets,
+            weights=weights.to(patch_tokens.device),
+            temperature=self._loss.student_temperature,
+            chunk_elements=self._loss.chunk_elements,
+        )

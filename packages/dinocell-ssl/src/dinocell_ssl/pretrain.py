@@ -1,0 +1,284 @@
+"""Pretraining: folders of images in, a backbone and a log out; the same call again continues."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch.nn.parallel import DistributedDataParallel
+
+from dinocell_io import atomic_path
+from dinocell_ssl.backbone_file import save_backbone
+from dinocell_ssl.data import Batch, BatchPlan, Skipped, load_batches
+from dinocell_ssl.distributed import Ranks, joined_ranks
+from dinocell_ssl.fields import Fields, open_folders
+from dinocell_ssl.monitor import Monitor, TrainState
+from dinocell_ssl.network import SslNetwork, Start, create_network
+from dinocell_ssl.objective import Objective, TargetMaker
+from dinocell_ssl.pace import Pace
+from dinocell_ssl.parameter_groups import create_optimizer
+from dinocell_ssl.recipe import PretrainRecipe, step_rates
+from dinocell_ssl.resume import (
+    checkpoint_path,
+    latest_checkpoint,
+    load_checkpoint,
+    remove_old_checkpoints,
+    save_checkpoint,
+)
+from dinocell_ssl.step import Stepper
+from dinocell_ssl.teacher import Teacher
+from dinocell_ssl.tracking import Tracker, WandbSettings
+
+_HEAD_ONLY_SHARE = 0.1
+
+
+def pretrain(
+    recipe: PretrainRecipe,
+    output: str | Path,
+    *,
+    fields: Fields | None = None,
+    device: str = "cpu",
+    monitors: Sequence[Monitor] = (),
+    wandb: WandbSettings | None = None,
+    console: Console | None = None,
+) -> Path:
+    """Pretrain a backbone on unlabelled fields and write the teacher's.
+
+    Writes into `output`: `log.jsonl` (one line per logged step), `checkpoints/`, `backbone.safetensors` (with every
+    checkpoint), `recipe.yaml` as resolved, and `skipped.jsonl` with the fields that could not be used, and why. A
+    folder that holds a run is continued, exactly as the uninterrupted run would have gone on (bit for bit on a CPU
+    with the same number of threads and ranks); one that is finished is left as it is.
+
+    Started by torchrun, the ranks share the batch: with the same recipe they compute what one process would.
+
+    Args:
+        fields: what to train on, instead of the recipe's folders.
+        device: `cpu`, `cuda` (with torchrun each rank its own) or `mps`.
+        monitors: see `dinocell_ssl.monitor`.
+
+    Returns:
+        Path of the backbone file.
+
+    Raises:
+        ValueError: no usable field, or `output` holds a run of another recipe.
+        FloatingPointError: too many steps in a row were not finite.
+        CollapseError: a monitor was asked to stop a collapsed run.
+    """
+    output = Path(output)
+    if fields is None:
+        data = recipe.data
+        fields = open_folders(data.folders, channel_pattern=data.channel_pattern, split=data.split)
+    with joined_ranks(torch.device(device).type) as ranks:
+        run = _start(recipe, output, fields, _device_of(device, ranks), ranks)
+        if run.state.step < recipe.schedule.steps:
+            if ranks.is_first:
+                output.mkdir(parents=True, exist_ok=True)
+                with Tracker(
+                    output,
+                    config=run.state.recipe,
+                    num_steps=recipe.schedule.steps,
+                    step=run.state.step,
+                    wandb=wandb,
+                    console=console,
+                ) as tracker:
+                    _write_recipe(output, recipe)
+                    _train(run, monitors, tracker)
+            else:
+                _train(run, (), None)
+        ranks.wait_for_all()
+    return output / "backbone.safetensors"
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What stays the same during a run, and its state."""
+
+    state: TrainState
+    recipe: PretrainRecipe
+    plan: BatchPlan
+    start: Start
+    targets: TargetMaker
+    ranks: Ranks
+    device: torch.device
+    network: SslNetwork
+    head_only_steps: int
+
+
+def _start(recipe: PretrainRecipe, output: Path, fields: Fields, device: torch.device, ranks: Ranks) -> _Run:
+    plan = BatchPlan(
+        fields=fields,
+        batch_size=recipe.schedule.batch_size,
+        patch=recipe.network.patch,
+        seed=recipe.seed,
+        crops=recipe.crops,
+        views=recipe.views,
+        augmentation=recipe.augmentation,
+        masking=recipe.masking,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+    )
+    if len(plan.own_samples) % recipe.schedule.accumulate:
+        raise ValueError(
+            f"the {len(plan.own_samples)} samples of a rank do not divide into {recipe.schedule.accumulate} "
+            "micro-batches; set schedule.accumulate to a divisor"
+        )
+    torch.manual_seed(recipe.seed)
+    network, start = create_network(recipe.network, dino_head=recipe.dino_head, ibot_head=recipe.ibot_head)
+    network.to(device)
+    teacher = Teacher(network)
+    if recipe.network.compile:
+        for module in (*network.backbone.blocks, *teacher.module.get_submodule("backbone.blocks").children()):
+            module.compile()
+    state = TrainState(
+        step=0,
+        student=network.train(),
+        teacher=teacher,
+        optimizer=create_optimizer(network, recipe.optimization),
+        recipe=recipe.model_dump(mode="json"),
+        output=output,
+    )
+    targets = TargetMaker(recipe.loss, group=ranks.group)
+    checkpoint = latest_checkpoint(output)
+    if checkpoint is not None:
+        targets.centers = load_checkpoint(checkpoint, state, num_fields=len(fields))
+    share = recipe.schedule.head_only
+    if share is None:
+        share = 0.0 if start.has_heads else _HEAD_ONLY_SHARE
+    head_only_steps = round(share * recipe.schedule.steps)
+    return _Run(state, recipe, plan, start, targets, ranks, device, network, head_only_steps)
+
+
+def _train(run: _Run, monitors: Sequence[Monitor], tracker: Tracker | None) -> None:
+    """From the run's step to its last; only the first rank has a tracker and writes."""
+    state, schedule = run.state, run.recipe.schedule
+    pace = Pace(device=run.device)
+    batches = load_batches(
+        run.plan,
+        start=state.step,
+        stop=schedule.steps,
+        loading=run.recipe.loading,
+        pin_memory=run.device.type == "cuda",
+    )
+    stepper = _stepper(run)
+    reported: set[Skipped] = set()
+    while state.step < schedule.steps:
+        if state.step == run.head_only_steps and run.head_only_steps > 0:
+            stepper = _stepper(run)  # DDP counts the parameters that learn when it is made
+        with pace.waiting():
+            batch = next(batches)
+        rates = step_rates(run.recipe, state.step)
+        values = stepper.take(batch, rates)
+        pace.count(schedule.batch_size)
+        _check_skips(run)
+        if tracker is not None:
+            _report_skipped(state.output, batch, reported)
+            values |= {
+                "lr": rates.learning_rate,
+                "weight_decay": rates.weight_decay,
+                "momentum": rates.momentum,
+                "teacher_temperature": rates.teacher_temperature,
+                "epoch": run.plan.epoch(state.step),
+                "skipped_steps": state.skipped_steps,
+            }
+            _observe(run, values, monitors, tracker, pace)
+        if state.step % schedule.checkpoint_every == 0 or state.step == schedule.steps:
+            _save(run)
+
+
+def _stepper(run: _Run) -> Stepper:
+    learns = run.state.step >= run.head_only_steps
+    run.network.backbone.requires_grad_(learns)
+    objective: Objective | DistributedDataParallel = Objective(run.network, run.recipe.loss, group=run.ranks.group)
+    if run.ranks.group is not None:
+        objective = DistributedDataParallel(
+            objective,
+            device_ids=[run.device.index] if run.device.type == "cuda" else None,
+            process_group=run.ranks.group,
+            broadcast_buffers=False,
+            gradient_as_bucket_view=True,
+        )
+    return Stepper(run.state, run.recipe, objective, targets=run.targets, ranks=run.ranks, device=run.device)
+
+
+def _observe(run: _Run, values: dict[str, float], monitors: Sequence[Monitor], tracker: Tracker, pace: Pace) -> None:
+    state, schedule = run.state, run.recipe.schedule
+    called = [monitor for monitor in monitors if state.step % monitor.every == 0]
+    is_logged = state.step % schedule.log_every == 0 or state.step in (1, schedule.steps)
+    if is_logged or called:
+        values |= pace.read()
+        for monitor in called:
+            values |= monitor.on_step(state.step, values, state)
+        tracker.log({"step": state.step, **values})
+
+
+def _check_skips(run: _Run) -> None:
+    state, schedule = run.state, run.recipe.schedule
+    if state.consecutive_skips >= schedule.max_consecutive_skips:
+        raise FloatingPointError(
+            f"the last {state.consecutive_skips} steps up to {state.step} had a loss or gradient that is not finite; "
+            f"none of them changed the weights. Lower optimization.learning_rate (now "
+            f"{run.recipe.optimization.learning_rate}) or set precision: fp32, in another folder; the last checkpoint "
+            f"can be its network.start_from"
+        )
+
+
+def _report_skipped(output: Path, batch: Batch, reported: set[Skipped]) -> None:
+    for skipped in batch.skipped:
+        if skipped not in reported:
+            reported.add(skipped)
+            with (output / "skipped.jsonl").open("a") as file:
+                file.write(json.dumps({"step": batch.step, **skipped._asdict()}) + "\n")
+
+
+def _save(run: _Run) -> None:
+    """Checkpoint and backbone. A full disk ends a run only when it is finished: until then the next may find room."""
+    state, schedule = run.state, run.recipe.schedule
+    if run.ranks.is_first:
+        try:
+            save_checkpoint(
+                checkpoint_path(state.output, state.step),
+                state,
+                num_fields=len(run.plan.fields),
+                centers=run.targets.centers,
+            )
+            save_backbone(state.output / "backbone.safetensors", _teacher_backbone(state), facts=_facts(run))
+        except OSError as error:
+            if state.step == schedule.steps:
+                raise
+            with (state.output / "errors.log").open("a") as file:
+                file.write(f"step {state.step}: {error}\n")
+        else:
+            remove_old_checkpoints(state.output, keep=schedule.keep)
+
+
+def _teacher_backbone(state: TrainState) -> Any:
+    return state.teacher.module.get_submodule("backbone")
+
+
+def _facts(run: _Run) -> dict[str, Any]:
+    return {
+        "size": run.recipe.network.size,
+        "step": run.state.step,
+        "epoch": run.plan.epoch(run.state.step),
+        "num_fields": len(run.plan.fields),
+        "start": dict(run.start.facts),
+        "recipe": run.state.recipe,
+        "normalization": {"method": "percentile", "low_percentile": 1.0, "high_percentile": 99.8},
+    }
+
+
+def _write_recipe(output: Path, recipe: PretrainRecipe) -> None:
+    import yaml
+
+    with atomic_path(output / "recipe.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+
+
+def _device_of(device: str, ranks: Ranks) -> torch.device:
+    chosen = torch.device(device)
+    if chosen.type == "cuda" and chosen.index is None:
+        return torch.device("cuda", ranks.local_rank)
+    return chosen

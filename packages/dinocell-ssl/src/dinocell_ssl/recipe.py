@@ -1,0 +1,172 @@
+"""Everything that decides a pretraining run, as one frozen recipe."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from dinocell_ssl.augment import Augmentation
+from dinocell_ssl.crops import Crops, Views
+from dinocell_ssl.data import Loading, Masking
+from dinocell_ssl.network import Head, Network
+from dinocell_ssl.parameter_groups import Optimization
+from dinocell_ssl.schedules import cosine_v1, cosine_v2, scaled_learning_rate
+
+
+class Data(BaseModel):
+    """Where the fields are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folders: tuple[Path, ...] = ()
+    split: str | None = Field(default="train", description="of folders that have splits; null: all images")
+    channel_pattern: str | None = Field(
+        default=None, description="for one file per channel; see dinocell_ssl.fields.open_folders"
+    )
+
+
+class Loss(BaseModel):
+    """Weights and temperatures of the objective."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dino: float = Field(default=1.0, ge=0)
+    ibot: float = Field(default=1.0, ge=0)
+    koleo: float = Field(default=0.1, ge=0, description="of the sum over both global crops")
+    local: float = Field(default=1.0, ge=0, description="of local crops within the DINO loss")
+    student_temperature: float = Field(default=0.1, gt=0)
+    targets: Literal["sinkhorn", "softmax"] = "sinkhorn"
+    sinkhorn_iterations: int = Field(default=3, ge=1)
+    center_momentum: float = Field(default=0.9, ge=0, le=1, description="of the centre of softmax targets")
+    koleo_group: int | None = Field(
+        default=None, ge=2, description="samples that see each other; null: the whole batch of all ranks"
+    )
+    chunk_elements: int = Field(default=2**24, ge=1, description="iBOT logits in memory at a time")
+
+
+class Teaching(BaseModel):
+    """The teacher's momentum and temperature."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    momentum: tuple[float, float] = Field(default=(0.992, 1.0), description="first and last value, by a cosine")
+    temperature: tuple[float, float] = Field(default=(0.04, 0.07), description="first value, and after its warm-up")
+    temperature_warmup: float = Field(default=0.3, ge=0, le=1, description="share of the steps")
+
+
+class Schedule(BaseModel):
+    """Length of a run and what happens when."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(default=10_000, ge=1)
+    batch_size: int = Field(default=64, ge=2, description="samples per step over all ranks and micro-batches")
+    accumulate: int = Field(default=1, ge=1, description="micro-batches of a step, for batches beyond memory")
+    kind: Literal["v1", "v2"] = Field(default="v1", description="DINOv3's kinds of warm-up and cosine")
+    warmup: float = Field(default=0.1, ge=0, le=1, description="share of the steps that the rate rises")
+    freeze_last_layer: float = Field(default=0.01, ge=0, le=1, description="share of the steps with fixed prototypes")
+    head_only: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="share of the steps that train the heads alone; null: 0.1 if heads are new on a given backbone",
+    )
+    checkpoint_every: int = Field(default=1000, ge=1)
+    keep: int = Field(default=3, ge=1, description="checkpoints that stay")
+    log_every: int = Field(default=10, ge=1)
+    max_consecutive_skips: int = Field(
+        default=20, ge=1, description="steps in a row without a finite loss before the run stops"
+    )
+
+
+class PretrainRecipe(BaseModel):
+    """A pretraining run: with the same seed and data the same run, whatever the number of workers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: Data = Data()
+    network: Network = Network()
+    dino_head: Head = Head()
+    ibot_head: Head = Head()
+    crops: Crops = Crops()
+    views: Views = Views()
+    augmentation: Augmentation = Augmentation()
+    masking: Masking = Masking()
+    loss: Loss = Loss()
+    optimization: Optimization = Optimization()
+    teacher: Teaching = Teaching()
+    schedule: Schedule = Schedule()
+    loading: Loading = Loading()
+    precision: Literal["fp32", "bf16"] = "fp32"
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _channels_fit_the_views(self) -> "PretrainRecipe":
+        if self.network.in_channels > 1 and self.views.strategy != "channel_drop":
+            raise ValueError(
+                f"network.in_channels is {self.network.in_channels} but views of {self.views.strategy} show one "
+                "channel; set it to 1, or views.strategy to channel_drop"
+            )
+        if self.schedule.batch_size % self.schedule.accumulate:
+            raise ValueError(
+                f"schedule.accumulate {self.schedule.accumulate} does not divide batch_size "
+                f"{self.schedule.batch_size}; give a divisor"
+            )
+        return self
+
+
+class StepRates(BaseModel):
+    """Values of one step that follow a schedule."""
+
+    model_config = ConfigDict(frozen=True)
+
+    learning_rate: float
+    weight_decay: float
+    momentum: float
+    teacher_temperature: float
+    last_layer_frozen: bool
+
+
+def step_rates(recipe: PretrainRecipe, step: int) -> StepRates:
+    """Rates of a step (the first is 0): a function of the recipe, so that resuming needs no state."""
+    schedule, settings, teacher = recipe.schedule, recipe.optimization, recipe.teacher
+    cosine = cosine_v1 if schedule.kind == "v1" else cosine_v2
+    steps = schedule.steps
+    peak = settings.learning_rate
+    if settings.scaling != "none":
+        rule: Literal["sqrt_wrt_1024", "linear_wrt_256"] = (
+            "linear_wrt_256" if settings.scaling == "linear_wrt_256" else "sqrt_wrt_1024"
+        )
+        peak = scaled_learning_rate(peak, schedule.batch_size, rule=rule)
+    first, last = teacher.temperature
+    return StepRates(
+        learning_rate=cosine(
+            step,
+            num_iterations=steps,
+            peak=peak,
+            final=min(peak, settings.final_learning_rate),
+            num_warmup=round(schedule.warmup * steps),
+        ),
+        weight_decay=cosine(step, num_iterations=steps, peak=settings.weight_decay[0], final=settings.weight_decay[1]),
+        momentum=cosine(step, num_iterations=steps, peak=teacher.momentum[0], final=teacher.momentum[1]),
+        teacher_temperature=cosine(
+            step,
+            num_iterations=steps,
+            peak=last,
+            final=last,
+            start=first,
+            num_warmup=round(teacher.temperature_warmup * steps),
+        ),
+        last_layer_frozen=step < schedule.freeze_last_layer * steps,
+    )
+
+
+def shipped_recipe(name: str) -> Path:
+    """Path of a recipe that comes with the package: `jump_vits8` or `debug_cpu`."""
+    folder = files("dinocell_ssl") / "recipes"
+    path = Path(str(folder / f"{name}.yaml"))
+    if not path.is_file():
+        known = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+        raise ValueError(f"there is no recipe {name!r}; shipped are {', '.join(known)}")
+    return path

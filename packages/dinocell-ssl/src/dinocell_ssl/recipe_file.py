@@ -1,0 +1,108 @@
+"""Recipes: YAML files and `section.key=value` words, checked by frozen pydantic models before use."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def read_recipe(path: str | Path) -> dict[str, Any]:
+    """The mapping of a YAML file; an empty file is an empty recipe.
+
+    Raises ValueError if the file is not YAML or not a mapping.
+    """
+    try:
+        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML: {error}") from error
+    if recipe is None:
+        return {}
+    if not isinstance(recipe, dict):
+        raise ValueError(f"{path} holds a {type(recipe).__name__}; expected sections such as 'crops: {{num_local: 8}}'")
+    return recipe
+
+
+def read_overrides(words: Iterable[str]) -> dict[str, Any]:
+    """The nested mapping of words such as `crops.num_local=4`; values are read as YAML."""
+    overrides: dict[str, Any] = {}
+    for word in words:
+        key, separator, value = word.partition("=")
+        if not separator or not key:
+            raise ValueError(f"{word!r} is not of the form key=value, for example crops.num_local=4")
+        section = overrides
+        *sections, last = key.strip().split(".")
+        for name in sections:
+            section = section.setdefault(name, {})
+            if not isinstance(section, dict):
+                raise ValueError(f"{word!r} sets a key below {name!r}, which already has a value")
+        section[last] = yaml.safe_load(value)
+    return overrides
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` laid over it, section by section."""
+    result = dict(base)
+    for key, value in changes.items():
+        below = result.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            value = merged(below, value)
+        result[key] = value
+    return result
+
+
+def validated(settings: type[Settings], values: Mapping[str, Any]) -> Settings:
+    """An instance of a settings class.
+
+    Raises ValueError that names every unknown key with the nearest known one, and every value out of range.
+    """
+    try:
+        return settings.model_validate(dict(values))
+    except ValidationError as error:
+        problems = [_problem(settings, item["loc"], item["type"], item["msg"]) for item in error.errors()]
+        raise ValueError("; ".join(problems)) from error
+
+
+def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
+    """What differs between two resolved recipes, one `section.key: old then, new now` each."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            difference
+            for key in sorted(old.keys() | new.keys())
+            for difference in differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
+        ]
+    return [] if old == new else [f"{prefix}: {old} then, {new} now"]
+
+
+def _problem(settings: type[BaseModel], location: tuple[int | str, ...], kind: str, message: str) -> str:
+    name = ".".join(str(part) for part in location)
+    message = message.removeprefix("Value error, ")
+    if kind != "extra_forbidden":
+        return f"{name}: {message}" if name else message
+    known = sorted(_known_keys(settings, location[:-1]))
+    nearest = difflib.get_close_matches(str(location[-1]), known, n=1)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else f"known here: {', '.join(known)}"
+    return f"unknown setting {name!r}; {hint}"
+
+
+def _known_keys(settings: type[BaseModel], sections: tuple[int | str, ...]) -> list[str]:
+    for section in sections:
+        field = settings.model_fields.get(str(section))
+        below = _model_in(field.annotation) if field else None
+        if below is None:
+            break
+        settings = below
+    return list(settings.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    candidates = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    for candidate in candidates:
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None

@@ -1,0 +1,113 @@
+"""Checkpoints: everything a run must remember to continue exactly, and which of them stay.
+
+Random numbers need none: crops, masks and the randomness of the student are functions of the recipe's seed and the
+step. The generator's state is kept for monitors that draw from it.
+"""
+
+import pickle
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dinocell_io import atomic_path
+from dinocell_ssl.monitor import TrainState
+from dinocell_ssl.recipe_file import differences
+
+# What may change between a run and its continuation: none of it decides the numbers.
+_FREE = (("loading",), ("data", "folders"), ("schedule", "checkpoint_every"), ("schedule", "keep"))
+_FREE_SCHEDULE = (("schedule", "log_every"), ("schedule", "max_consecutive_skips"))
+
+
+def checkpoint_path(output: Path, step: int) -> Path:
+    """`checkpoints/step_00001000.pt` of a run's folder."""
+    return output / "checkpoints" / f"step_{step:08d}.pt"
+
+
+def latest_checkpoint(output: Path) -> Path | None:
+    """The checkpoint of the most steps, None if there is none."""
+    found = [
+        (int(match.group(1)), path)
+        for path in (output / "checkpoints").glob("step_*.pt")
+        if (match := re.fullmatch(r"step_(\d+)\.pt", path.name))
+    ]
+    return max(found)[1] if found else None
+
+
+def save_checkpoint(path: Path, state: TrainState, *, num_fields: int, centers: Mapping[str, Tensor]) -> None:
+    """Write a checkpoint, all of it or nothing; OSError when the disk is full, and the file that was there stays.
+
+    Its `teacher` entry has the layout of the published training checkpoints: other programs, and `network.start_from`,
+    read it as one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    contents = {
+        "teacher": state.teacher.state_dict(),
+        "student": state.student.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "centers": dict(centers),
+        "step": state.step,
+        "skipped_steps": state.skipped_steps,
+        "num_fields": num_fields,
+        "recipe": state.recipe,
+        "rng": torch.get_rng_state(),
+    }
+    with atomic_path(path) as temporary:
+        try:
+            torch.save(contents, temporary)
+        except RuntimeError as error:  # torch's own writer has no OSError
+            free = shutil.disk_usage(path.parent).free
+            raise OSError(f"{path} could not be written ({free / 1e6:.0f} MB free): {error}") from error
+
+
+def load_checkpoint(path: Path, state: TrainState, *, num_fields: int) -> dict[str, Tensor]:
+    """Continue `state` from a checkpoint of the same recipe and data; returns the centres of softmax targets.
+
+    Raises ValueError when the file is damaged, was written with another recipe (naming what differs), or for
+    another number of fields.
+    """
+    try:
+        contents = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:  # OSError: cut short
+        raise ValueError(
+            f"{path} is not a complete checkpoint ({str(error).splitlines()[0]}); remove it to continue from the one "
+            "before"
+        ) from error
+    changed = differences(_binding(contents["recipe"]), _binding(state.recipe))
+    if contents["num_fields"] != num_fields:
+        changed.append(f"fields: {contents['num_fields']} then, {num_fields} now")
+    if changed:
+        raise ValueError(
+            f"{path} was written with another recipe ({'; '.join(changed)}); continue with the same one, or start in "
+            "another folder"
+        )
+    state.student.load_state_dict(contents["student"])
+    state.teacher.load_state_dict(contents["teacher"])
+    state.optimizer.load_state_dict(contents["optimizer"])
+    state.step = contents["step"]
+    state.skipped_steps = contents["skipped_steps"]
+    torch.set_rng_state(contents["rng"])
+    device = next(state.student.parameters()).device
+    return {head: center.to(device) for head, center in contents["centers"].items()}
+
+
+def remove_old_checkpoints(output: Path, *, keep: int) -> None:
+    """Keep the newest `keep` checkpoints."""
+    steps = sorted((output / "checkpoints").glob("step_*.pt"))
+    for path in steps[:-keep]:
+        path.unlink(missing_ok=True)
+
+
+def _binding(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A resolved recipe without what may change."""
+    kept = {section: dict(value) if isinstance(value, Mapping) else value for section, value in recipe.items()}
+    for section, *key in (*_FREE, *_FREE_SCHEDULE):
+        if not key:
+            kept.pop(section, None)
+        elif isinstance(kept.get(section), dict):
+            kept[section].pop(key[0], None)
+    return kept

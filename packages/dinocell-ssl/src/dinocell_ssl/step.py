@@ -1,0 +1,202 @@
+"""One step of pretraining: teacher, targets, student, optimiser, average - or nothing, when a number is not finite."""
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from dinocell_ssl.data import Batch
+from dinocell_ssl.distributed import Ranks, reduce_in_place
+from dinocell_ssl.monitor import StepOutputs, TrainState
+from dinocell_ssl.network import SslNetwork
+from dinocell_ssl.objective import Losses, Objective, TargetMaker, TeacherOutputs, teacher_outputs
+from dinocell_ssl.parameter_groups import PARTS, clip_gradients, set_rates
+from dinocell_ssl.recipe import PretrainRecipe, StepRates
+
+_STUDENT_RANDOMNESS = 3  # apart from the streams of `dinocell_ssl.data`
+
+
+class _Part(NamedTuple):
+    """A micro-batch on the device."""
+
+    global_crops: Tensor
+    local_crops: Tensor
+    masks: Tensor
+
+
+class Stepper:
+    """Takes steps of one run on one rank.
+
+    `objective` is the student with its losses, within DDP when there are several ranks.
+    """
+
+    def __init__(
+        self,
+        state: TrainState,
+        recipe: PretrainRecipe,
+        objective: Objective | DistributedDataParallel,
+        *,
+        targets: TargetMaker,
+        ranks: Ranks,
+        device: torch.device,
+    ) -> None:
+        self._state, self._recipe, self._ranks, self._device = state, recipe, ranks, device
+        self._objective, self._targets = objective, targets
+        self._plain = objective.module if isinstance(objective, DistributedDataParallel) else objective
+
+    def take(self, batch: Batch, rates: StepRates) -> dict[str, float]:
+        """The losses and gradient norms of the step, averaged over ranks.
+
+        A loss or gradient that is not finite reaches neither optimiser nor teacher nor centres: the step counts as
+        skipped, on all ranks together.
+        """
+        state, recipe = self._state, self._recipe
+        teacher = state.teacher.module
+        assert isinstance(teacher, SslNetwork)
+        parts = self._parts(batch)
+        set_rates(
+            state.optimizer,
+            learning_rate=rates.learning_rate,
+            weight_decay=rates.weight_decay,
+            last_layer_frozen=rates.last_layer_frozen,
+        )
+        with self._autocast():
+            taught = [teacher_outputs(teacher, part.global_crops, part.masks) for part in parts]
+            dino, ibot = self._make_targets(taught, rates.teacher_temperature)
+            koleo, gradients = self._koleo_of_all(parts)
+        state.optimizer.zero_grad(set_to_none=True)
+        losses = [
+            self._backward(index, part, dino[index], ibot[index], gradients[index] if gradients else None)
+            for index, part in enumerate(parts)
+        ]
+        norms = clip_gradients(
+            {name: state.student.get_submodule(name) for name in PARTS}, recipe.optimization.clip_norm
+        )
+        values = self._values(losses, koleo, norms)
+        if all(math.isfinite(value) for value in values.values()):
+            state.optimizer.step()
+            state.teacher.update(state.student, rates.momentum)
+            self._targets.commit()
+            state.consecutive_skips = 0
+        else:
+            state.skipped_steps += 1
+            state.consecutive_skips += 1
+        state.optimizer.zero_grad(set_to_none=True)
+        state.step += 1
+        state.outputs = self._outputs(parts[-1], taught[-1], losses[-1], dino[-1], ibot[-1], rates)
+        return values
+
+    def _parts(self, batch: Batch) -> list[_Part]:
+        def split(tensor: Tensor) -> tuple[Tensor, ...]:
+            moved = tensor.to(self._device, non_blocking=True)
+            return moved.chunk(self._recipe.schedule.accumulate, dim=1)
+
+        masks = [part.flatten(2).flatten(0, 1) for part in split(batch.masks)]
+        return [_Part(*part) for part in zip(split(batch.global_crops), split(batch.local_crops), masks, strict=True)]
+
+    def _make_targets(self, taught: list[TeacherOutputs], temperature: float) -> tuple[list[Tensor], list[Tensor]]:
+        """Targets of all micro-batches, balanced together; one entry per micro-batch."""
+        dino_logits = torch.cat([part.class_logits for part in taught], dim=1)
+        dino = self._targets.targets("dino", dino_logits.flatten(0, 1), temperature).view_as(dino_logits)
+        counts = [len(part.patch_logits) for part in taught]
+        patch_logits = taught[0].patch_logits if len(taught) == 1 else torch.cat([one.patch_logits for one in taught])
+        ibot = self._targets.targets("ibot", patch_logits, temperature)
+        return list(dino.chunk(len(taught), dim=1)), list(ibot.split(counts))
+
+    def _koleo_of_all(self, parts: list[_Part]) -> tuple[Tensor | None, tuple[Tensor, ...]]:
+        """KoLeo over all micro-batches and its gradient on their class tokens; nothing for a single one.
+
+        Costs one more forward pass of the student, without a graph.
+        """
+        if len(parts) == 1 or self._recipe.loss.koleo == 0:
+            return None, ()
+        tokens = []
+        for index, part in enumerate(parts):
+            self._seed(index)
+            tokens.append(self._plain.class_tokens(part.global_crops, part.local_crops, part.masks))
+        value, gradient = self._plain.koleo_gradient(torch.cat(tokens, dim=1))
+        return value, gradient.chunk(len(parts), dim=1)
+
+    def _backward(
+        self, index: int, part: _Part, dino_targets: Tensor, ibot_targets: Tensor, gradient: Tensor | None
+    ) -> Losses:
+        num_parts = self._recipe.schedule.accumulate
+        self._seed(index)
+        with self._unsynchronised() if index < num_parts - 1 else nullcontext():
+            with self._autocast():
+                losses: Losses = self._objective(
+                    part.global_crops,
+                    part.local_crops,
+                    part.masks,
+                    dino_targets,
+                    ibot_targets,
+                    1 / num_parts,
+                    gradient,
+                )
+            losses.total.backward()
+        return losses._replace(total=losses.total.detach())
+
+    def _seed(self, part: int) -> None:
+        """The randomness of the student (drop path, RoPE) is a function of seed, step, rank and micro-batch."""
+        seeds = np.random.SeedSequence(
+            (self._recipe.seed, _STUDENT_RANDOMNESS, self._state.step, self._ranks.rank, part)
+        )
+        torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> 1))
+
+    def _values(self, losses: list[Losses], koleo: Tensor | None, norms: dict[str, Tensor]) -> dict[str, float]:
+        settings = self._recipe.loss
+        names = ("dino_global", "dino_local", "ibot", "koleo")
+        means = {name: torch.stack([getattr(part, name) for part in losses]).mean() for name in names}
+        total = torch.stack([part.total for part in losses]).sum()
+        if koleo is not None:
+            means["koleo"] = koleo
+            total = total + settings.koleo * koleo
+        stacked = torch.stack([total.float(), *(value.float() for value in means.values())])
+        if self._ranks.group is not None:
+            reduce_in_place(stacked, dist.ReduceOp.SUM, group=self._ranks.group)
+            stacked /= self._ranks.world_size
+        # One transfer for everything: each would make the host wait for the device.
+        gathered = torch.cat([stacked, *(norm.float()[None] for norm in norms.values())]).tolist()
+        values = dict(zip(("loss", *names, *(f"grad_norm_{name}" for name in norms)), gathered, strict=True))
+        num_local = self._recipe.crops.num_local
+        pairs = 2 + 2 * num_local
+        values["dino"] = (2 * values["dino_global"] + settings.local * 2 * num_local * values["dino_local"]) / pairs
+        return values
+
+    def _outputs(
+        self,
+        part: _Part,
+        taught: TeacherOutputs,
+        losses: Losses,
+        dino_targets: Tensor,
+        ibot_targets: Tensor,
+        rates: StepRates,
+    ) -> StepOutputs:
+        side = self._recipe.crops.global_px // self._recipe.network.patch
+        return StepOutputs(
+            global_crops=part.global_crops,
+            local_crops=part.local_crops,
+            masks=part.masks,
+            grid=(side, side),
+            teacher_class_tokens=taught.class_tokens,
+            teacher_class_logits=taught.class_logits,
+            teacher_patch_tokens=taught.patch_tokens,
+            student_class_tokens=losses.class_tokens,
+            student_class_logits=losses.class_logits,
+            dino_targets=dino_targets,
+            ibot_targets=ibot_targets,
+            teacher_temperature=rates.teacher_temperature,
+            student_temperature=self._recipe.loss.student_temperature,
+        )
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        return torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._recipe.precision == "bf16")
+
+    def _unsynchronised(self) -> AbstractContextManager[None]:
+        wrapped: nn.Module = self._objective
+        return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()

@@ -1,0 +1,146 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dinocell_ssl.crops import Crops, Views
+from dinocell_ssl.data import BatchMaker, BatchPlan, Loading, Masking, load_batches
+
+SMALL = Crops(global_px=32, local_px=16, num_local=2)
+
+
+class DrawnFields:
+    """Fields in memory; negative numbers stand for files that cannot be read."""
+
+    def __init__(self, *seeds, channels=2):
+        self.seeds, self.channels = seeds, channels
+        self.read_count = 0
+
+    def __len__(self):
+        return len(self.seeds)
+
+    def name(self, index):
+        return f"field {self.seeds[index]}"
+
+    def read(self, index):
+        self.read_count += 1
+        seed = self.seeds[index]
+        if seed < 0:
+            raise ValueError("the file is cut short")
+        return np.random.default_rng(seed).integers(0, 4000, (self.channels, 48, 40)).astype(np.uint16)
+
+
+def plan(fields=None, **changes):
+    fields = fields if fields is not None else DrawnFields(1, 2, 3, 4, 5)
+    return BatchPlan(**{"fields": fields, "batch_size": 4, "patch": 8, "seed": 7, "crops": SMALL, **changes})
+
+
+def assert_equal(one, other):
+    for name in ("global_crops", "local_crops", "masks"):
+        assert torch.equal(getattr(one, name), getattr(other, name)), name
+
+
+def test_a_batch_has_the_shapes_of_the_recipe():
+    batch = BatchMaker(plan()).batch(0)
+    assert batch.global_crops.shape == (2, 4, 1, 32, 32)
+    assert batch.local_crops.shape == (2, 4, 1, 16, 16)
+    assert batch.masks.shape == (2, 4, 4, 4)
+    assert batch.global_crops.dtype == torch.float32
+    assert batch.global_crops.min() >= -4
+    assert batch.global_crops.max() <= 6
+
+
+def test_the_batch_of_a_step_depends_on_seed_and_step_alone():
+    first = BatchMaker(plan())
+    first.batch(0)
+    assert_equal(first.batch(3), BatchMaker(plan()).batch(3))
+    assert not torch.equal(first.batch(3).global_crops, first.batch(4).global_crops)
+    assert not torch.equal(first.batch(3).global_crops, BatchMaker(plan(seed=8)).batch(3).global_crops)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 3])
+def test_any_number_of_workers_gives_the_same_batches_in_order(num_workers):
+    batches = list(load_batches(plan(), start=2, stop=7, loading=Loading(num_workers=num_workers)))
+    assert [batch.step for batch in batches] == [2, 3, 4, 5, 6]
+    expected = BatchMaker(plan())
+    for batch in batches:
+        assert_equal(batch, expected.batch(batch.step))
+
+
+def test_ranks_share_the_batch_of_one_process():
+    whole = BatchMaker(plan()).batch(5)
+    parts = [BatchMaker(plan(rank=rank, world_size=2)).batch(5) for rank in range(2)]
+    for name in ("global_crops", "local_crops", "masks"):
+        joined = torch.cat([getattr(part, name) for part in parts], dim=1)
+        assert torch.equal(joined, getattr(whole, name)), name
+
+
+def test_masked_patches_have_the_counts_of_the_published_ladder():
+    masks = BatchMaker(plan(batch_size=8, masking=Masking(share=0.5, ratios=(0.1, 0.5)))).batch(0).masks
+    edges = np.linspace(0.1, 0.5, 9)[1:]
+    expected = [0] * 8 + [int(16 * edge) for edge in edges]
+    assert sorted(masks.sum(dim=(2, 3)).flatten().tolist()) == sorted(expected)
+
+
+def test_every_field_comes_once_in_an_epoch_in_a_new_order():
+    maker = BatchMaker(plan())
+    orders = [tuple(maker._field_order(epoch).tolist()) for epoch in range(4)]
+    assert {tuple(sorted(order)) for order in orders} == {(0, 1, 2, 3, 4)}
+    assert len(set(orders)) > 1
+
+
+def test_a_field_that_cannot_be_read_is_replaced_and_named():
+    fields = DrawnFields(1, -2, 3, -4)
+    batches = [BatchMaker(plan(fields)).batch(step) for step in range(2)]
+    named = {skipped for batch in batches for skipped in batch.skipped}
+    assert named == {("field -2", "the file is cut short"), ("field -4", "the file is cut short")}
+    assert all(batch.global_crops.isfinite().all() for batch in batches)
+
+
+def test_when_no_field_can_be_read_the_first_reason_is_told():
+    with pytest.raises(ValueError, match=r"none of the 2 fields can be used; the first: field -.: the file is cut"):
+        BatchMaker(plan(DrawnFields(-1, -2))).batch(0)
+
+
+def test_pairs_of_channels_skip_fields_of_one_channel():
+    maker = BatchMaker(plan(DrawnFields(1, channels=1), views=Views(strategy="pairwise")))
+    with pytest.raises(ValueError, match="pairwise needs two or more"):
+        maker.batch(0)
+
+
+def test_channels_of_channel_drop_all_reach_the_crops():
+    batch = BatchMaker(plan(views=Views(strategy="channel_drop"))).batch(0)
+    assert batch.global_crops.shape == (2, 4, 2, 32, 32)
+
+
+def test_fields_are_read_once_while_the_cache_has_room():
+    fields = DrawnFields(1, 2, 3, 4, 5)
+    maker = BatchMaker(plan(fields))
+    for step in range(4):
+        maker.batch(step)
+    assert fields.read_count == 5
+    small = DrawnFields(1, 2, 3, 4, 5)
+    maker = BatchMaker(replace(plan(small), cache_mb=0))
+    for step in range(4):
+        maker.batch(step)
+    assert small.read_count > 10
+
+
+def test_epochs_count_samples():
+    assert plan().epoch(10) == 8.0
+
+
+def test_sizes_that_patches_do_not_fill_are_refused():
+    with pytest.raises(ValueError, match=r"crops.global_px is 32, which patches of 12 do not fill"):
+        plan(patch=12)
+
+
+def test_batches_that_ranks_cannot_share_are_refused():
+    with pytest.raises(ValueError, match="a batch of 4 samples does not divide among 3 ranks"):
+        plan(world_size=3)
+
+
+def test_no_fields_at_all_are_refused():
+    with pytest.raises(ValueError, match="there is no field to train on"):
+        plan(DrawnFields())

@@ -1,0 +1,103 @@
+import math
+
+import pytest
+
+from dinocell_ssl.recipe import PretrainRecipe, shipped_recipe, step_rates
+from dinocell_ssl.recipe_file import differences, merged, read_overrides, read_recipe, validated
+
+
+@pytest.mark.parametrize("name", ["jump_vits8", "debug_cpu"])
+def test_shipped_recipes_are_valid(name):
+    validated(PretrainRecipe, read_recipe(shipped_recipe(name)))
+
+
+def test_the_jump_recipe_has_the_numbers_of_its_design():
+    recipe = validated(PretrainRecipe, read_recipe(shipped_recipe("jump_vits8")))
+    assert (recipe.network.size, recipe.network.patch, recipe.schedule.batch_size) == ("small", 8, 64)
+    assert recipe.views.strategy == "mean_vs_single"
+    assert recipe.teacher.momentum == (0.996, 1.0)
+    assert recipe.optimization.layer_decay == 0.9
+    peak = max(step_rates(recipe, step).learning_rate for step in (9_999, 10_000))
+    assert peak == pytest.approx(5e-5)
+
+
+def test_an_unknown_shipped_recipe_names_the_known_ones():
+    with pytest.raises(ValueError, match="there is no recipe 'jump'; shipped are debug_cpu, jump_vits8"):
+        shipped_recipe("jump")
+
+
+def test_an_unknown_key_is_refused_with_the_nearest():
+    with pytest.raises(ValueError, match=r"unknown setting 'crops.num_locals'; did you mean 'num_local'\?"):
+        validated(PretrainRecipe, read_overrides(["crops.num_locals=3"]))
+
+
+def test_a_value_out_of_range_is_named():
+    with pytest.raises(ValueError, match=r"schedule.steps: Input should be greater than or equal to 1"):
+        validated(PretrainRecipe, {"schedule": {"steps": 0}})
+
+
+def test_several_channels_need_views_that_show_them():
+    with pytest.raises(ValueError, match=r"network.in_channels is 5 but views of mean_vs_single show one"):
+        validated(PretrainRecipe, {"network": {"in_channels": 5}})
+    validated(PretrainRecipe, {"network": {"in_channels": 5}, "views": {"strategy": "channel_drop"}})
+
+
+def test_micro_batches_must_divide_the_batch():
+    with pytest.raises(ValueError, match=r"schedule.accumulate 3 does not divide batch_size 64"):
+        validated(PretrainRecipe, {"schedule": {"accumulate": 3}})
+
+
+def test_overrides_lie_over_the_file_section_by_section():
+    values = merged({"crops": {"num_local": 4, "local_px": 32}}, read_overrides(["crops.num_local=2", "seed=3"]))
+    assert values == {"crops": {"num_local": 2, "local_px": 32}, "seed": 3}
+
+
+def test_differences_name_what_was_and_what_is():
+    assert differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}) == ["a.c: 2 then, 3 now"]
+
+
+def test_rates_follow_the_published_schedule():
+    recipe = PretrainRecipe.model_validate(
+        {
+            "schedule": {"steps": 100, "warmup": 0.1, "batch_size": 64},
+            "optimization": {"learning_rate": 1e-3},
+            "teacher": {"momentum": (0.992, 1.0), "temperature": (0.04, 0.07), "temperature_warmup": 0.3},
+        }
+    )
+    rates = [step_rates(recipe, step) for step in range(100)]
+    expected = {0: 0.0, 1: 1.1111e-4, 9: 1e-3, 10: 1e-3, 11: 9.996957e-4, 50: 5.872373e-4, 99: 1.304282e-6}
+    for step, rate in expected.items():
+        assert rates[step].learning_rate == pytest.approx(rate, rel=1e-4), step
+    assert rates[50].momentum == pytest.approx(0.996)
+    assert rates[99].momentum == pytest.approx(0.999998026)
+    assert (rates[0].weight_decay, rates[50].weight_decay) == (pytest.approx(0.04), pytest.approx(0.22))
+    assert (rates[0].teacher_temperature, rates[60].teacher_temperature) == (pytest.approx(0.04), pytest.approx(0.07))
+    assert [rate.last_layer_frozen for rate in rates[:3]] == [True, False, False]
+
+
+def test_the_rate_grows_with_the_root_of_the_batch():
+    def peak(batch_size, scaling):
+        recipe = PretrainRecipe.model_validate(
+            {
+                "schedule": {"steps": 10, "warmup": 0.0, "batch_size": batch_size},
+                "optimization": {"learning_rate": 1e-3, "scaling": scaling},
+            }
+        )
+        return step_rates(recipe, 0).learning_rate
+
+    assert peak(64, "sqrt_wrt_1024") == pytest.approx(1e-3)
+    assert peak(2048, "sqrt_wrt_1024") == pytest.approx(1e-3 * math.sqrt(32))
+    assert peak(512, "linear_wrt_256") == pytest.approx(2e-3)
+    assert peak(512, "none") == pytest.approx(1e-3)
+
+
+def test_yaml_that_is_no_mapping_is_refused(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("- a\n")
+    with pytest.raises(ValueError, match="holds a list"):
+        read_recipe(path)
+    path.write_text("a: [")
+    with pytest.raises(ValueError, match="is not valid YAML"):
+        read_recipe(path)
+    path.write_text("")
+    assert read_recipe(path) == {}

@@ -1,0 +1,316 @@
+"""Whole runs: what they write, and that a killed one continues exactly."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer import Typer
+from typer.testing import CliRunner
+
+from dinocell_core import create_dinocell_model
+from dinocell_io import Image, write_image
+from dinocell_ssl.backbone_file import read_backbone_facts
+from dinocell_ssl.cli import pretrain as pretrain_command
+from dinocell_ssl.monitor import CollapseError
+from dinocell_ssl.pretrain import pretrain
+from dinocell_ssl.recipe import PretrainRecipe
+from dinocell_ssl.recipe_file import merged
+from dinocell_ssl.resume import latest_checkpoint
+from dinocell_ssl.tracking import read_log
+
+HEAD = {"prototypes": 32, "hidden": 16, "bottleneck": 8}
+SMALL = {
+    "network": {"size": "tiny", "patch": 16, "drop_path": 0.3},
+    "dino_head": HEAD,
+    "ibot_head": HEAD,
+    "crops": {"global_px": 32, "local_px": 16, "num_local": 1},
+    "schedule": {"steps": 4, "batch_size": 2, "checkpoint_every": 1, "log_every": 1},
+    "loading": {"num_workers": 0},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fields")
+    for seed in range(3):
+        pixels = np.random.default_rng(seed).integers(0, 4000, (2, 40, 48)).astype(np.uint16)
+        path = folder / f"field{seed}.tif"
+        write_image(path, Image(pixels, ("DNA", "ER"), None, False, str(path)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(folder, tmp_path_factory):
+    """A run of four steps that nothing interrupted."""
+    output = tmp_path_factory.mktemp("finished")
+    pretrain(recipe_of(folder), output)
+    return output
+
+
+def recipe_of(folder, **changes):
+    return PretrainRecipe.model_validate(merged(merged(SMALL, {"data": {"folders": [folder]}}), changes))
+
+
+def losses(output):
+    return [(line["step"], line["loss"]) for line in read_log(output / "log.jsonl")]
+
+
+def assert_same_result(one, other):
+    assert losses(one) == losses(other)
+    found, expected = (torch.load(latest_checkpoint(output), weights_only=True) for output in (one, other))
+    for part in ("student", "teacher"):
+        for name, tensor in expected[part].items():
+            assert torch.equal(found[part][name], tensor), name
+    for index, moments in expected["optimizer"]["state"].items():
+        for name, value in moments.items():
+            assert torch.equal(found["optimizer"]["state"][index][name], value), (index, name)
+
+
+class StopAt:
+    """A monitor that ends a run the hard way."""
+
+    every = 1
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_step(self, step, values, state):
+        if step == self.step:
+            raise CollapseError(f"stopped at {step}")
+        return {"watched": float(step)}
+
+
+def test_a_run_writes_its_log_checkpoints_backbone_and_recipe(finished):
+    lines = read_log(finished / "log.jsonl")
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    for name in ("loss", "dino", "ibot", "koleo", "lr", "weight_decay", "momentum", "images_per_second", "data_wait"):
+        assert isinstance(lines[0][name], float), name
+    assert [path.name for path in sorted((finished / "checkpoints").iterdir())] == [
+        f"step_0000000{step}.pt" for step in (2, 3, 4)
+    ]
+    assert "mean_vs_single" in (finished / "recipe.yaml").read_text()
+
+
+def test_the_backbone_starts_a_segmentation_model(finished):
+    model = create_dinocell_model("tiny", patch=16, in_channels=1, pretrained=finished / "backbone.safetensors")
+    teacher = torch.load(latest_checkpoint(finished), weights_only=True)["teacher"]
+    assert torch.equal(model.backbone.blocks[3].mlp.fc1.weight, teacher["backbone.blocks.3.mlp.fc1.weight"])
+
+
+def test_the_backbone_file_tells_its_origin(finished, folder):
+    facts = read_backbone_facts(finished / "backbone.safetensors")
+    assert (facts["step"], facts["num_fields"], facts["patch"], facts["in_channels"]) == (4, 3, 16, 1)
+    assert facts["start"] == {"started_from": "random weights"}
+    assert facts["recipe"]["views"]["strategy"] == "mean_vs_single"
+
+
+def test_a_finished_run_is_left_as_it_is(finished, folder):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    assert pretrain(recipe_of(folder), finished) == finished / "backbone.safetensors"
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+
+
+def test_a_stopped_run_continues_exactly(finished, folder, tmp_path):
+    with pytest.raises(CollapseError, match="stopped at 3"):
+        pretrain(recipe_of(folder), tmp_path, monitors=[StopAt(3)])
+    torch.manual_seed(999)  # whatever happened in between
+    pretrain(recipe_of(folder), tmp_path)
+    assert_same_result(tmp_path, finished)
+
+
+def test_monitors_add_to_the_log(folder, tmp_path):
+    with pytest.raises(CollapseError):
+        pretrain(recipe_of(folder), tmp_path, monitors=[StopAt(2)])
+    assert read_log(tmp_path / "log.jsonl")[0]["watched"] == 1.0
+
+
+RUN = """
+import sys
+from dinocell_ssl.pretrain import pretrain
+from dinocell_ssl.recipe import PretrainRecipe
+pretrain(PretrainRecipe.model_validate_json(sys.argv[1]), sys.argv[2])
+"""
+
+
+def test_a_run_killed_at_random_moments_ends_with_the_same_bits(finished, folder, tmp_path):
+    recipe = recipe_of(folder).model_dump_json()
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    patience = random.Random(2)
+    kills = 0
+    for _ in range(4):
+        process = subprocess.Popen([sys.executable, "-c", RUN, recipe, str(tmp_path)], env=environment)
+        start = latest_checkpoint(tmp_path)
+        while process.poll() is None and kills < 2:
+            # After the next checkpoint has come, anywhere in the step that follows it.
+            if latest_checkpoint(tmp_path) != start:
+                time.sleep(patience.uniform(0, 0.3))
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                kills += 1
+            time.sleep(0.01)
+        if process.wait() != -signal.SIGKILL:
+            break
+    assert process.returncode == 0
+    assert kills >= 1, "test invalid"
+    assert_same_result(tmp_path, finished)
+
+
+def test_another_recipe_is_not_continued(finished, folder):
+    with pytest.raises(ValueError, match=r"optimization.learning_rate: 0.001 then, 0.01 now"):
+        pretrain(recipe_of(folder, optimization={"learning_rate": 0.01}), finished)
+
+
+def test_other_data_are_not_continued(finished, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (1, 40, 40)).astype(np.uint8)
+    write_image(tmp_path / "one.tif", Image(pixels, ("DNA",), None, False, "one"))
+    with pytest.raises(ValueError, match="fields: 3 then, 1 now"):
+        pretrain(recipe_of(tmp_path), finished)
+
+
+def test_a_damaged_checkpoint_is_named(finished, folder, tmp_path):
+    target = tmp_path / "checkpoints"
+    target.mkdir()
+    (target / "step_00000002.pt").write_bytes(latest_checkpoint(finished).read_bytes()[:5000])
+    with pytest.raises(ValueError, match=r"step_00000002.pt is not a complete checkpoint"):
+        pretrain(recipe_of(folder), tmp_path)
+
+
+def test_a_full_disk_costs_a_checkpoint_and_not_the_run(folder, tmp_path, monkeypatch):
+    import dinocell_ssl.resume as resume
+
+    written = torch.save
+    calls = []
+
+    def full(contents, path):
+        calls.append(path)
+        if len(calls) == 2:
+            Path(path).write_bytes(b"half a checkpoint")
+            raise RuntimeError("PytorchStreamWriter failed writing file data/3: file write failed")
+        written(contents, path)
+
+    monkeypatch.setattr(resume.torch, "save", full)
+    pretrain(recipe_of(folder, schedule={"steps": 3}), tmp_path)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
+        "step_00000001.pt",
+        "step_00000003.pt",
+    ]
+    assert "step 2: " in (tmp_path / "errors.log").read_text()
+    assert "MB free" in (tmp_path / "errors.log").read_text()
+
+
+def test_a_disk_that_is_full_at_the_end_is_an_error(folder, tmp_path, monkeypatch):
+    import dinocell_ssl.resume as resume
+
+    def full(contents, path):
+        Path(path).write_bytes(b"half")
+        raise RuntimeError("file write failed")
+
+    monkeypatch.setattr(resume.torch, "save", full)
+    with pytest.raises(OSError, match=r"step_00000001.pt could not be written .* file write failed"):
+        pretrain(recipe_of(folder, schedule={"steps": 1}), tmp_path)
+
+
+def test_fields_that_cannot_be_used_are_reported_once(folder, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for path in folder.iterdir():
+        (data / path.name).write_bytes(path.read_bytes())
+    (data / "cut.tif").write_bytes((folder / "field0.tif").read_bytes()[:200])
+    blank = np.full((1, 40, 40), 7, np.uint16)
+    write_image(data / "blank.tif", Image(blank, ("DNA",), None, False, "blank"))
+    pretrain(recipe_of(data), tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()]
+    assert sorted(Path(line["field"]).name for line in lines) == ["blank.tif", "cut.tif"]
+    assert any("blank" in line["reason"] for line in lines)
+
+
+def test_steps_without_a_finite_loss_in_a_row_end_the_run(folder, tmp_path, monkeypatch):
+    import dinocell_ssl.step as step
+
+    def broken(teacher, crops, masks, real=step.teacher_outputs):
+        outputs = real(teacher, crops, masks)
+        return outputs._replace(class_logits=outputs.class_logits * float("nan"))
+
+    monkeypatch.setattr(step, "teacher_outputs", broken)
+    with pytest.raises(FloatingPointError, match=r"the last 3 steps up to 3 had a loss .* Lower"):
+        pretrain(recipe_of(folder, schedule={"max_consecutive_skips": 3}), tmp_path)
+    assert [line["skipped_steps"] for line in read_log(tmp_path / "log.jsonl")] == [1, 2]
+
+
+def test_heads_that_the_start_lacks_are_trained_alone_first(finished, folder, tmp_path):
+    start = finished / "backbone.safetensors"
+    changes = {
+        "network": {"start_from": start, "start_licence": "CC0-1.0"},
+        "schedule": {"head_only": 0.5, "checkpoint_every": 1, "keep": 4, "warmup": 0.0},
+    }
+    pretrain(recipe_of(folder, **changes), tmp_path)
+    given = load_file(start)
+    states = [
+        torch.load(tmp_path / "checkpoints" / f"step_{step:08d}.pt", weights_only=True)["student"] for step in (2, 3)
+    ]
+    name = "blocks.0.mlp.fc1.weight"
+    assert torch.equal(states[0][f"backbone.{name}"], given[name])
+    assert not torch.equal(states[1][f"backbone.{name}"], given[name])
+    facts = read_backbone_facts(tmp_path / "backbone.safetensors")["start"]
+    assert (facts["heads"], facts["licence"], facts["qkv_bias"]) == ("random", "CC0-1.0", "trainable")
+
+
+def test_a_tenth_of_the_steps_is_for_new_heads_unless_told_otherwise(finished, folder, tmp_path):
+    from dinocell_ssl.distributed import Ranks
+    from dinocell_ssl.fields import open_folders
+    from dinocell_ssl.pretrain import _start
+
+    fields = open_folders([folder])
+
+    def head_only_steps(start):
+        recipe = recipe_of(folder, network={"start_from": start}, schedule={"steps": 50})
+        return _start(recipe, tmp_path, fields, torch.device("cpu"), Ranks()).head_only_steps
+
+    assert head_only_steps(None) == 0
+    assert head_only_steps(finished / "backbone.safetensors") == 5
+    assert head_only_steps(latest_checkpoint(finished)) == 0  # its heads came with it
+
+
+def app():
+    application = Typer()
+    application.command()(pretrain_command)
+    return application
+
+
+def words(folder, output, *more):
+    sets = ["network.patch=16", "crops.global_px=32", "crops.local_px=16", "crops.num_local=1"]
+    sets += ["schedule.batch_size=2", "loading.num_workers=0"]
+    sets += [f"{head}.{key}={value}" for head in ("dino_head", "ibot_head") for key, value in HEAD.items()]
+    options = [option for setting in sets for option in ("--set", setting)]
+    return ["--data", str(folder), "--size", "tiny", "--output", str(output), "--device", "cpu", *options, *more]
+
+
+def test_the_command_pretrains_and_says_what_to_do_next(folder, tmp_path):
+    result = CliRunner().invoke(app(), words(folder, tmp_path, "--steps", "1"))
+    assert result.exit_code == 0, result.output
+    assert f"dinocell train --pretrained {tmp_path / 'backbone.safetensors'}" in result.output
+    assert losses(tmp_path)[0][0] == 1
+
+
+def test_the_command_tells_what_is_wrong(folder, tmp_path):
+    runner = CliRunner()
+    nothing = runner.invoke(app(), ["--output", str(tmp_path)])
+    assert nothing.exit_code == 2
+    assert "error: no data: give folders of images with --data" in nothing.output
+    unknown = runner.invoke(app(), words(folder, tmp_path, "--set", "crop.num_local=1"))
+    assert unknown.exit_code == 2
+    assert "did you mean 'crops'?" in unknown.output
+    missing = runner.invoke(app(), words(tmp_path / "nowhere", tmp_path))
+    assert missing.exit_code == 2
+    assert "does not exist" in missing.output
+    recipe = runner.invoke(app(), ["jump", "--data", str(folder)])
+    assert "shipped are debug_cpu, jump_vits8" in recipe.output
