@@ -1,8 +1,11 @@
 """Label images come back as they were written, and what is no label image is refused."""
 
+import itertools
 import struct
 import tempfile
+import weakref
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image as PillowImage
 
-from dinocell_io import read_image, read_labels, write_labels
+from dinocell_io import read_image, read_labels, write_label_rows, write_labels
+from dinocell_io.store import ObjectInfo
 
 label_arrays = hnp.arrays(
     dtype=st.sampled_from([np.uint8, np.uint16, np.uint32, np.int16, np.int32, np.int64, np.uint64]),
@@ -83,7 +87,7 @@ def test_strips_of_a_wide_image_come_back(tmp_path: Path) -> None:
 def test_more_than_4_gib_becomes_bigtiff(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     labels = np.ones((40, 50), np.int32)
     write_labels(tmp_path / "small.tif", labels)
-    monkeypatch.setattr("dinocell_io.labels._CLASSIC_TIFF_BYTES", 100)
+    monkeypatch.setattr("dinocell_io.labels_write._CLASSIC_TIFF_BYTES", 100)
     write_labels(tmp_path / "big.tif", labels)
     kinds = {}
     for name in ("small", "big"):
@@ -212,3 +216,86 @@ def test_a_cut_npy_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cut.npy").write_bytes(content[:500])
     with pytest.raises(ValueError, match=r"cut\.npy cannot be read"):
         read_labels(tmp_path / "cut.npy")
+
+
+@pytest.mark.parametrize("name", ["rows.tif", "rows.zarr"])
+@pytest.mark.parametrize("heights", [[100], [1, 60, 39], [7] * 14 + [2]])
+def test_rows_of_labels_are_written_as_the_whole(tmp_path: Path, name: str, heights: list[int]) -> None:
+    labels = np.random.default_rng(0).integers(0, 70000, (100, 3000)).astype(np.int64)
+    starts = np.cumsum([0, *heights])
+    blocks = (labels[start:stop] for start, stop in itertools.pairwise(starts))
+    write_label_rows(tmp_path / name, blocks, shape=(100, 3000), pixel_size_um=0.5)
+    np.testing.assert_array_equal(read_labels(tmp_path / name), labels)
+
+
+def test_rows_of_labels_hold_no_more_than_a_few_blocks(tmp_path: Path) -> None:
+    alive = most = 0
+
+    def gone() -> None:
+        nonlocal alive
+        alive -= 1
+
+    def rows() -> Iterator[np.ndarray]:
+        nonlocal alive, most
+        for number in range(64):
+            block = np.full((32, 4096), number, np.uint16)
+            weakref.finalize(block, gone)
+            alive += 1
+            most = max(most, alive)
+            yield block
+
+    write_label_rows(tmp_path / "rows.tif", rows(), shape=(2048, 4096), max_label=64)
+    assert most <= 6
+    assert read_labels(tmp_path / "rows.tif").dtype == np.uint16
+    assert read_labels(tmp_path / "rows.tif")[::32, 0].tolist() == list(range(64))
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        (np.ones((4, 9), np.uint8), r"come as uint8 \(4, 9\), expected whole numbers \[rows, 8\]"),
+        (np.ones((4, 8), np.float32), "come as float32"),
+        (np.full((4, 8), -1), "hold labels from -1 to -1, expected 0 to 100"),
+        (np.full((4, 8), 101), "hold labels from 101 to 101, expected 0 to 100"),
+        (np.ones((5, 8), np.uint8), "more rows came than the 4"),
+        (np.ones((3, 8), np.uint8), "3 rows came, expected 4"),
+    ],
+)
+def test_rows_of_labels_that_do_not_fit_leave_no_file(tmp_path: Path, block: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        write_label_rows(tmp_path / "rows.tif", [block], shape=(4, 8), max_label=100)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_of_labels_need_a_format_that_takes_them(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"rows\.png: rows of labels are written as \.tif.*\.zarr"):
+        write_label_rows(tmp_path / "rows.png", [np.ones((4, 8), np.uint8)], shape=(4, 8))
+
+
+@pytest.mark.parametrize("suffix", ["tif", "png", "npy"])
+def test_labels_go_to_a_bucket_as_one_object(monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    objects: dict[str, bytes] = {}
+
+    class Bucket:
+        def put(self, key: str, data: bytes) -> None:
+            objects[key] = data
+
+        def get(self, key: str) -> bytes:
+            return objects[key]
+
+        def get_range(self, key: str, start: int, stop: int) -> bytes:
+            return objects[key][start:stop]
+
+        def size(self, key: str) -> int:
+            return len(objects[key])
+
+        def list(self, prefix: str, *, delimiter: str | None = None) -> Iterator[ObjectInfo]:
+            raise NotImplementedError
+
+    monkeypatch.setattr("dinocell_io.labels_write.open_store", lambda uri: (Bucket(), uri.removeprefix("s3://bucket/")))
+    labels = np.arange(60).reshape(6, 10)
+    write_labels(f"s3://bucket/plate/a.{suffix}", labels)
+    assert list(objects) == [f"plate/a.{suffix}"]
+    np.testing.assert_array_equal(read_labels(f"plate/a.{suffix}", store=Bucket()), labels)
+    with pytest.raises(ValueError, match=r"s3://bucket/a\.zarr: OME-Zarr labels are many objects"):
+        write_labels("s3://bucket/a.zarr", labels)

@@ -13,7 +13,7 @@ from .atomic import atomic_folder
 from .dataset import sample_name
 from .image import Image, read_image
 from .image_write import write_image
-from .labels import write_labels
+from .labels_write import write_labels
 
 _FIRST_COLUMNS = ("name", "split", "field_group", "modality", "height", "width", "n_objects")
 

@@ -1,4 +1,4 @@
-"""Label images: whole numbers, 0 the background, written and read back without a change."""
+"""Label images: whole numbers, 0 the background, read with the numbers that are in the file."""
 
 import math
 from pathlib import Path
@@ -6,24 +6,30 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Integer, Shaped
 
-from .atomic import atomic_path
 from .image import TIFF_SUFFIXES
 from .memory import check_memory
+from .ome_zarr_path import is_zarr
 from .store import Store
 from .stored_file import StoredFile, stored_file
 
 LABEL_SUFFIXES = (".png", *TIFF_SUFFIXES, ".npy")
-_CLASSIC_TIFF_BYTES = 2**32 - 2**25  # room for tags below the 4 GiB that 32-bit offsets reach
 
 
 def read_labels(uri: str | Path, *, store: Store | None = None) -> Integer[np.ndarray, "y x"]:
-    """Read a label image from PNG, TIFF or npy, with the numbers that are in the file.
+    """Read a label image from PNG, TIFF, npy or OME-Zarr, with the numbers that are in the file.
+
+    Of an OME-Zarr image its only labels are read; where there are several, name them in the
+    address (`image.zarr/labels/nuclei`).
 
     A colour map or WhiteIsZero is display and changes no number; a bilevel file gives 0 and 1. Floats
     that are whole numbers become integers. The dtype is the file's integer type.
     Raises ValueError for colour, several planes, fractions, NaN or negative numbers, for JPEG (it changes
     numbers), and for pickled npy (it could run code); else as `read_image`.
     """
+    if is_zarr(uri):
+        from .ome_zarr_labels import read_zarr_labels
+
+        return whole_numbers(read_zarr_labels(uri, store=store), str(uri))
     file = stored_file(uri, store=store)
     if file.suffix == ".png":
         stored = _png_numbers(file)
@@ -33,62 +39,10 @@ def read_labels(uri: str | Path, *, store: Store | None = None) -> Integer[np.nd
         stored = _npy_numbers(file)
     else:
         raise ValueError(
-            f"{file.uri} has the suffix {file.suffix or '(none)'}; labels are read from {', '.join(LABEL_SUFFIXES)}"
+            f"{file.uri} has the suffix {file.suffix or '(none)'}; labels are read from "
+            f"{', '.join(LABEL_SUFFIXES)} and .zarr"
         )
-    return _whole_numbers(stored, file.uri)
-
-
-def write_labels(
-    uri: str | Path, labels: Shaped[np.ndarray, "..."], *, pixel_size_um: float | int | None = None
-) -> None:
-    """Write labels losslessly and atomically, as uint16, or as uint32 if one is above 65535.
-
-    The suffix picks the format: TIFF (deflate with predictor, BigTIFF when needed, the pixel size as
-    resolution per centimetre), PNG (16 bit, so labels up to 65535, no pixel size) or npy.
-    Raises ValueError, before anything is written, for an array that is not [y x], that holds negative
-    numbers, fractions or numbers above 2**32 - 1, or that PNG cannot hold.
-    """
-    path = Path(uri)
-    suffix = path.suffix.lower()
-    if suffix not in LABEL_SUFFIXES:
-        raise ValueError(f"{path}: labels are written as {', '.join(LABEL_SUFFIXES)}; use one of these suffixes")
-    if pixel_size_um is not None and not 0 < pixel_size_um < float("inf"):
-        raise ValueError(f"{path}: pixel_size_um is {pixel_size_um}, expected a positive length or None")
-    whole = _whole_numbers(labels, f"the array for {path}")
-    largest = int(whole.max(initial=0))
-    if largest > 2**32 - 1:
-        raise ValueError(f"{path}: the largest label is {largest}, a file holds up to {2**32 - 1}; relabel first")
-    if suffix == ".png" and largest > 65535:
-        raise ValueError(f"{path}: the largest label is {largest}, a PNG holds up to 65535; write a .tif")
-    numbers = np.ascontiguousarray(whole, dtype=np.uint16 if largest <= 65535 else np.uint32)
-    with atomic_path(path) as temporary:
-        if suffix == ".png":
-            import imagecodecs
-
-            temporary.write_bytes(imagecodecs.png_encode(numbers))
-        elif suffix == ".npy":
-            np.save(temporary, numbers, allow_pickle=False)
-        else:
-            _write_tiff(temporary, numbers, None if pixel_size_um is None else float(pixel_size_um))
-
-
-def _write_tiff(path: Path, numbers: Integer[np.ndarray, "y x"], pixel_size_um: float | None) -> None:
-    import tifffile
-
-    per_cm = None if pixel_size_um is None else (10000 / pixel_size_um,) * 2
-    tifffile.imwrite(
-        path,
-        numbers,
-        bigtiff=numbers.nbytes > _CLASSIC_TIFF_BYTES,
-        photometric="minisblack",
-        compression="zlib",
-        predictor=True,
-        rowsperstrip=max(1, (1 << 18) // max(1, numbers.shape[1] * numbers.itemsize)),
-        resolution=per_cm,
-        resolutionunit=None if per_cm is None else "CENTIMETER",
-        metadata=None,
-        software="dinocell-io",
-    )
+    return whole_numbers(stored, file.uri)
 
 
 def _png_numbers(file: StoredFile) -> Shaped[np.ndarray, "y x"]:
@@ -132,7 +86,7 @@ def _colour(uri: str) -> ValueError:
     )
 
 
-def _whole_numbers(numbers: Shaped[np.ndarray, "..."], name: str) -> Integer[np.ndarray, "y x"]:
+def whole_numbers(numbers: Shaped[np.ndarray, "..."], name: str) -> Integer[np.ndarray, "y x"]:
     """The same numbers in an integer dtype (no copy if they have one), or a ValueError."""
     if numbers.ndim != 2 or 0 in numbers.shape:
         raise ValueError(f"{name} has shape {numbers.shape}, expected labels [y x] of at least one pixel")

@@ -1,0 +1,160 @@
+"""Writing label images: whole arrays, or rows as they come, to one file or to OME-Zarr."""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Integer, Shaped
+
+from .atomic import atomic_path
+from .image import TIFF_SUFFIXES
+from .label_rows import bands, checked_rows
+from .labels import LABEL_SUFFIXES, whole_numbers
+from .ome_zarr_path import is_zarr
+from .store import open_store
+from .uri import is_remote
+
+_CLASSIC_TIFF_BYTES = 2**32 - 2**25  # room for tags below the 4 GiB that 32-bit offsets reach
+_STRIP_BYTES = 1 << 18
+_MAX_LABEL = 2**32 - 1
+
+
+def write_labels(
+    uri: str | Path, labels: Shaped[np.ndarray, "..."], *, pixel_size_um: float | int | None = None
+) -> None:
+    """Write labels losslessly and atomically, as uint16, or as uint32 if one is above 65535.
+
+    The suffix picks the format: TIFF (deflate with predictor, BigTIFF when needed, the pixel size as
+    resolution per centimetre), PNG (16 bit, so labels up to 65535, no pixel size), npy, or OME-Zarr: then
+    `image.zarr` gets the label image `labels/cells`, `image.zarr/labels/nuclei` the one of that name, and a group
+    that is not there is made; labels that are there are never replaced (FileExistsError). An `s3://` address
+    takes all but OME-Zarr.
+    Raises ValueError, before anything is written, for an array that is not [y x], that holds negative
+    numbers, fractions or numbers above 2**32 - 1, that PNG cannot hold, or that has not the size of the
+    OME-Zarr image it belongs to.
+    """
+    _check_target(uri, pixel_size_um)
+    whole = whole_numbers(labels, f"the array for {uri}")
+    largest = int(whole.max(initial=0))
+    if largest > _MAX_LABEL:
+        raise ValueError(f"{uri}: the largest label is {largest}, a file holds up to {_MAX_LABEL}; relabel first")
+    if str(uri).lower().endswith(".png") and largest > 65535:
+        raise ValueError(f"{uri}: the largest label is {largest}, a PNG holds up to 65535; write a .tif")
+    numbers = np.ascontiguousarray(whole, dtype=np.uint16 if largest <= 65535 else np.uint32)
+    shape = (numbers.shape[0], numbers.shape[1])
+    _write(uri, [numbers], shape, numbers.dtype, None if pixel_size_um is None else float(pixel_size_um))
+
+
+def write_label_rows(
+    uri: str | Path,
+    rows: Iterable[Shaped[np.ndarray, "..."]],
+    *,
+    shape: tuple[int, int],
+    max_label: int = _MAX_LABEL,
+    pixel_size_um: float | int | None = None,
+) -> None:
+    """Write labels that come in blocks of rows, from the top down, as `write_labels` writes them whole.
+
+    For labels larger than memory: at most a few blocks are held, of any height each, to TIFF or OME-Zarr. `shape` is
+    (height, width); `max_label` is the largest label that may come, up to 65535 for uint16.
+    Raises ValueError at the first block that does not fit (its width, numbers, or too many or too few rows); then
+    nothing is left of the file.
+    """
+    _check_target(uri, pixel_size_um)
+    if not is_zarr(uri) and not str(uri).lower().endswith(TIFF_SUFFIXES):
+        raise ValueError(f"{uri}: rows of labels are written as {', '.join(TIFF_SUFFIXES)} or .zarr; use one of these")
+    if min(shape) < 1 or not 0 <= max_label <= _MAX_LABEL:
+        raise ValueError(f"{uri}: shape {shape} and max_label {max_label}; expected positive and 0 to {_MAX_LABEL}")
+    dtype = np.dtype(np.uint16 if max_label <= 65535 else np.uint32)
+    size = None if pixel_size_um is None else float(pixel_size_um)
+    checked = checked_rows(rows, shape=shape, max_label=max_label, dtype=dtype, name=str(uri))
+    _write(uri, checked, shape, dtype, size)
+
+
+def _check_target(uri: str | Path, pixel_size_um: float | int | None) -> None:
+    if not is_zarr(uri) and not str(uri).lower().endswith(LABEL_SUFFIXES):
+        raise ValueError(
+            f"{uri}: labels are written as {', '.join(LABEL_SUFFIXES)} or .zarr; use one of these suffixes"
+        )
+    if pixel_size_um is not None and not 0 < pixel_size_um < float("inf"):
+        raise ValueError(f"{uri}: pixel_size_um is {pixel_size_um}, expected a positive length or None")
+
+
+def _write(
+    uri: str | Path,
+    rows: Iterable[Integer[np.ndarray, "row x"]],
+    shape: tuple[int, int],
+    dtype: np.dtype,
+    pixel_size_um: float | None,
+) -> None:
+    if is_zarr(uri):
+        from .ome_zarr_labels import write_zarr_labels
+
+        write_zarr_labels(uri, rows, shape=shape, dtype=dtype, pixel_size_um=pixel_size_um)
+    elif is_remote(uri):
+        store, key = open_store(uri)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, key.rpartition("/")[2])
+            _write_file(file, rows, shape, dtype, pixel_size_um)
+            store.put(key, file.read_bytes())
+    else:
+        path = Path(uri)
+        with atomic_path(path) as temporary:
+            _write_file(temporary, rows, shape, dtype, pixel_size_um)
+
+
+def _write_file(
+    path: Path,
+    rows: Iterable[Integer[np.ndarray, "row x"]],
+    shape: tuple[int, int],
+    dtype: np.dtype,
+    pixel_size_um: float | None,
+) -> None:
+    suffix = path.suffix.lower()
+    if suffix == ".png":
+        import imagecodecs
+
+        path.write_bytes(imagecodecs.png_encode(np.concatenate(list(rows))))
+    elif suffix == ".npy":
+        np.save(path, np.concatenate(list(rows)), allow_pickle=False)
+    else:
+        _write_tiff(path, rows, shape, dtype, pixel_size_um)
+
+
+def _write_tiff(
+    path: Path,
+    rows: Iterable[Integer[np.ndarray, "row x"]],
+    shape: tuple[int, int],
+    dtype: np.dtype,
+    pixel_size_um: float | None,
+) -> None:
+    import imagecodecs
+    import tifffile
+
+    per_cm = None if pixel_size_um is None else (10000 / pixel_size_um,) * 2
+    height = min(shape[0], max(1, _STRIP_BYTES // (shape[1] * dtype.itemsize)))
+
+    def strips() -> Iterator[bytes]:
+        # packed here: tifffile takes an iterator's arrays for whole pages
+        for strip in bands(rows, height=height):
+            differences = imagecodecs.delta_encode(np.ascontiguousarray(strip), axis=-1)
+            content = np.asarray(differences, dtype.newbyteorder("<")).tobytes()
+            yield bytes(imagecodecs.zlib_encode(content, level=6))
+
+    tifffile.imwrite(
+        path,
+        strips(),
+        shape=shape,
+        dtype=dtype,
+        byteorder="<",
+        bigtiff=shape[0] * shape[1] * dtype.itemsize > _CLASSIC_TIFF_BYTES,
+        photometric="minisblack",
+        compression="zlib",
+        predictor=True,
+        rowsperstrip=height,
+        resolution=per_cm,
+        resolutionunit=None if per_cm is None else "CENTIMETER",
+        metadata=None,
+        software="dinocell-io",
+    )

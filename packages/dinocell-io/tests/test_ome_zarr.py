@@ -1,0 +1,287 @@
+"""OME-Zarr: axes, names, levels, scenes and planes of NGFF 0.1 to 0.5, and labels written into it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dinocell_io import open_image, read_image, read_labels, write_label_rows, write_labels
+
+zarr = pytest.importorskip("zarr", reason="zarr-python writes the images and is the oracle")
+
+AXES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
+
+
+def write_ome_zarr(
+    folder: Path,
+    levels: list[np.ndarray],
+    axes: str,
+    *,
+    version: str = "0.4",
+    unit: str | None = "micrometer",
+    scale: float = 0.65,
+    labels: list[str] | None = None,
+    **extra: Any,
+) -> None:
+    zarr_format = 3 if version == "0.5" else 2
+    for number, level in enumerate(levels):
+        array = zarr.create_array(
+            folder / str(number),
+            shape=level.shape,
+            chunks=(1,) * (level.ndim - 2) + (32, 32),
+            dtype=level.dtype,
+            zarr_format=zarr_format,
+            chunk_key_encoding={"name": "default" if zarr_format == 3 else "v2", "separator": "/"},
+        )
+        array[:] = level
+    described = [
+        {"name": axis, "type": AXES[axis], **({"unit": unit} if unit and AXES[axis] == "space" else {})}
+        for axis in axes
+    ]
+    datasets = [
+        {
+            "path": str(number),
+            "coordinateTransformations": [
+                {"type": "scale", "scale": [scale * 2**number if axis in "yx" else 1.0 for axis in axes]}
+            ],
+        }
+        for number in range(len(levels))
+    ]
+    multiscale = {
+        **({} if version == "0.5" else {"version": version}),
+        "axes": described,
+        "datasets": datasets,
+        "name": "image",
+    }
+    omero = {"omero": {"channels": [{"label": label} for label in labels]}} if labels else {}
+    write_group(folder, version, multiscales=[multiscale], **omero, **extra)
+
+
+def write_group(folder: Path, version: str, **attributes: Any) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if version == "0.5":
+        nested = {"ome": {"version": "0.5", **attributes}}
+        content = {"zarr_format": 3, "node_type": "group", "attributes": nested}
+        (folder / "zarr.json").write_text(json.dumps(content))
+    else:
+        (folder / ".zgroup").write_text('{"zarr_format": 2}')
+        (folder / ".zattrs").write_text(json.dumps(attributes))
+
+
+@pytest.fixture
+def stack() -> np.ndarray:
+    """[t c z y x] with a different number at every place."""
+    shape = (2, 3, 4, 50, 70)
+    return np.arange(np.prod(shape), dtype=np.uint32).reshape(shape)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_axes_names_size_and_levels_come_from_the_metadata(tmp_path: Path, stack: np.ndarray, version: str) -> None:
+    levels = [stack, stack[..., ::2, ::2]]
+    write_ome_zarr(tmp_path / "a.zarr", levels, "tczyx", version=version, labels=["DNA", "ER", "AGP"])
+    image = open_image(tmp_path / "a.zarr")
+    assert (image.axes, image.shape) == ("tzcyx", (2, 4, 3, 50, 70))
+    assert (image.channels, image.pixel_size_um, image.dtype) == (("DNA", "ER", "AGP"), 0.65, np.uint32)
+    assert [(level.height, level.width, level.downsample) for level in image.levels] == [(50, 70, 1.0), (25, 35, 2.0)]
+    np.testing.assert_array_equal(image.read(t=1, z=3), stack[1, :, 3])
+    np.testing.assert_array_equal(image.read(t=0, z=2, level=1), stack[0, :, 2, ::2, ::2])
+    region = image.read(np.s_[30:50, 31:33], channels=[2, 0], t=1, z=0)
+    np.testing.assert_array_equal(region, stack[1, [2, 0], 0, 30:50, 31:33])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.zarr", t=1, z=1).pixels, stack[1, :, 1])
+    with pytest.raises(ValueError, match=r"T=2, Z=4, C=3.*choose z= \(0 to 3\) and t= \(0 to 1\)"):
+        read_image(tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("axes", ["yx", "cyx", "zyx", "zcyx"])
+def test_fewer_axes_are_read(tmp_path: Path, stack: np.ndarray, axes: str) -> None:
+    stored = {"yx": stack[0, 0, 0], "cyx": stack[0, :, 0], "zyx": stack[0, 0], "zcyx": stack[0].swapaxes(0, 1)}[axes]
+    write_ome_zarr(tmp_path / "a.zarr", [stored], axes)
+    image = open_image(tmp_path / "a.zarr")
+    z = 3 if "z" in axes else 0
+    expected = stack[0, :, z] if "c" in axes else stack[0, :1, z]
+    np.testing.assert_array_equal(image.read(z=z), expected)
+
+
+@pytest.mark.parametrize(
+    ("unit", "scale", "expected"), [("nanometer", 325, 0.325), (None, 0.5, None), ("inch", 1, None)]
+)
+def test_the_pixel_size_needs_a_unit_of_length(
+    tmp_path: Path, stack: np.ndarray, unit: str | None, scale: float, expected: float | None
+) -> None:
+    write_ome_zarr(tmp_path / "a.zarr", [stack[0, 0, 0]], "yx", unit=unit, scale=scale)
+    size = open_image(tmp_path / "a.zarr").pixel_size_um
+    assert size == (None if expected is None else pytest.approx(expected))
+
+
+def test_ngff_0_2_has_five_axes_by_its_specification(tmp_path: Path, stack: np.ndarray) -> None:
+    write_ome_zarr(tmp_path / "a.zarr", [stack], "tczyx", version="0.2")
+    described = json.loads((tmp_path / "a.zarr" / ".zattrs").read_text())
+    del described["multiscales"][0]["axes"]
+    (tmp_path / "a.zarr" / ".zattrs").write_text(json.dumps(described))
+    assert open_image(tmp_path / "a.zarr").axes == "tzcyx"
+    described["multiscales"][0]["version"] = "0.4"
+    (tmp_path / "a.zarr" / ".zattrs").write_text(json.dumps(described))
+    with pytest.raises(ValueError, match=r"a\.zarr names 0 axes for an array of 5"):
+        open_image(tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_field_of_a_plate_is_chosen_by_well_and_field(tmp_path: Path, stack: np.ndarray, version: str) -> None:
+    wells = [{"path": "A/1"}, {"path": "B/2"}]
+    write_group(tmp_path / "p.zarr", version, plate={"wells": wells})
+    write_group(tmp_path / "p.zarr" / "B" / "2", version, well={"images": [{"path": "0"}, {"path": "1"}]})
+    for field in range(2):
+        write_ome_zarr(tmp_path / "p.zarr" / "B" / "2" / str(field), [stack[field, :, 0]], "cyx", version=version)
+    with pytest.raises(ValueError, match=r'plate of 2 wells \(A/1, B/2\).*"A/1/0"'):
+        open_image(tmp_path / "p.zarr")
+    np.testing.assert_array_equal(open_image(tmp_path / "p.zarr", scene="B/2/1").read(), stack[1, :, 0])
+    well = tmp_path / "p.zarr" / "B" / "2"
+    with pytest.raises(ValueError, match=r"holds 2 images: 0; 1\. Choose one with scene="):
+        open_image(well)
+    chosen = open_image(well, scene="0")
+    assert (chosen.scene, chosen.scenes) == ("0", ("0", "1"))
+    np.testing.assert_array_equal(chosen.read(), stack[0, :, 0])
+    np.testing.assert_array_equal(open_image(well / "1").read(), stack[1, :, 0])
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_the_series_of_a_bioformats2raw_layout_are_scenes(tmp_path: Path, stack: np.ndarray, listed: bool) -> None:
+    write_group(tmp_path / "a.zarr", "0.4", **{"bioformats2raw.layout": 3})
+    for series in range(2):
+        write_ome_zarr(tmp_path / "a.zarr" / str(series), [stack[series, 0, 0]], "yx")
+    if listed:
+        write_group(tmp_path / "a.zarr" / "OME", "0.4", series=["0", "1"])
+    with pytest.raises(ValueError, match=r"holds 2 images: 0; 1"):
+        open_image(tmp_path / "a.zarr")
+    np.testing.assert_array_equal(open_image(tmp_path / "a.zarr", scene="1").read()[0], stack[1, 0, 0])
+
+
+def test_a_plain_array_is_read_if_it_says_or_shows_its_axes(tmp_path: Path, stack: np.ndarray) -> None:
+    folder = tmp_path / "a.zarr"
+    for name, shape, names in (
+        ("plane", (50, 70), None),
+        ("few", (3, 50, 70), None),
+        ("many", (17, 50, 70), None),
+        ("named", (17, 50, 70), ["z", "y", "x"]),
+        ("odd", (17, 50, 70), ["row", "column", "x"]),
+    ):
+        zarr.create_array(folder / name, shape=shape, chunks=shape, dtype="uint8", dimension_names=names)[:] = 1
+    assert open_image(folder / "plane").axes == "cyx"
+    assert open_image(folder / "few").shape == (3, 50, 70)
+    assert open_image(folder / "named").axes == "zcyx"
+    with pytest.raises(ValueError, match=r"array of shape \(17, 50, 70\) that does not say what its axes are"):
+        open_image(folder / "many")
+    with pytest.raises(ValueError, match=r"has the axes row, column, x"):
+        open_image(folder / "odd")
+
+
+def test_a_plane_of_which_nothing_is_stored_is_refused(tmp_path: Path, stack: np.ndarray) -> None:
+    write_ome_zarr(tmp_path / "a.zarr", [stack[:, 0, 0] + 1], "cyx")
+    for chunk in (tmp_path / "a.zarr" / "0" / "1").rglob("*"):
+        if chunk.is_file():
+            chunk.unlink()
+    with pytest.raises(ValueError, match=r"a\.zarr/0: not one of the 6 chunks of this plane is stored"):
+        open_image(tmp_path / "a.zarr").read(channels=[1])
+    assert open_image(tmp_path / "a.zarr").read(channels=[0]).min() > 0
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({}, "is a Zarr group without an image"),
+        ({"multiscales": []}, "damaged|holds 0"),
+        ({"multiscales": [{"datasets": []}]}, "lists no array of pixels"),
+        ({"multiscales": [{}]}, "OME metadata are damaged"),
+        ({"multiscales": 7}, "OME metadata are damaged"),
+        ({"multiscales": [{"axes": [{"name": "y"}, {"name": "x"}], "datasets": [{"path": "0"}]}]}, "no Zarr array"),
+        ({"well": {"images": []}}, "lists no image"),
+        ({"plate": {}}, "OME metadata are damaged"),
+    ],
+)
+def test_groups_that_hold_no_image_are_refused(tmp_path: Path, attributes: dict[str, Any], message: str) -> None:
+    write_group(tmp_path / "a.zarr", "0.4", **attributes)
+    with pytest.raises(ValueError, match=rf"a\.zarr.*({message})"):
+        open_image(tmp_path / "a.zarr")
+
+
+def test_a_missing_group_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"absent\.zarr has no Zarr array"):
+        open_image(tmp_path / "absent.zarr")
+    (tmp_path / "text.zarr").mkdir()
+    (tmp_path / "text.zarr" / ".zattrs").write_text("not JSON")
+    (tmp_path / "text.zarr" / ".zgroup").write_text("{}")
+    with pytest.raises(ValueError, match=r"text\.zarr: .*\.zattrs is not JSON"):
+        open_image(tmp_path / "text.zarr")
+
+
+def cells(shape: tuple[int, int], largest: int = 70000) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, largest + 1, shape)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_labels_are_written_beside_their_image_with_its_levels_and_pixel_size(tmp_path: Path, version: str) -> None:
+    full = np.zeros((2, 90, 70), np.uint16)
+    write_ome_zarr(tmp_path / "a.zarr", [full, full[:, ::2, ::2], full[:, ::4, ::4]], "cyx", version=version)
+    labels = cells((90, 70))
+    write_labels(tmp_path / "a.zarr", labels)
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.zarr"), labels)
+    write_labels(tmp_path / "a.zarr" / "labels" / "nuclei", labels // 2)
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.zarr" / "labels" / "nuclei"), labels // 2)
+    with pytest.raises(ValueError, match=r"holds 2 label images \(cells, nuclei\), expected one"):
+        read_labels(tmp_path / "a.zarr")
+
+    group = zarr.open_group(tmp_path / "a.zarr", mode="r")
+    attributes = group["labels"].attrs
+    assert (attributes["ome"]["labels"] if version == "0.5" else attributes["labels"]) == ["cells", "nuclei"]
+    np.testing.assert_array_equal(group["labels/cells/0"][:], labels)
+    assert [group[f"labels/cells/{number}"].shape for number in range(3)] == [(90, 70), (45, 35), (23, 18)]
+    described = group["labels/cells"].attrs
+    described = described["ome"] if version == "0.5" else described
+    assert described["image-label"]["source"] == {"image": "../../"}
+    image = open_image(tmp_path / "a.zarr" / "labels" / "cells")
+    assert image.pixel_size_um == pytest.approx(0.65)
+    assert set(np.unique(image.read(level=2))) <= set(np.unique(labels))
+    assert open_image(tmp_path / "a.zarr").channels == ("C0", "C1")
+
+
+def test_labels_make_a_group_where_there_is_none(tmp_path: Path) -> None:
+    labels = cells((1500, 1100))
+    write_labels(tmp_path / "new.zarr", labels, pixel_size_um=0.5)
+    np.testing.assert_array_equal(read_labels(tmp_path / "new.zarr"), labels)
+    image = open_image(tmp_path / "new.zarr" / "labels" / "cells")
+    assert (image.pixel_size_um, image.dtype) == (0.5, np.uint32)
+    assert [(level.height, level.width) for level in image.levels] == [(1500, 1100), (750, 550)]
+    np.testing.assert_array_equal(image.read(level=1)[0], labels[1::2, 1::2])
+    np.testing.assert_array_equal(zarr.open_array(tmp_path / "new.zarr" / "labels" / "cells" / "0")[:], labels)
+
+
+def test_labels_that_are_all_background_are_read_back(tmp_path: Path) -> None:
+    write_labels(tmp_path / "new.zarr", np.zeros((40, 40), int))
+    assert read_labels(tmp_path / "new.zarr").max() == 0
+
+
+def test_labels_are_not_replaced_and_must_have_the_images_size(tmp_path: Path) -> None:
+    write_ome_zarr(tmp_path / "a.zarr", [np.zeros((40, 50), np.uint8)], "yx")
+    with pytest.raises(ValueError, match=r"a\.zarr is an image of 40 x 50 pixels, its labels are 40 x 51"):
+        write_labels(tmp_path / "a.zarr", np.ones((40, 51), int))
+    write_labels(tmp_path / "a.zarr", np.ones((40, 50), int))
+    with pytest.raises(FileExistsError, match="exists already"):
+        write_labels(tmp_path / "a.zarr", np.zeros((40, 50), int))
+    assert read_labels(tmp_path / "a.zarr").min() == 1
+    (tmp_path / "folder.zarr").mkdir()
+    (tmp_path / "folder.zarr" / "thesis.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"folder\.zarr exists and is no Zarr group"):
+        write_labels(tmp_path / "folder.zarr", np.ones((4, 4), int))
+
+
+def test_rows_that_do_not_fit_leave_nothing_in_the_group(tmp_path: Path) -> None:
+    write_ome_zarr(tmp_path / "a.zarr", [np.zeros((40, 50), np.uint8)], "yx")
+    before = sorted(path for path in tmp_path.rglob("*") if "labels" not in path.parts)
+    for uri in (tmp_path / "a.zarr", tmp_path / "new.zarr"):
+        with pytest.raises(ValueError, match="30 rows came, expected 40"):
+            write_label_rows(uri, [np.ones((30, 50), np.uint8)], shape=(40, 50))
+    assert sorted(path for path in tmp_path.rglob("*") if "labels" not in path.parts) == before
+    with pytest.raises(ValueError, match="holds 0 label images"):
+        read_labels(tmp_path / "a.zarr")
