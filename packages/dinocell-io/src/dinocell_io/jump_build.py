@@ -8,6 +8,8 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from .jump_tables import SiteRows
 
 INDEX_VERSION = 1
 PLATE_MARK = "\1"
+_SITE_MARK = "\2"
 COLUMNS = ("plate", "well", "site", "names", "name_starts", "name_bytes")
 _GUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 # um per pixel of each source's microscope (microscope_config of the JUMP metadata)
@@ -77,44 +80,48 @@ class _Builder:
     def add(self, rows: SiteRows) -> None:
         if not rows.wells:
             return
-        channels = tuple(rows.urls)
-        texts = list(map("\n".join, zip(*rows.urls.values(), strict=True)))
+        folder = _folder_of(url for urls in rows.urls.values() for url in urls[:1])
         # files of one site share a folder, and so do nearly always all files of a plate
+        if all(all(map(str.startswith, urls, repeat(folder))) for urls in rows.urls.values()):
+            names = [[url[len(folder) :] for url in urls] for urls in rows.urls.values()]
+            self._add_folder(rows, folder, list(map("\n".join, zip(*names, strict=True))))
+            return
         by_folder: dict[str, list[int]] = {}
-        first = _folder_of(texts[0])
-        if all(text.count(first) == len(channels) for text in texts):
-            by_folder[first] = list(range(len(texts)))
-        else:
-            for at, text in enumerate(texts):
-                folder = _folder_of(text)
-                is_shared = text.count(folder) == sum(map(bool, text.split("\n")))
-                by_folder.setdefault(folder if is_shared else "", []).append(at)
+        sites = list(zip(*rows.urls.values(), strict=True))
+        for at, urls in enumerate(sites):
+            folder = _folder_of(urls)
+            is_shared = all(url.startswith(folder) for url in urls if url)
+            by_folder.setdefault(folder if is_shared else "", []).append(at)
         for folder, places in by_folder.items():
-            names = [texts[at].replace(folder, "") if folder else texts[at] for at in places]
-            self._add_folder(rows, channels, folder, places, names)
+            part = replace(rows, wells=[rows.wells[at] for at in places], sites=[rows.sites[at] for at in places])
+            texts = ["\n".join(url.removeprefix(folder) for url in sites[at]) for at in places]
+            self._add_folder(part, folder, texts)
 
-    def _add_folder(
-        self, rows: SiteRows, channels: tuple[str, ...], folder: str, places: list[int], names: list[str]
-    ) -> None:
+    def _add_folder(self, rows: SiteRows, folder: str, names: list[str]) -> None:
+        """Sites whose files are in one folder; without a folder their names are whole addresses."""
         root = self._checked_root(folder or names[0].lstrip("\n"))
-        if not folder and root:  # channels in different folders: their names are whole keys
-            names = [name.replace(root, "") for name in names]
+        # a plate is changed as one text, several times faster than site by site
+        whole = _SITE_MARK.join(names)
+        if not folder and root:
+            whole = whole.replace(root, "")
         elif rows.plate:
-            names = [name.replace(rows.plate, PLATE_MARK) for name in names]
-        shared = _shared_length(names)
+            whole = whole.replace(rows.plate, PLATE_MARK)
+        names = whole.split(_SITE_MARK)
+        is_random = _GUID.search(names[0]) is not None
+        shared = _shared_length(names) if is_random else 0
         if shared:
             names = [name[:shared] + name[shared:].replace("\n" + name[:shared], "\n") for name in names]
-        plate = self._plate_number(rows, channels, folder.removeprefix(root), shared)
+        plate = self._plate_number(rows, tuple(rows.urls), folder.removeprefix(root), shared)
         wells = self._wells
-        self._columns["plate"].append(np.full(len(places), plate, np.uint16))
-        self._columns["well"].append(
-            np.array([wells.setdefault(rows.wells[at], len(wells)) for at in places], np.uint16)
-        )
-        self._columns["site"].append(np.array([_site_number(rows, at) for at in places], np.int16))
-        self._columns["names"].append(self._name_numbers(names))
+        for well in dict.fromkeys(rows.wells):
+            wells.setdefault(well, len(wells))
+        self._columns["plate"].append(np.full(len(names), plate, np.uint16))
+        self._columns["well"].append(np.array([wells[well] for well in rows.wells], np.uint16))
+        self._columns["site"].append(_site_numbers(rows))
+        self._columns["names"].append(self._name_numbers(names, is_random=is_random))
 
-    def _name_numbers(self, names: list[str]) -> np.ndarray:
-        if _GUID.search(names[0]):
+    def _name_numbers(self, names: list[str], *, is_random: bool) -> np.ndarray:
+        if is_random:
             # random names never come again: a table to look them up would be larger than all the rest
             start = self._num_names
             self._store_names(names)
@@ -197,9 +204,9 @@ class _Builder:
         return np.arange(len(keys)) if is_first.all() else np.sort(order[is_first])
 
 
-def _folder_of(text: str) -> str:
+def _folder_of(urls: Iterable[str]) -> str:
     """The folder of the first file that is there."""
-    return text.lstrip("\n").partition("\n")[0].rpartition("/")[0] + "/"
+    return next((url for url in urls if url), "").rpartition("/")[0] + "/"
 
 
 def _shared_length(names: list[str]) -> int:
@@ -215,11 +222,12 @@ def _shared_length(names: list[str]) -> int:
     return shared
 
 
-def _site_number(rows: SiteRows, at: int) -> int:
+def _site_numbers(rows: SiteRows) -> np.ndarray:
     try:
-        return int(rows.sites[at])
-    except ValueError as error:
+        return np.array(list(map(int, rows.sites)), np.int16)
+    except (ValueError, OverflowError) as error:
+        wrong = next(at for at, site in enumerate(rows.sites) if not re.fullmatch(r"\s*-?\d{1,4}\s*", site))
         raise ValueError(
-            f"{rows.source}, plate {rows.plate}, well {rows.wells[at]} has the site {rows.sites[at]!r}, expected a "
-            "whole number; correct the table"
+            f"{rows.source}, plate {rows.plate}, well {rows.wells[wrong]} has the site {rows.sites[wrong]!r}, expected "
+            "a whole number of up to four digits; correct the table"
         ) from error

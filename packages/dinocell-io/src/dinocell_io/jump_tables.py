@@ -168,9 +168,13 @@ def _by_plate(
             str(batch),
             str(plate),
             picked(values["Well"]),
-            [str(site) for site in picked(values["Site"])],
-            {channel: [url or "" for url in picked(cells)] for channel, cells in urls.items()},
+            list(map(str, picked(values["Site"]))),
+            {channel: _without_none(picked(cells)) for channel, cells in urls.items()},
         )
+
+
+def _without_none(cells: list[Any]) -> list[str]:
+    return [cell or "" for cell in cells] if None in cells else cells
 
 
 def _joined(folder: str, base: str, name: str) -> str:
