@@ -2,9 +2,11 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
+import tifffile
 import typer
 from typer.testing import CliRunner
 
@@ -137,3 +139,92 @@ def test_a_folder_that_is_not_there_is_an_error_without_traceback(app, folders):
     assert result.exit_code == 1
     assert "nowhere is not a folder" in result.output
     assert isinstance(result.exception, SystemExit)
+
+
+def write_picture(path, shape):
+    tifffile.imwrite(path, np.full(shape, 90, np.uint8))
+
+
+def test_the_report_is_written_with_the_worst_images_over_their_pictures(app, folders):
+    (folders / "images").mkdir()
+    for name in NAMES:
+        write_picture(folders / "images" / f"{name}.tif", CASES[name].truth.shape)
+    result = app(folders / "masks", folders / "out", "--output", folders / "report", "--images", folders / "images")
+    assert result.exit_code == 0, result.output
+    page = (folders / "report" / "report.html").read_text()
+    assert "Segmentation of out" in page
+    assert page.count('class="item"') == 3
+    assert 'alt="true outlines of merged_cells"' in page
+    assert (folders / "report" / "objects.csv").read_text().splitlines()[0].endswith("on_border,y0,x0,y1,x1")
+
+
+def test_a_picture_that_is_missing_for_the_gallery_is_named(app, folders):
+    (folders / "images").mkdir()
+    result = app(folders / "masks", folders / "out", "--output", folders / "report", "--images", folders / "images")
+    assert result.exit_code == 1
+    assert "--images holds no image m" in result.output
+
+
+def test_without_html_no_report_is_written(app, folders):
+    assert app(folders / "masks", folders / "out", "--output", folders / "report", "--no-html").exit_code == 0
+    assert sorted(path.name for path in (folders / "report").iterdir()) == ["images.csv", "objects.csv", "summary.json"]
+
+
+def test_reading_and_computing_are_timed_apart(app, folders):
+    output = app(folders / "masks", folders / "out", "--output", folders / "report", "--no-html").output
+    assert re.search(r"read 6 files in \d+\.\d\d s on \d+ threads, waited \d+\.\d\d s for them, computed \d", output)
+
+
+def test_two_predictions_are_compared_in_one_command(app, folders):
+    (folders / "better").mkdir()
+    for name in NAMES:
+        write_labels(folders / "better" / f"{name}.tif", CASES[name].truth)
+    arguments = [folders / "masks", folders / "out", "--compare", folders / "better", "--output", folders / "report"]
+    result = app(*arguments)
+    assert result.exit_code == 0, result.output
+    found = json.loads((folders / "report" / "comparison.json").read_text())
+    assert (found["first"], found["second"]) == ("out", "better")
+    assert found["metrics"]["seg"]["second"] == 1
+    assert found["metrics"]["seg"]["p_value"] == 0.25
+    assert found["metrics"]["seg"]["higher"] == 3
+    assert "better against out, 3 images" in result.output
+    assert "only 3 images" in found["notes"][0]
+    assert summary(folders / "report" / "second")["metrics"]["seg"]["pooled"] == 1
+    assert summary(folders / "report" / "first")["metrics"]["seg"]["pooled"] < 1
+    assert "better against out" in (folders / "report" / "comparison.html").read_text()
+
+
+def test_a_prediction_is_not_compared_with_itself(app, folders):
+    result = app(folders / "masks", folders / "out", "--compare", folders / "out", "--output", folders / "report")
+    assert result.exit_code == 1
+    assert "is compared with itself; pass two folders of predictions" in result.output
+
+
+def test_a_protocol_is_printed_and_written(app, folders):
+    arguments = [folders / "masks", folders / "out", "--output", folders / "report", "--no-html"]
+    result = app(*arguments, "--protocol", "dinocell-2026")
+    assert result.exit_code == 0, result.output
+    assert "dinocell-2026-ap/1" in result.output
+    assert "flawed" in result.output
+    assert summary(folders / "report")["protocol"]["name"] == "dinocell-2026"
+    refused = app(*arguments, "--protocol", "coco")
+    assert refused.exit_code == 1
+    assert "there is no protocol 'coco'; choose from dinocell, ctc, samcell" in refused.output
+
+
+def test_outlines_are_measured_on_request(app, folders):
+    result = app(folders / "masks", folders / "out", "--output", folders / "report", "--no-html", "--boundary", "1")
+    assert "boundary_iou" in result.output
+    assert summary(folders / "report")["metrics"]["hausdorff_px"]["pooled"] is not None
+
+
+def test_results_of_cellpose_are_read_beside_their_images(app, folders, tmp_path):
+    (tmp_path / "cellpose").mkdir()
+    for name in NAMES:
+        write_picture(tmp_path / "cellpose" / f"{name}.tif", CASES[name].truth.shape)
+        np.save(tmp_path / "cellpose" / f"{name}_seg.npy", {"masks": CASES[name].predicted.astype(np.uint16)})
+    result = app(folders / "masks", tmp_path / "cellpose", "--output", folders / "report", "--no-html")
+    assert result.exit_code == 0, result.output
+    assert "ignored: no labels" in result.output
+    expected = evaluate([CASES[n].truth for n in NAMES], [CASES[n].predicted for n in NAMES])
+    assert summary(folders / "report")["metrics"]["seg"]["pooled"] == expected.pooled["seg"]

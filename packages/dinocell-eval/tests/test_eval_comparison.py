@@ -38,12 +38,12 @@ def test_exchanging_the_two_changes_the_sign_only(two):
     there, back = compare(*two).differences["seg"], compare(*two[::-1]).differences["seg"]
     assert there.difference == -back.difference
     assert there.p_value == back.p_value
-    assert (there.wins, there.losses) == (back.losses, back.wins)
+    assert (there.higher, there.lower) == (back.lower, back.higher)
 
 
 def test_a_prediction_compared_with_itself_shows_no_difference(two):
     one = compare(two[0], two[0]).differences["seg"]
-    assert (one.difference, one.interval, one.p_value, one.wins, one.losses) == (0, (0, 0), 1, 0, 0)
+    assert (one.difference, one.interval, one.p_value, one.higher, one.lower) == (0, (0, 0), 1, 0, 0)
 
 
 def test_the_p_value_of_few_images_is_the_exact_share_of_all_exchanges():
@@ -83,12 +83,12 @@ def test_the_order_of_images_changes_nothing(fields):
     assert found.differences["pq"].p_value == pytest.approx(expected.differences["pq"].p_value)
 
 
-def test_images_won_and_lost_are_counted():
+def test_images_with_a_higher_and_a_lower_value_are_counted():
     truths = [drawn("1111.")] * 4
     first = evaluate(truths, [drawn("111.."), drawn("1111."), drawn("111.."), drawn("....2")])
     second = evaluate(truths, [drawn("1111."), drawn("111.."), drawn("111.."), drawn("1111.")])
     one = compare(first, second).differences["seg"]
-    assert (one.wins, one.losses) == (2, 1)
+    assert (one.higher, one.lower) == (2, 1)
 
 
 def test_the_numbers_of_the_protocol_are_compared_too(two, fields):

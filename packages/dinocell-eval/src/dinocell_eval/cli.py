@@ -8,16 +8,22 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from dinocell_eval.evaluate import Evaluation
     from dinocell_eval.folders import Pairing
-
-_SHOWN = ("seg", "det", "op_csb", "ap_0.50", "ap_0.75", "ap_mean", "pq", "aji", "mma", "dice", "count_error")
 
 
 def eval_command(
     gt_dir: Annotated[Path, typer.Argument(help="Folder of true label images.", metavar="GT_DIR")],
     pred_dir: Annotated[Path, typer.Argument(help="Folder of predicted label images.", metavar="PRED_DIR")],
-    output: Annotated[Path, typer.Option(help="Folder for summary.json, images.csv and objects.csv.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for summary.json, images.csv, objects.csv, report.html.")
+    ],
+    compare: Annotated[
+        Path | None, typer.Option(help="Second folder of predictions, compared with PRED_DIR.", metavar="PRED_DIR_2")
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option(help="dinocell, ctc, samcell, stardist, cellpose or dinocell-2026.")
+    ] = "dinocell",
+    images: Annotated[Path | None, typer.Option(help="Folder of the images, shown in the report's gallery.")] = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Count a missing prediction as an empty image.")
     ] = False,
@@ -29,21 +35,33 @@ def eval_command(
     iou: Annotated[
         list[float] | None, typer.Option(help="IoU threshold of AP, precision, recall and F1; repeatable.")
     ] = None,
+    boundary: Annotated[
+        float | None,
+        typer.Option(help="Width in pixels of outlines to compare too: boundary IoU and F, Hausdorff, ASSD."),
+    ] = None,
+    html: Annotated[bool, typer.Option("--html/--no-html", help="Write report.html.")] = True,
+    gallery: Annotated[int, typer.Option(help="Number of worst images drawn in the report.", min=0)] = 8,
 ) -> None:
     """Compare predicted with true labels: SEG, DET, OP_CSB, AP, PQ, AJI, MMA and every wrong cell."""
     from rich.console import Console
 
+    from dinocell_eval.folder_evaluation import Settings, compare_folders, evaluate_folder
+    from dinocell_eval.protocols import protocol_named
+
     console = Console()
     try:
-        pairing = _pairing(gt_dir, pred_dir, split=split, splits_csv=splits_csv)
-        _print_unpaired(console, pairing, allow_missing=allow_missing)
-        if pairing.predicted_only or (pairing.truth_only and not allow_missing):
-            raise ValueError(
-                f"{len(pairing.truth_only)} truths have no prediction and {len(pairing.predicted_only)} predictions "
-                "no truth, expected pairs; rename or remove these files, choose a --split, "
-                "or pass --allow-missing to count missing predictions as empty"
-            )
-        _evaluate_files(console, pairing, output, iou=iou)
+        protocol_named(protocol)
+        settings = Settings(protocol=protocol, iou=tuple(iou or ()), boundary_px=boundary, html=html,
+                            gallery=gallery, images=images)  # fmt: skip
+        pairings = []
+        for folder in (pred_dir, *([] if compare is None else [compare])):
+            pairing = _pairing(gt_dir, folder, split=split, splits_csv=splits_csv)
+            _refuse_unpaired(console, pairing, folder, allow_missing=allow_missing)
+            pairings.append((folder, pairing))
+        if compare is None:
+            evaluate_folder(console, pairings[0], output, settings=settings)
+        else:
+            compare_folders(console, pairings[0], pairings[1], output, settings=settings)
     except (ValueError, OSError) as error:
         console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
@@ -64,80 +82,13 @@ def _pairing(gt_dir: Path, pred_dir: Path, *, split: str | None, splits_csv: Pat
     return pair_folders(gt_dir, pred_dir, names=names_of_split(splits_csv, split))
 
 
-def _evaluate_files(console: "Console", pairing: "Pairing", output: Path, *, iou: list[float] | None) -> None:
-    import numpy as np
+def _refuse_unpaired(console: "Console", pairing: "Pairing", folder: Path, *, allow_missing: bool) -> None:
+    from dinocell_eval.printed import print_unpaired
 
-    from dinocell_eval.average_precision import COCO_THRESHOLDS
-    from dinocell_eval.evaluate import evaluate
-    from dinocell_eval.report import describe_inputs, write_report
-    from dinocell_io import read_labels
-
-    pairs = pairing.pairs
-    evaluation = evaluate(
-        (read_labels(pair.truth) for pair in pairs),
-        (
-            np.zeros_like(read_labels(pair.truth)) if pair.predicted is None else read_labels(pair.predicted)
-            for pair in pairs
-        ),
-        iou_thresholds=iou or COCO_THRESHOLDS,
-        names=[pair.name for pair in pairs],
-    )
-    write_report(output, evaluation, inputs=describe_inputs(pairing))
-    _print_metrics(console, evaluation)
-    console.print(f"wrote {output}/summary.json, images.csv, objects.csv", markup=False, soft_wrap=True)
-
-
-def _print_unpaired(console: "Console", pairing: "Pairing", *, allow_missing: bool) -> None:
-    from rich.table import Table
-
-    rows = [(path.name, "counted as empty" if allow_missing else "no prediction") for path in pairing.truth_only]
-    rows += [(path.name, "no truth") for path in pairing.predicted_only]
-    rows += [(path.name, "ignored: no labels") for path in pairing.ignored]
-    if not rows:
-        return
-    table = Table("file", "", title="Unpaired files")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-
-
-def _print_metrics(console: "Console", evaluation: "Evaluation") -> None:
-    from rich.table import Table
-
-    counts = evaluation.counts
-    table = Table(
-        "metric",
-        "pooled",
-        "95 % interval",
-        "mean of images",
-        title=f"{counts['images']} images, {counts['n_truth']} true and {counts['n_predicted']} predicted objects",
-    )
-    shown = [name for name in _SHOWN if name in evaluation.pooled]
-    shown += [f"ap_{threshold}" for threshold in _other_thresholds(evaluation)]
-    for name in shown:
-        interval = evaluation.intervals[name]
-        table.add_row(
-            name,
-            _number(evaluation.pooled[name]),
-            "-" if interval is None else f"{interval[0]:.4f} .. {interval[1]:.4f}",
-            _number(evaluation.per_image_mean[name]),
+    print_unpaired(console, pairing, allow_missing=allow_missing)
+    if pairing.predicted_only or (pairing.truth_only and not allow_missing):
+        raise ValueError(
+            f"{len(pairing.truth_only)} truths have no prediction and {len(pairing.predicted_only)} predictions "
+            f"no truth in {folder}, expected pairs; rename or remove these files, choose a --split, "
+            "or pass --allow-missing to count missing predictions as empty"
         )
-    console.print(table)
-    for kind in ("truth", "predicted"):
-        classes = {key: n for key, n in counts.items() if key.startswith(f"{kind}_") and n}
-        if classes:
-            console.print(f"{kind}: " + ", ".join(f"{n} {key.removeprefix(f'{kind}_')}" for key, n in classes.items()))
-    for note in evaluation.notes:
-        console.print(f"note: {note}", soft_wrap=True)
-
-
-def _other_thresholds(evaluation: "Evaluation") -> list[str]:
-    """Thresholds asked for that are not among the usual ten, which the table would only repeat."""
-    from dinocell_eval.average_precision import COCO_THRESHOLDS
-    from dinocell_eval.matching import threshold_key
-
-    return [threshold_key(t) for t in evaluation.iou_thresholds if t not in COCO_THRESHOLDS]
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

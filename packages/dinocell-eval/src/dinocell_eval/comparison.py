@@ -22,7 +22,7 @@ class Difference:
 
     `interval` is the 95 % bootstrap interval of the difference when images are drawn anew, both predictions of an image
     together. `p_value` is that of an exchange test: the share of ways of exchanging the two predictions within images
-    that give a difference at least as large. `wins` and `losses` count images where the second value is higher, lower.
+    that give a difference at least as large. `higher` and `lower` count images by the second value against the first.
     """
 
     first: float | None
@@ -30,8 +30,8 @@ class Difference:
     difference: float | None
     interval: tuple[float, float] | None
     p_value: float | None
-    wins: int
-    losses: int
+    higher: int
+    lower: int
 
 
 @dataclass(frozen=True)

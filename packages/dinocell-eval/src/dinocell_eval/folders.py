@@ -5,11 +5,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dinocell_eval.result_files import COMPANIONS, PREDICTED_ENDINGS, TRUTH_ENDINGS
 from dinocell_io import LABEL_SUFFIXES
-
-TRUTH_ENDINGS = ("_masks", "_mask")
-NO_LABELS = ("_overlay", "_distance_map")  # what `dinocell segment` writes beside <stem>_labels
-PREDICTED_ENDINGS = ("_labels", *TRUTH_ENDINGS)  # "_labels" is what `dinocell segment` writes
 
 
 @dataclass(frozen=True)
@@ -37,23 +34,17 @@ class Pairing:
 def pair_folders(
     truth_folder: str | Path, predicted_folder: str | Path, *, names: Collection[str] | None = None
 ) -> Pairing:
-    """Pair the label files of two folders: by equal stem, then by stem without `_labels`, `_masks` or `_mask`.
+    """Pair the label files of two folders: by equal stem, then by stem without an ending of `result_files`.
 
-    `_labels` counts on predictions only. Overlays and distance maps beside `<stem>_labels` files are ignored. With
-    `names`, only these are paired and everything else is left out. Raises ValueError if names are ambiguous, if
+    `_labels` counts on predictions only. What stands beside labels and is none is ignored: overlays and distance maps
+    beside `<stem>_labels`; the image, pictures and `_seg.npy` beside `<stem>_cp_masks`. With `names`, only these are
+    paired and everything else is left out. Raises ValueError if names are ambiguous, if
     nothing pairs, or if one of `names` has no true file.
     """
-    truths = _by_stem(Path(truth_folder))
-    predictions = _by_stem(Path(predicted_folder))
+    truths, _ = _label_files(Path(truth_folder))
+    predictions, ignored = _label_files(Path(predicted_folder))
     if not truths:
         raise ValueError(_no_labels(Path(truth_folder)))
-    beside_labels = {
-        stem
-        for stem in predictions
-        for ending in NO_LABELS
-        if stem.endswith(ending) and stem.removesuffix(ending) + "_labels" in predictions
-    }
-    ignored = tuple(predictions.pop(stem) for stem in sorted(beside_labels))
     if names is not None:
         truths, predictions = _chosen(truths, predictions, names, folder=truth_folder)
 
@@ -86,18 +77,36 @@ def names_of_split(splits_csv: str | Path, split: str) -> frozenset[str]:
     return names
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def _label_files(folder: Path) -> tuple[dict[str, Path], tuple[Path, ...]]:
+    """Label files by stem, and files that stand beside them and are no labels."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder; pass a folder of label images")
+    paths = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in LABEL_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    ]
+    names = {path.name for path in paths}
+    beside = {
+        stem.removesuffix(ending) + companion
+        for ending, companions in COMPANIONS.items()
+        for stem in map(_stem, paths)
+        for companion in companions
+        if stem.endswith(ending) and (ending != "_seg" or f"{stem}.npy" in names)
+    }
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in LABEL_SUFFIXES or path.name.startswith(".") or not path.is_file():
+    for path in paths:
+        stem = _stem(path)
+        if stem in beside:
             continue
-        stem = path.stem.removesuffix(".ome")
         if stem in found:
             raise ValueError(f"{folder} holds {found[stem].name} and {path.name}, expected one file a name; remove one")
         found[stem] = path
-    return found
+    return found, tuple(path for path in paths if _stem(path) in beside)
+
+
+def _stem(path: Path) -> str:
+    return path.stem.removesuffix(".ome")
 
 
 def _by_short_name(stems: Iterable[str], endings: tuple[str, ...], folder: str | Path) -> dict[str, str]:

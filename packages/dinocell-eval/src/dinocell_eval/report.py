@@ -4,12 +4,14 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 from dinocell_eval.bootstrap import LEVEL, SEED
+from dinocell_eval.comparison import Comparison, Difference
 from dinocell_eval.evaluate import Evaluation
 from dinocell_eval.folders import Pairing
 from dinocell_eval.metrics import COUNTS
@@ -68,6 +70,34 @@ def _protocol(result: ProtocolResult) -> dict[str, object]:
 
 def summary_json(evaluation: Evaluation, *, inputs: Mapping[str, object] | None = None) -> str:
     return json.dumps(summary(evaluation, inputs=inputs), indent=2, allow_nan=False) + "\n"
+
+
+def comparison_summary(comparison: Comparison, *, names: tuple[str, str]) -> dict[str, object]:
+    """The differences of two predictions, second minus first, with their intervals and p-values."""
+
+    def described(differences: Mapping[str, Difference]) -> dict[str, object]:
+        return {name: asdict(one) for name, one in differences.items()}
+
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "version": version("dinocell-eval"),
+        "first": names[0],
+        "second": names[1],
+        "images": comparison.num_images,
+        "metrics": described(comparison.differences),
+        "protocol": described(comparison.protocol),
+        "bootstrap": {"unit": "image", "replicates": comparison.num_replicates, "seed": SEED, "level": LEVEL},
+        "notes": list(comparison.notes),
+    }
+
+
+def write_comparison(folder: str | Path, comparison: Comparison, *, names: tuple[str, str]) -> None:
+    """Write `comparison.json`, atomically."""
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    with atomic_path(target / "comparison.json") as temporary:
+        text = json.dumps(comparison_summary(comparison, names=names), indent=2, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def describe_inputs(pairing: Pairing) -> dict[str, object]:

@@ -1,0 +1,175 @@
+"""Evaluation of folders of files, from reading them to the reports in the output folder."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from time import perf_counter, strftime
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Integer, Num
+
+from dinocell_eval.average_precision import COCO_THRESHOLDS
+from dinocell_eval.comparison import compare
+from dinocell_eval.evaluate import Evaluation, evaluate
+from dinocell_eval.folders import FilePair, Pairing
+from dinocell_eval.printed import print_comparison, print_metrics
+from dinocell_eval.reading import ReadAhead
+from dinocell_eval.report import describe_inputs, write_comparison, write_report
+from dinocell_eval.result_files import read_result
+from dinocell_io import IMAGE_SUFFIXES, atomic_path, grey_image, read_image
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dinocell_eval.pages import GalleryImage
+
+Predictions = tuple[Path, Pairing]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to compute and write; an empty `iou` means the usual ten thresholds."""
+
+    protocol: str = "dinocell"
+    iou: tuple[float, ...] = ()
+    boundary_px: float | None = None
+    html: bool = True
+    gallery: int = 8
+    images: Path | None = None
+
+
+def evaluate_folder(console: "Console", predictions: Predictions, output: Path, *, settings: Settings) -> Evaluation:
+    """Evaluate paired files, print the metrics and write the reports into `output`."""
+    folder, pairing = predictions
+    evaluation, inputs = _evaluate(console, pairing, settings=settings)
+    print_metrics(console, evaluation)
+    written = ["summary.json", "images.csv", "objects.csv"]
+    write_report(output, evaluation, inputs=inputs)
+    if settings.html:
+        from dinocell_eval.pages import evaluation_page
+
+        page = evaluation_page(
+            evaluation, title=f"Segmentation of {folder.name or folder}", facts=_facts(pairing, [folder]),
+            gallery=_gallery(evaluation, pairing.pairs, settings=settings), inputs=inputs,
+        )  # fmt: skip
+        _write_text(output / "report.html", page)
+        written.append("report.html")
+    console.print(f"wrote {output}/{', '.join(written)}", markup=False, soft_wrap=True)
+    return evaluation
+
+
+def compare_folders(
+    console: "Console", first: Predictions, second: Predictions, output: Path, *, settings: Settings
+) -> None:
+    """Evaluate two predictions of the same truth into `output`/first and `output`/second, and write their comparison.
+
+    Raises ValueError if they do not have the same images, as with `evaluate` of one folder.
+    """
+    names = _short_names(first[0], second[0])
+
+    def evaluated(which: str, predictions: Predictions) -> Evaluation:
+        console.print(f"{which}: {predictions[0]}", markup=False, soft_wrap=True)
+        return evaluate_folder(console, predictions, output / which, settings=settings)
+
+    one, other = evaluated("first", first), evaluated("second", second)
+    comparison = compare(one, other)
+    print_comparison(console, comparison, names)
+    write_comparison(output, comparison, names=names)
+    written = ["comparison.json"]
+    if settings.html:
+        from dinocell_eval.pages import comparison_page
+
+        facts = _facts(first[1], [first[0], second[0]])
+        page = comparison_page(one, other, comparison, names=names, facts=facts,
+                               title=f"{names[1]} against {names[0]}")  # fmt: skip
+        _write_text(output / "comparison.html", page)
+        written.append("comparison.html")
+    console.print(f"wrote {output}/{', '.join(written)}", markup=False, soft_wrap=True)
+
+
+def _evaluate(console: "Console", pairing: Pairing, *, settings: Settings) -> tuple[Evaluation, dict[str, object]]:
+    """The numbers, and what was compared; prints how long reading and computing took."""
+    start = perf_counter()
+    with ReadAhead() as files:
+        evaluation = evaluate(
+            files.read(read_result, [pair.truth for pair in pairing.pairs]),
+            files.read(_predicted, pairing.pairs),
+            iou_thresholds=settings.iou or COCO_THRESHOLDS,
+            names=[pair.name for pair in pairing.pairs],
+            protocol=settings.protocol,
+            boundary_px=settings.boundary_px,
+            boxes=True,
+        )
+        elapsed = perf_counter() - start
+    console.print(
+        f"read {files.num_read} files in {files.read_seconds:.2f} s on {files.num_threads} threads, waited "
+        f"{files.waited_seconds:.2f} s for them, computed {elapsed - files.waited_seconds:.2f} s",
+        soft_wrap=True,
+    )
+    return evaluation, describe_inputs(pairing)
+
+
+def _predicted(pair: FilePair) -> Integer[np.ndarray, "y x"]:
+    """The predicted labels; none where the file is missing."""
+    if pair.predicted is None:
+        return np.zeros(read_result(pair.truth).shape, np.uint8)
+    return read_result(pair.predicted)
+
+
+def _gallery(evaluation: Evaluation, pairs: Sequence[FilePair], *, settings: Settings) -> "list[GalleryImage]":
+    from dinocell_eval.pages import draw_gallery_image, worst_images
+
+    find_plane = partial(_plane, files=None if settings.images is None else _image_files(settings.images))
+    return [
+        draw_gallery_image(
+            evaluation, image, read_result(pairs[image].truth), _predicted(pairs[image]), plane=find_plane(pairs[image])
+        )
+        for image in worst_images(evaluation, number=settings.gallery)
+    ]
+
+
+def _plane(pair: FilePair, *, files: dict[str, Path] | None) -> Num[np.ndarray, "y x"] | None:
+    """The grey image of a pair; the first channel where there are several."""
+    if files is None:
+        return None
+    names = (pair.name, *(pair.name.removesuffix(ending) for ending in ("_masks", "_mask", "_seg", "_cp_masks")))
+    path = next((files[name] for name in names if name in files), None)
+    if path is None:
+        raise ValueError(f"--images holds no image {pair.name}, expected one for every true label file")
+    image = read_image(path)
+    return grey_image(image, channel=None if image.is_rgb or len(image.channels) == 1 else 0)
+
+
+def _image_files(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"--images {folder} is not a folder")
+    return {
+        path.stem.removesuffix(".ome"): path
+        for path in sorted(folder.iterdir())
+        if path.name.lower().endswith(tuple(IMAGE_SUFFIXES)) and path.is_file()
+    }
+
+
+def _facts(pairing: Pairing, folders: Sequence[Path]) -> dict[str, str]:
+    facts = {"true labels": str(pairing.pairs[0].truth.parent)}
+    facts |= {f"predictions {k + 1}" if len(folders) > 1 else "predictions": str(f) for k, f in enumerate(folders)}
+    command = " ".join(["dinocell", *sys.argv[1:]])
+    return facts | {"command": command, "made on": strftime("%Y-%m-%d %H:%M %Z")}
+
+
+def _short_names(first: Path, second: Path) -> tuple[str, str]:
+    """The folders' own names, or as many of their parents as tell them apart."""
+    one, other = first.absolute().parts, second.absolute().parts
+    for length in range(1, max(len(one), len(other)) + 1):
+        names = "/".join(one[-length:]), "/".join(other[-length:])
+        if names[0] != names[1]:
+            return names
+    raise ValueError(f"{first} is compared with itself; pass two folders of predictions")
+
+
+def _write_text(path: Path, text: str) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,154 @@
+"""Label files of other programs: Cellpose's dictionaries without running their pickle, endings and companions."""
+
+import os
+import pickle
+from pathlib import PurePosixPath
+
+import numpy as np
+import pytest
+
+from dinocell_eval.cases import drawn
+from dinocell_eval.cellpose_seg import read_cellpose_seg
+from dinocell_eval.folders import pair_folders
+from dinocell_eval.result_files import read_result
+
+MASKS = drawn("..11\n.222\n3...").astype(np.uint16)
+
+
+def cellpose_dictionary(masks, **more):
+    """What Cellpose saves, with arrays of arrays, numbers of NumPy, None and a path among it."""
+    return {
+        "outlines": masks.astype(np.uint16),
+        "masks": masks,
+        "chan_choose": [0, 0],
+        "ismanual": np.zeros(3, bool),
+        "filename": PurePosixPath("images") / "a.tif",
+        "flows": [np.zeros((3, 4, 3), np.uint8), np.float32(1.5), [], None],
+        "diameter": np.float64(17.25),
+        "nested": np.array([np.arange(2), None], object),
+        **more,
+    }
+
+
+def save(path, content, *, protocol=4):
+    array = np.array(content, object)
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": array.shape})
+        pickle.dump(array, file, protocol=protocol)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "int64"])
+def test_the_masks_of_a_cellpose_file_are_read_as_they_are(tmp_path, dtype, protocol):
+    save(tmp_path / "a_seg.npy", cellpose_dictionary(MASKS.astype(dtype)), protocol=protocol)
+    found = read_result(tmp_path / "a_seg.npy")
+    assert found.dtype == dtype
+    assert np.array_equal(found, MASKS)
+
+
+def test_a_file_that_numpy_saved_is_read(tmp_path):
+    np.save(tmp_path / "a_seg.npy", cellpose_dictionary(MASKS[None]))
+    assert np.array_equal(read_result(tmp_path / "a_seg.npy"), MASKS)
+
+
+class Harmful:
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize(
+    ("harmful", "named"),
+    [
+        (lambda path: Harmful(os.mkdir, str(path)), "posix.mkdir"),
+        (lambda path: Harmful(eval, f"__import__('os').mkdir({str(path)!r})"), "builtins.eval"),
+    ],
+)
+def test_nothing_a_pickle_asks_for_is_run(tmp_path, harmful, named):
+    target = tmp_path / "made"
+    content = cellpose_dictionary(MASKS, more=harmful(target))
+    save(tmp_path / "a_seg.npy", content)
+    with pytest.raises(ValueError, match=rf"asks for {named}, which could run code and is refused; save the masks as"):
+        read_cellpose_seg(tmp_path / "a_seg.npy")
+    assert not target.exists()
+    np.load(tmp_path / "a_seg.npy", allow_pickle=True)
+    assert target.exists(), "test invalid: NumPy would not have run it either"
+
+
+def test_an_array_of_another_class_and_an_object_scalar_are_refused(tmp_path):
+    save(tmp_path / "a_seg.npy", cellpose_dictionary(np.ma.masked_array(MASKS)))
+    with pytest.raises(ValueError, match=r"asks for numpy\.ma"):
+        read_cellpose_seg(tmp_path / "a_seg.npy")
+    scalar = Harmful(np._core.multiarray.scalar, np.dtype("O"), b"12345678")
+    save(tmp_path / "b_seg.npy", cellpose_dictionary(MASKS, more=scalar))
+    with pytest.raises(ValueError, match="a NumPy scalar that is no number"):
+        read_cellpose_seg(tmp_path / "b_seg.npy")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"outlines": MASKS}, "holds no dictionary with masks"),
+        ({"masks": MASKS * 0.5}, "its masks are float64 of shape .*, expected one plane"),
+        ({"masks": np.stack([MASKS, MASKS])}, "its masks are uint16 of shape .2, 3, 4., expected one plane"),
+    ],
+)
+def test_a_dictionary_without_a_plane_of_masks_is_refused(tmp_path, content, message):
+    np.save(tmp_path / "a_seg.npy", content)
+    with pytest.raises(ValueError, match=message):
+        read_cellpose_seg(tmp_path / "a_seg.npy")
+
+
+def test_a_plain_array_a_damaged_and_a_foreign_file_are_refused(tmp_path):
+    np.save(tmp_path / "a_seg.npy", MASKS)
+    with pytest.raises(ValueError, match=r"holds an array uint16 of shape \(3, 4\), expected the dictionary"):
+        read_cellpose_seg(tmp_path / "a_seg.npy")
+    np.save(tmp_path / "b_seg.npy", cellpose_dictionary(MASKS))
+    whole = (tmp_path / "b_seg.npy").read_bytes()
+    for length in range(len(whole) - 1, 100, -97):
+        (tmp_path / "b_seg.npy").write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"b_seg\.npy"):
+            read_cellpose_seg(tmp_path / "b_seg.npy")
+    (tmp_path / "c_seg.npy").write_bytes(b"something else")
+    with pytest.raises(ValueError, match="is no npy file"):
+        read_cellpose_seg(tmp_path / "c_seg.npy")
+
+
+@pytest.fixture
+def folders(tmp_path):
+    def make(truths, predictions):
+        for folder, names in (("truth", truths), ("predicted", predictions)):
+            (tmp_path / folder).mkdir()
+            for name in names:
+                (tmp_path / folder / name).touch()
+        return pair_folders(tmp_path / "truth", tmp_path / "predicted")
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("truth", "written", "chosen"),
+    [
+        ("a.tif", ["a.tif", "a_cp_masks.png", "a_seg.npy", "a_flows.tif", "a_cp_output.png"], "a_cp_masks.png"),
+        ("a.tif", ["a.png", "a_seg.npy", "a_cp_outlines.txt", "a_dP.tif"], "a_seg.npy"),
+        ("a_masks.tif", ["a_cp_masks.tif"], "a_cp_masks.tif"),
+        ("a_seg.npy", ["a_labels.tif", "a_overlay.png", "a_distance_map.tif"], "a_labels.tif"),
+        ("a.tif", ["a.stardist.tif"], "a.stardist.tif"),
+        ("a.tif", ["a_seg.tif"], "a_seg.tif"),
+        ("a_seg.tif", ["a_seg.tif", "b.tif"], "a_seg.tif"),
+    ],
+)
+def test_the_labels_among_the_files_of_a_program_are_found(folders, truth, written, chosen):
+    pairing = folders([truth], written)
+    (pair,) = pairing.pairs
+    assert pair.predicted.name == chosen
+    labels = {chosen, "b.tif"}
+    images = {name for name in written if name.endswith((".tif", ".png", ".npy"))}
+    assert {path.name for path in pairing.ignored} == images - labels
+
+
+def test_the_image_beside_cellpose_masks_is_never_taken_for_labels(folders):
+    pairing = folders(["a.tif", "b.tif"], ["a.tif", "a_cp_masks.tif", "b.tif"])
+    assert [pair.predicted.name for pair in pairing.pairs] == ["a_cp_masks.tif", "b.tif"]
