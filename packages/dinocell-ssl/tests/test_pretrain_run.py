@@ -141,6 +141,7 @@ pretrain(PretrainRecipe.model_validate_json(sys.argv[1]), sys.argv[2])
 """
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_with_the_same_bits(finished, folder, tmp_path):
     recipe = recipe_of(folder).model_dump_json()
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
