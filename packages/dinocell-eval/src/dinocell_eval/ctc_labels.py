@@ -1,16 +1,15 @@
 """Label images of the Cell Tracking Challenge: TIFF files of one plane, or with a page for each slice."""
 
+import logging
 import struct
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from jaxtyping import Integer, Shaped
-
-if TYPE_CHECKING:
-    import tifffile
 
 _OFFICIAL_COMPRESSIONS = {1, 5, 8, 32773, 32946}  # none, LZW, deflate, PackBits, deflate (old)
 _WHITE_IS_ZERO, _RGB, _YCBCR = 0, 2, 6
@@ -27,7 +26,7 @@ def read_ctc_labels(path: str | Path, *, strict: bool = False) -> tuple[Integer[
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; expected a TIFF file of labels")
-    with open_tiff(path) as tif:
+    with _opened(path) as tif:
         if len(tif.series) != 1:
             raise ValueError(
                 f"{path} has pages of {len(tif.series)} different kinds, expected slices of one size and type"
@@ -48,13 +47,32 @@ def read_ctc_labels(path: str | Path, *, strict: bool = False) -> tuple[Integer[
     return _whole_numbers(stored, path), notes
 
 
+class _PageComplaints(logging.Handler):
+    """What tifffile logs in this thread over a broken list of pages, of which it goes on to read the first ones."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.thread = threading.get_ident()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.thread == self.thread and "TiffPages" in record.getMessage():
+            self.messages.append(record.getMessage())
+
+
 @contextmanager
-def _opened(path: Path) -> "Iterator[tifffile.TiffFile]":
+def _opened(path: Path) -> Iterator[Any]:
     """The open file; what is wrong with it ends as a ValueError that names it."""
     import tifffile  # takes longer to import than all of this package
 
+    complaints = _PageComplaints()
+    logger = logging.getLogger("tifffile")
+    logger.addHandler(complaints)
     try:
         with tifffile.TiffFile(path) as tif:
+            len(tif.pages)  # walks the whole list
+            if complaints.messages:
+                raise _damaged(path, complaints.messages[0])
             yield tif
     except ValueError as error:
         if str(path) in str(error):  # already told
@@ -63,9 +81,11 @@ def _opened(path: Path) -> "Iterator[tifffile.TiffFile]":
     except (OSError, RuntimeError, struct.error, LookupError, TypeError) as error:
         # what tifffile and the codecs (RuntimeError) raise over broken tags and data
         raise _damaged(path, error) from error
+    finally:
+        logger.removeHandler(complaints)
 
 
-def _check_data(tif: "tifffile.TiffFile", path: Path) -> None:
+def _check_data(tif: Any, path: Path) -> None:
     """Every part of every page must lie inside the file: tifffile logs what does not, and reads zeros."""
     import tifffile
 
@@ -87,7 +107,7 @@ def _damaged(path: Path, reason: object) -> ValueError:
     )
 
 
-def _departures(page: "tifffile.TiffPage | tifffile.TiffFrame", path: Path, *, strict: bool) -> tuple[str, ...]:
+def _departures(page: Any, path: Path, *, strict: bool) -> tuple[str, ...]:
     """What the official tools read wrongly; with `strict` that, and what they refuse, is an error."""
     import tifffile
 
@@ -107,6 +127,8 @@ def _departures(page: "tifffile.TiffPage | tifffile.TiffFrame", path: Path, *, s
 
 
 def _whole_numbers(stored: Shaped[np.ndarray, "..."], path: Path) -> Integer[np.ndarray, "..."]:
+    # tifffile gives other names of the same types too, such as longlong
+    stored = stored.astype(stored.dtype.newbyteorder("="), copy=False).view(f"{stored.dtype.kind}{stored.itemsize}")
     if stored.dtype.kind == "b":
         return stored.astype(np.uint8)
     if stored.dtype.kind == "f":

@@ -55,7 +55,7 @@ def _vertices(evaluation: TrackingEvaluation, spurious_weight: int) -> list[str]
     ]
 
 
-def _section(title: str, penalty: float, lines: list[str]) -> list[str]:
+def _section(title: str, penalty: float | int, lines: list[str]) -> list[str]:
     return [f"----------{title} (Penalty={penalty:g})----------", *lines]
 
 

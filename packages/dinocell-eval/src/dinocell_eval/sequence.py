@@ -13,7 +13,6 @@ from dinocell_eval.correspondence import Correspondence
 from dinocell_eval.labels import as_labels
 from dinocell_eval.overlap import PairTable, pair_table, stack
 
-SegmentationTruth = npt.ArrayLike | Mapping[int, npt.ArrayLike]
 _Frame = npt.ArrayLike | None
 _END: Any = object()
 
@@ -36,12 +35,13 @@ def scan_sequence(
     truth_frames: Iterable[npt.ArrayLike | None],
     result_frames: Iterable[npt.ArrayLike | None],
     *,
-    segmentation_truths: Mapping[int, SegmentationTruth] | None = None,
+    segmentation_truths: Mapping[int, Any] | None = None,
 ) -> ScannedSequence:
     """Read the frames of truth and result side by side; one of each is held at a time.
 
     None stands for a frame without truth, and for a result without objects. SEG counts `truth_frames` themselves
-    where there are no `segmentation_truths`. Raises ValueError as `evaluate_tracking`.
+    where there are no `segmentation_truths`, which are a label image or slices by z for some frames. Raises ValueError
+    as `evaluate_tracking`.
     """
     tables: list[PairTable] = []
     frames: list[int] = []
@@ -104,7 +104,7 @@ def _label_image(
 
 
 def _segmentation(
-    truth: SegmentationTruth, predicted: Integer[np.ndarray, "*shape"] | None, *, frame: int
+    truth: Any, predicted: Integer[np.ndarray, "*shape"] | None, *, frame: int
 ) -> list[tuple[int, int, PairTable]]:
     if not isinstance(truth, Mapping):
         whole = _label_image(truth, frame=frame, role="truth")

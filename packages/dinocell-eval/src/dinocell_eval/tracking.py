@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from dinocell_eval.correspondence import Correspondence, Lineage, lineage
 from dinocell_eval.ct import ct
 from dinocell_eval.det import MISSED_WEIGHT
 from dinocell_eval.seg import jaccard, seg, seg_statistics
-from dinocell_eval.sequence import ScannedSequence, SegmentationTruth, scan_sequence
+from dinocell_eval.sequence import ScannedSequence, scan_sequence
 from dinocell_eval.statistics import total
 from dinocell_eval.tf import tf
 from dinocell_eval.tra import MISSING_EDGE_WEIGHT, Corrections, aogm, corrections, normalized
@@ -85,7 +86,7 @@ def evaluate_tracking(
     result_frames: Iterable[npt.ArrayLike | None],
     result_tracks: TrackRows | None,
     *,
-    segmentation_truths: Mapping[int, SegmentationTruth] | None = None,
+    segmentation_truths: Mapping[int, Any] | None = None,
     max_bc_tolerance: int = 3,
 ) -> TrackingEvaluation:
     """Compare the tracked label images of a result with the truth, frame by frame; frames count from 0.
