@@ -25,6 +25,7 @@ COMMANDS = {
     "calibrate": Command("dinocell_seg.train_cli:calibrate", "Choose a model's thresholds on validation images."),
     "eval": Command("dinocell_eval.cli:eval_command", "Compare predicted with true labels."),
     "info": Command("dinocell_seg.cli:info", "Show what is in an image or in a model file."),
+    "cache": Command("dinocell_io.cache_cli:app", "Show, clear or fill the cache of objects from buckets."),
     "simulate": Command("dinocell.simulate:simulate", "Write a simulated field of cells with its true labels."),
     "doctor": Command("dinocell.doctor:doctor", "Check this installation and say how to fix it."),
 }

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from .atomic import atomic_folder, atomic_path
+from .cached_store import CachedStore, CacheHits
 from .convert_cellpose import convert_cellpose
 from .convert_dsb2018 import convert_dsb2018
 from .convert_livecell import convert_livecell
@@ -11,6 +12,7 @@ from .dataset import Sample, open_dataset, read_sample
 from .dataset_write import NewSample, write_dataset
 from .decode import BadObject
 from .describe import ChannelInfo, ImageInfo, describe_image
+from .disk_cache import DiskCache, default_cache_folder
 from .field import WHOLE_IMAGE, FieldFiles, FieldList, FieldPixels
 from .folder_fields import FolderFields, open_folder_fields
 from .formats import open_image
@@ -26,9 +28,25 @@ from .jump_tables import rows_of_load_data, rows_of_parquet
 from .labels import LABEL_SUFFIXES, read_labels
 from .labels_write import write_label_rows, write_labels
 from .lazy_image import LazyImage, Level
+from .local_store import LocalStore
+from .ram_cache import RamCache
+from .retry import RetryPolicy
+from .retry_budget import RetryBudget
+from .store import (
+    AccessDenied,
+    Corrupt,
+    Exhausted,
+    NotFound,
+    ObjectInfo,
+    Refused,
+    Store,
+    StoreError,
+    open_store,
+)
 from .stream import FieldStream, StreamError, StreamLimits, StreamStalled, TooManyFailures
 from .stream_order import Partition
 from .stream_report import StreamReport
+from .thumbnail import write_thumbnail
 
 if TYPE_CHECKING:
     from .simulate import Field, simulate_field
@@ -37,8 +55,14 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "LABEL_SUFFIXES",
     "WHOLE_IMAGE",
+    "AccessDenied",
     "BadObject",
+    "CacheHits",
+    "CachedStore",
     "ChannelInfo",
+    "Corrupt",
+    "DiskCache",
+    "Exhausted",
     "Field",
     "FieldFiles",
     "FieldList",
@@ -51,9 +75,18 @@ __all__ = [
     "JumpIndex",
     "LazyImage",
     "Level",
+    "LocalStore",
     "NewSample",
+    "NotFound",
+    "ObjectInfo",
     "Partition",
+    "RamCache",
+    "Refused",
+    "RetryBudget",
+    "RetryPolicy",
     "Sample",
+    "Store",
+    "StoreError",
     "StreamError",
     "StreamLimits",
     "StreamReport",
@@ -66,6 +99,7 @@ __all__ = [
     "convert_dsb2018",
     "convert_livecell",
     "convert_samcell",
+    "default_cache_folder",
     "describe_image",
     "grey_image",
     "jump_fields",
@@ -73,6 +107,7 @@ __all__ = [
     "open_folder_fields",
     "open_image",
     "open_jump_index",
+    "open_store",
     "read_image",
     "read_labels",
     "read_sample",
@@ -85,6 +120,7 @@ __all__ = [
     "write_image",
     "write_label_rows",
     "write_labels",
+    "write_thumbnail",
 ]
 
 

@@ -97,6 +97,13 @@ class CachedStore:
             if cache is not None:
                 cache.discard(self._entry(key))
 
+    def warm(self, key: str) -> bool:
+        """Have the object in the DiskCache, fetched if need be; False if there is no place for it."""
+        if self.disk is None:
+            raise ValueError(f"{self!r} has no DiskCache to warm; open it with one")
+        entry = self._entry(key)
+        return entry in self.disk or self.disk.put(entry, self.store.get(key))
+
     def _entry(self, key: str) -> str:
         return f"{self.name}/{key}"
 

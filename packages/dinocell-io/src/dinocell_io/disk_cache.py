@@ -18,6 +18,13 @@ POLICIES = ("pin", "lru")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
+def default_cache_folder() -> Path:
+    """$DINOCELL_CACHE, or objects in dinocell's folder among the user's caches."""
+    chosen = os.environ.get("DINOCELL_CACHE")
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(chosen) if chosen else Path(caches, "dinocell", "objects")
+
+
 class DiskCache:
     """Bytes by key in `folder`: at most `quota_bytes` in files, unfinished ones included, whoever writes them.
 
@@ -113,6 +120,10 @@ class DiskCache:
         finally:
             os.close(handle)
         return True
+
+    def __contains__(self, key: str) -> bool:
+        """Whether there is an entry, which is looked at only when it is read."""
+        return self._path(key).exists()
 
     def discard(self, key: str) -> None:
         """Drop the object if it is here."""
