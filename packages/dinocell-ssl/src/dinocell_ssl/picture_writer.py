@@ -18,7 +18,7 @@ class PictureWarning(UserWarning):
 
 
 class PictureWriter:
-    """Writes pictures to `folder` as `<name>_<step>.png`, in the order they came; made anew for every run.
+    """Writes pictures to `folder` as `<name>_<step>.png`, in the order they came; a writer that was closed is done.
 
     At most `max_waiting` pictures wait; while the disk is slower than that, new ones are left out and counted in
     `num_left_out`. A picture that cannot be written (a full disk) is told by a PictureWarning when the writer is used
@@ -31,7 +31,6 @@ class PictureWriter:
         self._queue: queue.Queue[tuple[str, int, np.ndarray] | None] = queue.Queue(max_waiting)
         self._failures: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="pictures", daemon=True)
-        self._thread.start()
 
     def __enter__(self) -> "PictureWriter":
         return self
@@ -44,6 +43,8 @@ class PictureWriter:
     def write(self, name: str, picture: UInt8[np.ndarray, "y x 3"], *, step: int) -> None:
         """Hand over a picture, which must not be changed afterwards; returns at once."""
         self._tell_failures()
+        if not self._thread.is_alive():
+            self._thread.start()
         try:
             self._queue.put_nowait((name, step, picture))
         except queue.Full:

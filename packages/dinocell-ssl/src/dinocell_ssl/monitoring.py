@@ -1,0 +1,96 @@
+"""Which monitors watch a run: collapse, pictures, probes."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from dinocell_ssl.collapse import CollapseMonitor
+from dinocell_ssl.features import ShownAs, channel_images, places_of
+from dinocell_ssl.fields import Fields, open_folders
+from dinocell_ssl.monitor import Monitor
+from dinocell_ssl.picture_monitor import ChannelImages, PictureMonitor
+from dinocell_ssl.picture_writer import PictureWriter
+from dinocell_ssl.probe import ProbeField, ProbeSettings, read_probe_fields
+from dinocell_ssl.probe_monitor import ProbeMonitor
+
+
+class Monitoring(BaseModel):
+    """What is looked at during a run; nothing of it changes the run's numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    collapse: Literal["off", "warn", "stop"] = Field(default="warn", description="what an alarm does")
+    collapse_every: int = Field(default=50, ge=1, description="steps between measures of collapse")
+    collapse_start: float = Field(default=0.1, ge=0, le=1, description="share of the steps before alarms count")
+    collapse_patience: int = Field(default=3, ge=1, description="measures in a row that make an alarm")
+    pictures_every: int = Field(default=1000, ge=0, description="steps between pictures; 0: none")
+    picture_fields: int = Field(default=2, ge=1, description="fields that are shown")
+    probe_every: int = Field(default=1000, ge=1, description="steps between probes")
+    probe_folders: tuple[Path, ...] = Field(default=(), description="fields to probe on, not trained on; (): no probes")
+    probe_fields: int = Field(default=50, ge=1, description="fields of probe_folders that are used")
+    probe_places: int = Field(default=9, ge=1, description="squares of each field")
+
+
+@contextmanager
+def run_monitors(
+    monitoring: Monitoring,
+    output: str | Path,
+    *,
+    fields: Fields,
+    size: int,
+    num_steps: int,
+    in_channels: int = 1,
+    shown: ShownAs = "repeated",
+    channel_pattern: str | None = None,
+) -> Iterator[list[Monitor]]:
+    """The monitors of a run for `pretrain`; pictures go to `output/pictures` and are complete when it ends.
+
+    `fields` are what the run trains on, of which some are shown; `size` is the side of its global crops. Files are
+    read by the process that uses them first, which among ranks is the first one.
+    Raises FileNotFoundError and ValueError for probe folders that are missing or empty.
+    """
+    monitors: list[Monitor] = []
+    if monitoring.collapse != "off":
+        monitors.append(
+            CollapseMonitor(
+                every=monitoring.collapse_every,
+                action=monitoring.collapse,
+                start_step=round(monitoring.collapse_start * num_steps),
+                patience=monitoring.collapse_patience,
+            )
+        )
+    if monitoring.probe_folders:
+        held_out = open_folders(monitoring.probe_folders, channel_pattern=channel_pattern, split=None)
+
+        def read_held_out() -> tuple[list[ProbeField], tuple[str, ...]]:
+            return read_probe_fields(held_out, max_fields=monitoring.probe_fields, size=size)
+
+        settings = ProbeSettings(size=size, max_places=monitoring.probe_places, shown=shown)
+        monitors.append(ProbeMonitor(read_held_out, settings=settings, every=monitoring.probe_every))
+    with PictureWriter(Path(output) / "pictures") as writer:
+        if monitoring.pictures_every:
+
+            def read_shown() -> Sequence[ChannelImages]:
+                return shown_fields(
+                    fields, count=monitoring.picture_fields, size=size, in_channels=in_channels, shown=shown
+                )
+
+            monitors.append(PictureMonitor(read_shown, writer, every=monitoring.pictures_every))
+        yield monitors
+
+
+def shown_fields(
+    fields: Fields, *, count: int, size: int, in_channels: int, shown: ShownAs = "repeated"
+) -> list[ChannelImages]:
+    """The middle square of up to `count` fields, spread evenly; those that cannot be shown are left out."""
+    usable, _ = read_probe_fields(fields, max_fields=count, size=size)
+    images = []
+    for one in usable:
+        places = places_of(one.field, size=size, max_places=9)
+        images.append(
+            channel_images(one.field, places[len(places) // 2], size=size, in_channels=in_channels, shown=shown)
+        )
+    return images

@@ -1,0 +1,136 @@
+"""Monitors in a real run: what comes into the log, the folder and the warnings, and that a run is the same."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from dinocell_io import Image, read_image, write_image
+from dinocell_ssl.fields import open_folders
+from dinocell_ssl.monitor import CollapseError, Monitor, TrainState
+from dinocell_ssl.monitoring import Monitoring, run_monitors, shown_fields
+from dinocell_ssl.pretrain import pretrain
+from dinocell_ssl.probe_monitor import ProbeMonitor, ProbeWarning
+from dinocell_ssl.recipe import PretrainRecipe
+from dinocell_ssl.teacher import Teacher
+from dinocell_ssl.tracking import read_log
+
+HEAD = {"prototypes": 32, "hidden": 16, "bottleneck": 8}
+STEPS = 4
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fields")
+    for seed in range(4):
+        pixels = np.random.default_rng(seed).integers(0, 4000, (2, 64, 64)).astype(np.uint16)
+        write_image(folder / f"field{seed}.tif", Image(pixels, ("DNA", "ER"), None, False, ""))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recipe(folder):
+    return PretrainRecipe.model_validate(
+        {
+            "data": {"folders": [folder]},
+            "dino_head": HEAD,
+            "ibot_head": HEAD,
+            "crops": {"global_px": 32, "local_px": 16, "num_local": 1},
+            "schedule": {"steps": STEPS, "batch_size": 2, "checkpoint_every": STEPS, "log_every": 1},
+            "loading": {"num_workers": 0},
+        }
+    )
+
+
+def run_with(recipe, folder, output, **monitoring):
+    fields = open_folders([folder])
+    settings = Monitoring(**{"collapse_every": 2, "pictures_every": 0, **monitoring})
+    with run_monitors(settings, output, fields=fields, size=32, num_steps=STEPS) as monitors:
+        pretrain(recipe, output, fields=fields, monitors=monitors)
+
+
+@pytest.fixture(scope="module")
+def watched(recipe, folder, tmp_path_factory):
+    output = tmp_path_factory.mktemp("watched")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ProbeWarning)
+        run_with(recipe, folder, output, collapse_start=1.0, pictures_every=2, probe_folders=(folder,), probe_every=4)
+    return output
+
+
+def test_the_log_has_measures_of_collapse_and_of_the_probes_at_their_steps(watched):
+    lines = {line["step"]: line for line in read_log(watched / "log.jsonl")}
+    collapse = {"teacher_entropy", "student_entropy", "prototype_usage", "feature_rank", "attention_entropy", "alarms"}
+    assert [step for step in lines if collapse <= lines[step].keys()] == [2, 4]
+    assert [step for step in lines if {"knn_field", "channel_margin"} <= lines[step].keys()] == [4]
+    assert not collapse & lines[1].keys()
+
+
+def test_pictures_of_the_fields_and_of_the_masks_are_there_when_the_run_ends(watched):
+    names = sorted(path.name for path in (watched / "pictures").iterdir())
+    assert names == [f"{kind}_{step:08d}.png" for kind in ("channels", "masks") for step in (2, 4)]
+    # two fields of three rows, two channels; 32 pixels and gaps of 4
+    assert read_image(watched / "pictures" / names[0]).pixels.shape == (3, 6 * 36 - 4, 2 * 36 - 4)
+
+
+def test_a_watched_run_computes_what_an_unwatched_one_does(watched, recipe, folder, tmp_path):
+    pretrain(recipe, tmp_path, fields=open_folders([folder]))
+    losses = [[line["loss"] for line in read_log(output / "log.jsonl")] for output in (watched, tmp_path)]
+    assert losses[0] == losses[1]
+
+
+def test_a_run_that_is_to_stop_on_collapse_stops_and_says_so(recipe, folder, tmp_path):
+    # Untrained assignments hardly depend on the image: to a judge without patience a collapse.
+    with pytest.raises(CollapseError, match="step 2: uniform assignments"):
+        run_with(recipe, folder, tmp_path, collapse="stop", collapse_start=0.0, collapse_patience=1)
+
+
+def test_monitoring_can_be_switched_off(folder, tmp_path):
+    settings = Monitoring(collapse="off", pictures_every=0)
+    with run_monitors(settings, tmp_path, fields=open_folders([folder]), size=32, num_steps=9) as monitors:
+        assert monitors == []
+
+
+def test_missing_probe_folders_are_refused_before_the_run(folder, tmp_path):
+    settings = Monitoring(probe_folders=(tmp_path / "missing",))
+    with (
+        pytest.raises(FileNotFoundError, match="missing does not exist"),
+        run_monitors(settings, tmp_path, fields=open_folders([folder]), size=32, num_steps=9),
+    ):
+        pass
+
+
+def test_all_monitors_follow_the_protocol(folder, tmp_path):
+    settings = Monitoring(probe_folders=(folder,))
+    with run_monitors(settings, tmp_path, fields=open_folders([folder]), size=32, num_steps=9) as monitors:
+        assert [type(monitor).__name__ for monitor in monitors] == ["CollapseMonitor", "ProbeMonitor", "PictureMonitor"]
+        assert all(isinstance(monitor, Monitor) for monitor in monitors)
+
+
+def state_of(folder):
+    student = torch.nn.ModuleDict({"backbone": torch.nn.Linear(1, 1)})
+    return TrainState(
+        step=0,
+        student=student,
+        teacher=Teacher(student),
+        optimizer=torch.optim.SGD(student.parameters()),
+        recipe={},
+        output=folder,
+    )
+
+
+def test_fields_too_small_to_probe_are_told_once_and_cost_nothing_else(folder):
+    from dinocell_ssl.probe import read_probe_fields
+
+    monitor = ProbeMonitor(lambda: read_probe_fields(open_folders([folder]), max_fields=1, size=500))
+    with pytest.warns(ProbeWarning, match="it has 64 x 64 pixels, less than one square of 500"):
+        assert monitor.on_step(1000, {}, state_of(folder)) == {}
+    assert monitor.on_step(2000, {}, state_of(folder)) == {}  # a warning would be an error
+
+
+def test_shown_fields_are_the_middle_of_fields_spread_over_the_list(folder):
+    images = shown_fields(open_folders([folder]), count=2, size=32, in_channels=1)
+    assert [image.shape for image in images] == [(2, 1, 32, 32)] * 2
+    assert shown_fields(open_folders([folder]), count=2, size=65, in_channels=1) == []
+    assert torch.from_numpy(images[0]).isfinite().all()
