@@ -348,3 +348,14 @@ def test_large_npy_files_are_mapped_and_never_changed(tmp_path: Path, monkeypatc
     assert (tmp_path / "a.npy").read_bytes() == before
     part = open_image(tmp_path / "a.npy").read(np.s_[3:5, 2:9], channels=[1])
     np.testing.assert_array_equal(part[0], np.arange(600).reshape(2, 15, 20)[1, 3:5, 2:9])
+
+
+def test_black_and_white_is_0_and_255_in_every_format(tmp_path: Path) -> None:
+    mask = np.eye(9, dtype=bool)
+    np.save(tmp_path / "a.npy", mask)
+    tifffile.imwrite(tmp_path / "a.tif", mask, photometric="minisblack")
+    PillowImage.fromarray(mask).save(tmp_path / "a.png")
+    for suffix in ("npy", "tif", "png"):
+        pixels = read_image(tmp_path / f"a.{suffix}").pixels
+        assert pixels.dtype == np.uint8
+        np.testing.assert_array_equal(pixels[0], mask * np.uint8(255))

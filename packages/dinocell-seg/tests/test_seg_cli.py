@@ -13,6 +13,7 @@ from torch import nn
 from typer.testing import CliRunner, Result
 
 from dinocell_core import create_dinocell_model, save_model
+from dinocell_io import read_image
 from dinocell_seg.cli import info, segment
 from dinocell_seg.pipeline import ModelIdentity
 
@@ -216,6 +217,49 @@ def test_info_shows_an_image(three_discs: np.ndarray, tmp_path: Path) -> None:
     assert "90 x 120 pixels, 2 channels, uint16" in result.stdout
     assert "2000" in result.stdout
     assert "needs --channel, one of DNA, ER" in result.stdout
+
+
+def test_info_shows_a_stack_and_writes_a_thumbnail(three_discs: np.ndarray, tmp_path: Path) -> None:
+    stack = np.stack([three_discs] * 6).reshape(2, 3, *three_discs.shape)
+    stack[1, 2, 0, 0] = 4321
+    tifffile.imwrite(tmp_path / "a.tif", stack, metadata={"axes": "TZYX"}, photometric="minisblack")
+    result = run(tmp_path / "a.tif", "--z", "2", "--t", "1", "--thumbnail", tmp_path / "small.png", command=info)
+    assert result.exit_code == 0, result.output
+    assert "times 2, z planes 3; measured at z=2, t=1" in " ".join(result.stdout.split())
+    assert "4321" in result.stdout
+    assert "█" in result.stdout
+    assert read_image(tmp_path / "small.png").pixels.shape == (1, *three_discs.shape)
+    result = run(tmp_path / "a.tif", "--z", "7", command=info)
+    assert result.exit_code == 1
+    assert "z from 0 to 2, got 7" in result.stderr
+
+
+def test_info_chooses_a_scene_and_shows_levels(three_discs: np.ndarray, tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as writer:
+        for name in ("left", "right"):
+            options = {"tile": (16, 16), "photometric": "minisblack"}
+            writer.write(three_discs, subifds=1, metadata={"axes": "YX", "Name": name}, **options)
+            writer.write(three_discs[::2, ::2], subfiletype=1, **options)
+    assert "Choose one with scene=" in run(tmp_path / "a.ome.tif", command=info).stderr
+    result = run(tmp_path / "a.ome.tif", "--scene", "right", command=info)
+    assert result.exit_code == 0, result.output
+    assert "scene right of 2" in result.stdout
+    assert "2 levels (90 x 120, 45 x 60); measured on level 0" in result.stdout
+
+
+def test_a_thumbnail_of_a_model_is_refused(tmp_path: Path) -> None:
+    result = run("default", "--thumbnail", tmp_path / "a.png", command=info)
+    assert result.exit_code == 1
+    assert "is a model; a thumbnail is made of an image" in result.stderr
+
+
+def test_info_on_an_image_does_not_load_torch(three_discs: np.ndarray, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", three_discs)
+    code = (
+        "import sys; from dinocell_seg.describe import describe_image_file\n"
+        "describe_image_file(sys.argv[1]); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.npy")], check=True)
 
 
 def test_info_shows_a_model(tmp_path: Path) -> None:

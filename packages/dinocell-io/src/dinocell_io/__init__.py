@@ -17,9 +17,11 @@ from .field import WHOLE_IMAGE, FieldFiles, FieldList, FieldPixels
 from .folder_fields import FolderFields, open_folder_fields
 from .formats import open_image
 from .grey import grey_image
+from .illumination import IlluminationCorrection
 from .image import IMAGE_SUFFIXES, Image, read_image
 from .image_write import write_image
 from .jump_build import build_jump_index
+from .jump_fetch import fetch_fields
 from .jump_fields import JumpFields, jump_fields
 from .jump_index import JumpIndex, open_jump_index
 from .jump_listing import rows_of_listing
@@ -30,6 +32,7 @@ from .labels_write import write_label_rows, write_labels
 from .lazy_image import LazyImage, Level
 from .local_store import LocalStore
 from .ram_cache import RamCache
+from .resample import ResampleTo
 from .retry import RetryPolicy
 from .retry_budget import RetryBudget
 from .store import (
@@ -69,6 +72,7 @@ __all__ = [
     "FieldPixels",
     "FieldStream",
     "FolderFields",
+    "IlluminationCorrection",
     "Image",
     "ImageInfo",
     "JumpFields",
@@ -82,6 +86,7 @@ __all__ = [
     "Partition",
     "RamCache",
     "Refused",
+    "ResampleTo",
     "RetryBudget",
     "RetryPolicy",
     "Sample",
@@ -101,6 +106,7 @@ __all__ = [
     "convert_samcell",
     "default_cache_folder",
     "describe_image",
+    "fetch_fields",
     "grey_image",
     "jump_fields",
     "open_dataset",

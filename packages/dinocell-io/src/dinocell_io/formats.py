@@ -4,8 +4,10 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
+
 from .image import TIFF_SUFFIXES
-from .lazy_image import LazyImage
+from .lazy_image import LazyImage, bilevel_as_grey
 from .ome_zarr_path import is_zarr
 from .store import Store
 from .stored_file import StoredFile, stored_file
@@ -39,9 +41,11 @@ def open_image(uri: str | Path, *, scene: str | int | None = None, store: Store 
     if is_zarr(uri):
         from .ome_zarr import open_ome_zarr
 
-        return open_ome_zarr(uri, scene=scene, store=store)
-    file = stored_file(uri, store=store)
-    return _opener_of(file)(file, scene)
+        image = open_ome_zarr(uri, scene=scene, store=store)
+    else:
+        file = stored_file(uri, store=store)
+        image = _opener_of(file)(file, scene)
+    return bilevel_as_grey(image) if image.dtype == np.bool_ else image
 
 
 def _opener_of(file: StoredFile) -> Callable[[StoredFile, str | int | None], LazyImage]:

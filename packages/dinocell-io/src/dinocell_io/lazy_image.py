@@ -1,7 +1,7 @@
 """An image that is opened now and read later, region by region and plane by plane."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Shaped
@@ -170,3 +170,16 @@ def whole_image(
         levels=(Level(*size, 1.0),),
         read_planes=read_planes,
     )
+
+
+def changed(
+    image: LazyImage, dtype: np.dtype, change: Callable[[Shaped[np.ndarray, "..."]], Shaped[np.ndarray, "..."]]
+) -> LazyImage:
+    """The image with every pixel changed alike, to numbers of `dtype`."""
+    read = image.read_planes
+    return replace(image, dtype=dtype, read_planes=lambda *chosen: change(read(*chosen)))
+
+
+def bilevel_as_grey(image: LazyImage) -> LazyImage:
+    """The image of black and white as 0 and 255."""
+    return changed(image, np.dtype(np.uint8), lambda pixels: pixels.astype(np.uint8) * np.uint8(255))

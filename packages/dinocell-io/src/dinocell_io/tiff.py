@@ -25,7 +25,7 @@ import tifffile
 from jaxtyping import Shaped
 
 from .image import RGB_CHANNELS, numbered_channels
-from .lazy_image import LazyImage, Level, ReadPlanes
+from .lazy_image import LazyImage, Level, ReadPlanes, bilevel_as_grey, changed
 from .scenes import chosen_scene
 from .stored_file import StoredFile
 from .tiff_file import check_data_present, damage_named, open_tiff
@@ -57,7 +57,7 @@ def open_tiff_image(file: StoredFile, scene: str | int | None = None) -> LazyIma
     if stored.photometric == _PALETTE and not stored.is_display_table:
         return _looked_up(stored)
     if image.dtype == np.bool_:
-        image = _changed(image, np.dtype(np.uint8), lambda pixels: pixels.astype(np.uint8) * np.uint8(255))
+        image = bilevel_as_grey(image)
     if stored.photometric != _WHITE_IS_ZERO:
         return image
     if image.dtype.kind != "u":
@@ -66,7 +66,7 @@ def open_tiff_image(file: StoredFile, scene: str | int | None = None) -> LazyIma
             "save it with photometric interpretation BlackIsZero"
         )
     top = image.dtype.type(255 if stored.bits == 1 else 2**stored.bits - 1)
-    return _changed(image, image.dtype, lambda pixels: top - pixels)
+    return changed(image, image.dtype, lambda pixels: top - pixels)
 
 
 def open_stored_tiff(file: StoredFile, scene: str | int | None = None) -> StoredTiff:
@@ -243,14 +243,6 @@ def _stored_array(file: StoredFile, series_index: int, level: int) -> Callable[[
             return tif.series[series_index].levels[level].asarray(squeeze=False)
 
     return read
-
-
-def _changed(
-    image: LazyImage, dtype: np.dtype, change: Callable[[Shaped[np.ndarray, "..."]], Shaped[np.ndarray, "..."]]
-) -> LazyImage:
-    """The image with every pixel changed alike."""
-    read = image.read_planes
-    return replace(image, dtype=dtype, read_planes=lambda *chosen: change(read(*chosen)))
 
 
 def _looked_up(stored: StoredTiff) -> LazyImage:

@@ -111,16 +111,27 @@ def segment(
 
 
 def info(
-    target: Annotated[str, typer.Argument(help="Image file, model file, or 'default'.")] = "default",
+    target: Annotated[str, typer.Argument(help="Image, its s3:// address, model file, or 'default'.")] = "default",
+    scene: Annotated[str | None, typer.Option(help="Image of a file that holds several, by name or index.")] = None,
+    z: Annotated[
+        int | None, typer.Option(help="Plane of a stack to measure, from 0; the middle one if not given.")
+    ] = None,
+    t: Annotated[int | None, typer.Option(help="Time to measure, from 0.")] = None,
+    thumbnail: Annotated[Path | None, typer.Option(help="Also write a small picture of the image, as PNG.")] = None,
 ) -> None:
-    """Show what is in an image (shape, channels, intensities) or in a model (licence, scores, thresholds)."""
+    """Show what is in an image (axes, channels, intensities) or in a model (licence, scores, thresholds)."""
     from rich.console import Console
 
     from dinocell_seg.describe import describe_image_file, describe_model_file
 
     is_model = target == "default" or Path(target).suffix == ".safetensors"
     try:
-        description = describe_model_file(target) if is_model else describe_image_file(target)
+        if is_model:
+            if thumbnail is not None:
+                raise ValueError(f"{target} is a model; a thumbnail is made of an image")
+            description = describe_model_file(target)
+        else:
+            description = describe_image_file(target, scene=scene, z=z, t=t, thumbnail=thumbnail)
     except (ValueError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error

@@ -9,9 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dinocell_core import file_sha256, load_model
-from dinocell_io import ChannelInfo, describe_image
-from dinocell_seg.pipeline import default_model_path
+from dinocell_io import ChannelInfo, describe_image, write_thumbnail
 
 _FIRST_KEYS = (
     "version",
@@ -25,25 +23,59 @@ _FIRST_KEYS = (
     "diameter_px",
 )
 
+_STACKS = {"t": "times", "z": "z planes", "i": "pages without a name"}
+_BARS = " ▁▂▃▄▅▆▇█"
 
-def describe_image_file(path: str | Path) -> RenderableType:
-    """An image's shape, dtype, pixel size and, per channel, its range and percentiles."""
-    image = describe_image(path)
-    num_channels, height, width = image.shape
+
+def describe_image_file(
+    path: str | Path,
+    *,
+    scene: str | None = None,
+    z: int | None = None,
+    t: int | None = None,
+    thumbnail: Path | None = None,
+) -> RenderableType:
+    """An image's axes, dtype, pixel size and levels and, per channel of one plane, its range and histogram.
+
+    With `thumbnail`, also writes a small picture of it there.
+    """
+    image = describe_image(path, scene=scene, z=z, t=t)
+    sizes = dict(zip(image.axes, image.shape, strict=True))
+    num_channels = sizes["c"]
+    facts = [str(path) + (f", scene {image.scene} of {len(image.scenes)}" if image.scene is not None else "")]
     kind = "RGB" if image.is_rgb else f"{num_channels} channel{'s' if num_channels > 1 else ''}"
     size = "unknown (pass --pixel-size)" if image.pixel_size_um is None else f"{image.pixel_size_um:g} um"
-    table = Table("channel", "min", "1 %", "median", "99.8 %", "max", "not finite", box=None, pad_edge=False)
+    facts.append(f"{sizes['y']} x {sizes['x']} pixels, {kind}, {image.dtype}, pixel size {size}")
+    stack = [f"{_STACKS[axis]} {sizes[axis]}" for axis in "tzi" if axis in sizes]
+    if stack:
+        plane = [f"{axis}={index}" for axis, index in (("z", image.z), ("t", image.t)) if index is not None]
+        facts.append(f"{', '.join(stack)}; measured at {', '.join(plane)}")
+    if len(image.levels) > 1:
+        widths = ", ".join(f"{level.height} x {level.width}" for level in image.levels)
+        facts.append(f"{len(image.levels)} levels ({widths}); measured on level {image.measured_level}")
+    table = Table(
+        "channel", "min", "1 %", "median", "99.8 %", "max", "not finite", "1 % to 99.8 %", box=None, pad_edge=False
+    )
     for channel in image.channels:
-        table.add_row(Text(channel.name), *_range_of(channel), str(channel.num_not_finite))
-    facts = Text(f"{path}\n{height} x {width} pixels, {kind}, {image.dtype}, pixel size {size}\n")
+        table.add_row(
+            Text(channel.name), *_range_of(channel), str(channel.num_not_finite), Text(_bars(channel.histogram))
+        )
+    parts: list[RenderableType] = [Text("\n".join(facts) + "\n"), table]
     if num_channels > 1 and not image.is_rgb:
         names = ", ".join(channel.name for channel in image.channels)
-        return Group(facts, table, Text(f"\nsegmenting it needs --channel, one of {names}"))
-    return Group(facts, table)
+        parts.append(Text(f"\nsegmenting it needs --channel, one of {names}"))
+    if thumbnail is not None:
+        write_thumbnail(thumbnail, path, scene=scene, z=z, t=t)
+        parts.append(Text(f"\nthumbnail written to {thumbnail}"))
+    return Group(*parts)
 
 
 def describe_model_file(path: str | Path) -> RenderableType:
     """A model file's architecture, numbers of parameters, licence, scores, calibration and hash."""
+    # torch is loaded for models only: looking at an image takes a fraction of a second
+    from dinocell_core import file_sha256, load_model
+    from dinocell_seg.pipeline import default_model_path
+
     file = default_model_path() if str(path) == "default" else Path(path)
     model = load_model(file)
     summary = model.summary()
@@ -73,6 +105,14 @@ def _range_of(channel: ChannelInfo) -> list[str]:
         channel.maximum,
     )
     return ["-" if value is None else f"{value:g}" for value in values]
+
+
+def _bars(counts: tuple[int, ...]) -> str:
+    """The histogram as a line of bars, by the root of the counts so that rare bright pixels show."""
+    highest = max(counts)
+    if highest == 0:
+        return ""
+    return "".join(_BARS[round((count / highest) ** 0.5 * (len(_BARS) - 1))] for count in counts)
 
 
 def _ordered(metadata: Mapping[str, Any]) -> dict[str, Any]:
