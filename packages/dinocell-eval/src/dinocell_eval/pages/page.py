@@ -134,7 +134,7 @@ overflow-wrap:anywhere}
 .pair{display:grid;grid-template-columns:1fr 1fr;gap:.6rem;margin-top:.4rem}
 .pair>div>p{margin:0 0 .2rem;font-size:.8rem;color:var(--soft)}
 .shown{background-size:100% 100%;image-rendering:pixelated;border-radius:3px;overflow:hidden}
-.shown img{display:block;width:100%;image-rendering:pixelated}
+.shown img{display:block;width:100%;height:auto;image-rendering:pixelated}
 .item{break-inside:avoid}.item p.facts{margin:0;font-size:.87rem;color:var(--soft)}
 .class{white-space:nowrap}
 .swatch{display:inline-block;width:.7em;height:.7em;border-radius:50%;margin-right:.4em}
