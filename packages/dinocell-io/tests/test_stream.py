@@ -15,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dinocell_io import FieldFiles, FieldPixels, FieldStream, StreamError, StreamLimits, StreamStalled, TooManyFailures
+from dinocell_io.cached_store import CachedStore
+from dinocell_io.ram_cache import RamCache
 from dinocell_io.store import AccessDenied, Exhausted, NotFound, ObjectInfo
 
 SMALL = StreamLimits(num_requests=4, fields_ahead=4)
@@ -491,15 +493,14 @@ def test_the_report_tells_latencies_bytes_and_waiting(tmp_path):
     assert json.loads((tmp_path / "report.json").read_text())["num_used"] == 6
 
 
-def test_a_store_that_keeps_statistics_shows_them_in_the_report():
-    class Counting(FakeStore):
-        def statistics(self) -> dict[str, object]:
-            return {"ram": {"hits": 3}}
-
-    stream = stream_of(4, Counting(store_of(4).objects))
+def test_the_report_shows_which_tier_of_a_cached_store_answered():
+    cached = CachedStore(store_of(4), ram=RamCache(max_bytes=1 << 20), name="fake")
+    stream = stream_of(4, cached, num_epochs=2)
     keys(stream)
-    assert stream.report().tiers == {"ram": {"hits": 3}}
-    assert "tier     ram" in str(stream.report())
+    tiers = stream.report().tiers
+    assert tiers["ram"] == {"reads": 8, "rate": 0.5}
+    assert tiers["origin"] == {"reads": 8, "rate": 0.5}
+    assert "tier     ram: 8 reads, 50.0 %" in str(stream.report())
 
 
 def test_impossible_arguments_are_refused():

@@ -24,8 +24,10 @@ COMMANDS = {
     "train": Command("dinocell_seg.train_cli:train", "Train a model on labelled images."),
     "calibrate": Command("dinocell_seg.train_cli:calibrate", "Choose a model's thresholds on validation images."),
     "eval": Command("dinocell_eval.cli:eval_command", "Compare predicted with true labels."),
+    "eval-ctc": Command("dinocell_eval.ctc_cli:eval_ctc_command", "Evaluate a tracked sequence as its challenge does."),
     "info": Command("dinocell_seg.cli:info", "Show what is in an image or in a model file."),
     "cache": Command("dinocell_io.cache_cli:app", "Show, clear or fill the cache of objects from buckets."),
+    "data": Command("dinocell_io.data_cli:app", "Index, choose and copy images of public screens (JUMP)."),
     "simulate": Command("dinocell.simulate:simulate", "Write a simulated field of cells with its true labels."),
     "doctor": Command("dinocell.doctor:doctor", "Check this installation and say how to fix it."),
 }

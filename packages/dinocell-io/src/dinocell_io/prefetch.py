@@ -6,7 +6,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from .decode import BadObject, decode_image, decode_plane
@@ -74,7 +74,7 @@ class Prefetcher:
     """
 
     def __init__(
-        self, store: Store, *, num_requests: int, num_decoders: int, prepare: Prepare | None = None, prefix: str = ""
+        self, store: Store, *, num_requests: int, num_decoders: int, prepare: Sequence[Prepare] = (), prefix: str = ""
     ) -> None:
         self._store = store
         self._prefix = prefix
@@ -198,8 +198,8 @@ class Prefetcher:
         job = request.job
         try:
             pixels = _assembled(job)
-            if self._prepare is not None:
-                pixels = self._prepare(job.files, pixels)
+            for step in self._prepare:
+                pixels = step(job.files, pixels)
         except BadObject as error:
             self._fail(request, error.kind, request.attempt, str(error))
             return

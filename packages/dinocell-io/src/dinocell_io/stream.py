@@ -1,7 +1,7 @@
 """Fields for a training, in an order that is known before the first is read."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,8 @@ class FieldStream:
         `ReuseSchedule`. 512 fields of five 1080 x 1080 channels are 6 GB; a stream without reuse has no buffer.
     ordered: give the fields in the known order. False gives whichever of the next ones is there first: an object
         that comes late delays nothing, but two runs see different orders.
-    prepare: applied to each field in the decoding threads (illumination, resampling); may raise BadObject.
+    prepare: steps applied to each field in the decoding threads (`IlluminationCorrection`, `ResampleTo`, or functions
+        of (FieldFiles, FieldPixels) that return FieldPixels and may raise BadObject).
     quarantine: a file that gets a line for each field that failed. Fields that it names with a lasting cause
         (missing, damaged ...) are not asked for again, in this run and those that pass the same file.
 
@@ -93,7 +94,7 @@ class FieldStream:
         reuses: int = 1,
         buffer_fields: int = 512,
         ordered: bool = True,
-        prepare: Prepare | None = None,
+        prepare: Prepare | Sequence[Prepare] = (),
         quarantine: str | Path | None = None,
         limits: StreamLimits | None = None,
     ) -> None:
@@ -112,7 +113,7 @@ class FieldStream:
         self.reuses = reuses
         self.buffer_fields = buffer_fields
         self.ordered = ordered
-        self.prepare = prepare
+        self.prepare = (prepare,) if callable(prepare) else tuple(prepare)
         self.quarantine = None if quarantine is None else Path(quarantine)
         self.limits = limits or StreamLimits()
         self.epoch = 0

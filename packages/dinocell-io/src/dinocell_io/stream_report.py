@@ -20,7 +20,8 @@ class StreamReport:
     `num_quarantined` failed, `num_expected_missing` of them where the deny list says that keys are missing.
     `failures` counts by (kind, plate). Latencies are of whole objects; None before the first.
     `data_wait_share` is the part of the time since the first field in which the reader waited for the next one;
-    `first_field_seconds` is the wait before that. `tiers` holds the store's own hit counts, if it keeps any.
+    `first_field_seconds` is the wait before that. For a CachedStore, `tiers` gives the reads that each
+    tier answered and their share, since the store was made in this process.
     """
 
     num_used: int
@@ -57,7 +58,9 @@ class StreamReport:
             lines.append(f"latency  p50 {1e3 * self.p50_seconds:.0f} ms, p99 {1e3 * self.p99_seconds:.0f} ms")
         if self.data_wait_share is not None:
             lines.append(f"waiting  {100 * self.data_wait_share:.1f} % of {self.elapsed_seconds:.1f} s")
-        lines += [f"tier     {name}: {values}" for name, values in self.tiers.items()]
+        for name, tier in self.tiers.items():
+            rate = "" if tier["rate"] is None else f", {100 * tier['rate']:.1f} %"
+            lines.append(f"tier     {name}: {tier['reads']} reads{rate}")
         return "\n".join(lines + failure_lines(self.failures))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .cached_store import CachedStore
 from .field import FieldFiles, FieldPixels
 from .prefetch import FailedField, FieldJob, Prefetcher
 from .quarantine import LASTING_KINDS, append_quarantine
@@ -78,9 +79,12 @@ class StreamRun:
 
     def close(self) -> None:
         self._prefetcher.close()
-        statistics = getattr(self._store, "statistics", None)
-        if statistics is not None:
-            self._stream.tiers = statistics()
+        if isinstance(self._store, CachedStore):
+            hits = self._store.hits
+            self._stream.tiers = {
+                tier: {"reads": getattr(hits, tier), "rate": hits.rate(tier)}
+                for tier in ("ram", "disk", "origin", "joined")
+            }
 
     def _uses(self, epoch: int, position: int, taken: frozenset[tuple[int, int]]) -> Iterator[_Use]:
         stream = self._stream
