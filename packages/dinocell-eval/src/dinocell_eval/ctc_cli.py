@@ -84,7 +84,7 @@ def _atoi(text: str) -> int:
 def _official_values(
     evaluation: "TrackingEvaluation", measures: list[str], *, count_spurious: bool
 ) -> dict[str, float]:
-    """SEG, DET and TRA, as far as they are defined; ValueError if one that was asked for is not."""
+    """Those of SEG, DET and TRA that were asked for, else all that are defined; ValueError if one is undefined."""
     from dinocell_eval.det import MISSED_WEIGHT, SPLIT_WEIGHT
     from dinocell_eval.tra import normalized
 
@@ -97,7 +97,7 @@ def _official_values(
         if found[name] is None:
             because = "; ".join(evaluation.notes) or "there is nothing to compare with"
             raise ValueError(f"{name.upper()} is undefined: {because}")
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in found.items() if value is not None and name in (measures or found)}
 
 
 def _write_logs(
