@@ -10,8 +10,13 @@ from dinocell_eval.statistics import Column, Statistics, ratio, sum_by_image
 
 def best_of_truth(table: PairTable) -> Int64[np.ndarray, "match"]:
     """The pair with the greatest IoU of each true object that overlaps anything; the lowest label of equals."""
-    order = np.lexsort((table.pair_predicted, -table.iou, table.pair_truth))
-    return order[np.unique(table.pair_truth[order], return_index=True)[1]].astype(np.int64)
+    truth, iou = table.pair_truth, table.iou  # pairs are sorted by truth, then by predicted label
+    if not truth.size:
+        return np.zeros(0, np.int64)
+    starts = np.flatnonzero(np.concatenate([[True], truth[1:] != truth[:-1]]))
+    best = np.repeat(np.maximum.reduceat(iou, starts), np.diff(starts, append=truth.size))
+    at_best = np.flatnonzero(iou == best)
+    return at_best[np.concatenate([[True], truth[at_best][1:] != truth[at_best][:-1]])]
 
 
 def aji_statistics(table: PairTable) -> dict[str, Column]:

@@ -265,9 +265,12 @@ def _notes(counts: Mapping[str, int], *, num_replicates: int) -> tuple[str, ...]
 
 
 def _defined(column: Column) -> tuple[float | None, ...]:
-    return tuple(None if np.isnan(value) else value for value in column.tolist())
+    undefined = np.isnan(column)
+    if not undefined.any():
+        return tuple(column.tolist())
+    return tuple(None if nan else value for value, nan in zip(column.tolist(), undefined.tolist(), strict=True))
 
 
 def _mean(column: Column) -> float | None:
-    defined = [value for value in column.tolist() if not np.isnan(value)]
-    return float(np.mean(defined)) if defined else None
+    defined = column[~np.isnan(column)]
+    return float(defined.mean()) if defined.size else None

@@ -52,8 +52,10 @@ def stack_geometry(parts: list[Geometry]) -> Geometry:
 
 
 def _on_border(labels: Integer[np.ndarray, "y x"], label: Int64[np.ndarray, "object"]) -> Bool[np.ndarray, "object"]:
-    edge = np.concatenate([labels[:1].ravel(), labels[-1:].ravel(), labels[:, :1].ravel(), labels[:, -1:].ravel()])
-    edge = edge[np.flatnonzero(np.diff(edge, prepend=0))]  # one pixel a run is enough
     on_border = np.zeros(label.size, bool)
-    on_border[np.searchsorted(label, edge[edge != 0])] = True
+    for edge in (labels[:1], labels[-1:], labels[:, :1], labels[:, -1:]):
+        line = edge.ravel()
+        runs = line[:-1][line[1:] != line[:-1]]  # one pixel a run is enough; the last run ends the line
+        for found in (runs, line[-1:]):
+            on_border[np.searchsorted(label, found[found != 0])] = True
     return on_border
