@@ -1,6 +1,6 @@
 """Attention of a backbone's block as numbers: which tokens each token looks at, and how widely."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -40,11 +40,12 @@ def attention_and_patches(
     index = block if block >= 0 else backbone.num_blocks + block
     if not 0 <= index < backbone.num_blocks:
         raise ValueError(f"block is {block}; the backbone has {backbone.num_blocks} blocks, counted from 0 or from -1")
-    attention = backbone.blocks[index].attn
+    attention = backbone.get_submodule(f"blocks.{index}.attn")
+    assert isinstance(attention, SelfAttention)
     inputs: list[tuple[Any, ...]] = []
     hook = attention.register_forward_pre_hook(lambda module, arguments: inputs.append(arguments))
     try:
-        (patches,) = backbone.get_intermediate_layers(images, n=[index], reshape=True)
+        (patches,) = cast(tuple[Tensor], backbone.get_intermediate_layers(images, n=[index], reshape=True))
     finally:
         hook.remove()
     tokens, table = inputs[-1]

@@ -104,7 +104,6 @@ def _notes(backbone: DinoVisionTransformer, layout: ExportLayout) -> tuple[str, 
 
 def _hugging_face_config(backbone: DinoVisionTransformer, facts: Mapping[str, Any]) -> dict[str, Any]:
     config = backbone.config
-    mlp = backbone.blocks[0].mlp
     gated = config.ffn == "swiglu"
     return {
         "architectures": ["DINOv3ViTModel"],
@@ -112,7 +111,7 @@ def _hugging_face_config(backbone: DinoVisionTransformer, facts: Mapping[str, An
         "dtype": "float32",
         "patch_size": config.patch_size,
         "hidden_size": config.embed_dim,
-        "intermediate_size": (mlp.w1 if gated else mlp.fc1).out_features,
+        "intermediate_size": len(backbone.get_parameter(f"blocks.0.mlp.{'w1' if gated else 'fc1'}.weight")),
         "num_hidden_layers": config.num_blocks,
         "num_attention_heads": config.num_heads,
         "num_register_tokens": config.num_storage_tokens,

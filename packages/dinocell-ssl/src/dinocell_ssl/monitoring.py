@@ -39,7 +39,7 @@ def run_monitors(
     monitoring: Monitoring,
     output: str | Path,
     *,
-    fields: Fields,
+    fields: Fields | None,
     size: int,
     num_steps: int,
     in_channels: int = 1,
@@ -48,8 +48,9 @@ def run_monitors(
 ) -> Iterator[list[Monitor]]:
     """The monitors of a run for `pretrain`; pictures go to `output/pictures` and are complete when it ends.
 
-    `fields` are what the run trains on, of which some are shown; `size` is the side of its global crops. Files are
-    read by the process that uses them first, which among ranks is the first one.
+    `fields` are what the run trains on, of which some are shown; None for a stream, of which the masks are shown,
+    and fields of `probe_folders`. `size` is the side of the run's global crops. Files are read when a monitor first
+    needs them.
     Raises FileNotFoundError and ValueError for probe folders that are missing or empty.
     """
     monitors: list[Monitor] = []
@@ -62,20 +63,25 @@ def run_monitors(
                 patience=monitoring.collapse_patience,
             )
         )
+    held_out = None
     if monitoring.probe_folders:
         held_out = open_folders(monitoring.probe_folders, channel_pattern=channel_pattern, split=None)
+        probed = held_out
 
         def read_held_out() -> tuple[list[ProbeField], tuple[str, ...]]:
-            return read_probe_fields(held_out, max_fields=monitoring.probe_fields, size=size)
+            return read_probe_fields(probed, max_fields=monitoring.probe_fields, size=size)
 
         settings = ProbeSettings(size=size, max_places=monitoring.probe_places, shown=shown)
         monitors.append(ProbeMonitor(read_held_out, settings=settings, every=monitoring.probe_every))
     with PictureWriter(Path(output) / "pictures") as writer:
         if monitoring.pictures_every:
+            source = fields if fields is not None else held_out
 
             def read_shown() -> Sequence[ChannelImages]:
+                if source is None:
+                    return []
                 return shown_fields(
-                    fields, count=monitoring.picture_fields, size=size, in_channels=in_channels, shown=shown
+                    source, count=monitoring.picture_fields, size=size, in_channels=in_channels, shown=shown
                 )
 
             monitors.append(PictureMonitor(read_shown, writer, every=monitoring.pictures_every))
