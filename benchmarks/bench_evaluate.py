@@ -1,13 +1,28 @@
-"""Time to evaluate 50 images of 512 x 512 with 200 cells each.
+"""Time to evaluate 50 images of 512 x 512 with 200 cells each, and one of 4096 x 4096 with 20 000.
 
-Timed: everything from two lists of int32 label images in memory to the numbers. `evaluate` computes all metrics, error
-classes and bootstrap intervals. The plain versions compute only SEG, DET, AP at ten thresholds, PQ and AJI, so the
-comparison favours them: one counts pairs with `numpy.unique` and `numpy.bincount`, the other fills dense matrices of
-all pairs and solves an assignment at every threshold, as StarDist does. Not timed: drawing the fields, reading files.
-All three must give the same numbers. Run it without the checks of shapes that the tests switch on:
+Timed: everything from two lists of int32 label images in memory to the numbers. `evaluate` computes all metrics and
+error classes, without bootstrap intervals, which have a row of their own. It stands beside
 
-    python -m pytest -o addopts=--import-mode=importlib benchmarks/bench_evaluate.py
+- StarDist's `matching_dataset`: AP, precision, recall, F1 and PQ at the same ten thresholds;
+- py-ctcmetrics: the matching that its SEG and DET need, once for each as in its `evaluate`, from arrays, not files;
+- two plain versions of SEG, DET, AP at ten thresholds, PQ and AJI: one counts pairs with `numpy.unique` and
+  `numpy.bincount`, the other fills dense matrices of all pairs and solves an assignment at every threshold.
+
+Not timed: drawing the fields, reading files. All must give the same numbers. The peers are compared where they are
+installed, in an environment without torch. Run it without the checks of shapes that the tests switch on:
+
+    python -m pytest -o addopts=--import-mode=importlib --benchmark-timer=time.process_time benchmarks/bench_evaluate.py
+
+Memory of one large image with touching square cells, as a process of its own (side of the image, cells a side):
+
+    python benchmarks/bench_evaluate.py 4096 141
+    python benchmarks/bench_evaluate.py 16384 1000
 """
+
+import sys
+from pathlib import Path
+from time import process_time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -52,8 +67,54 @@ def expected(fields):
 
 
 def test_evaluate(benchmark, fields, expected):
+    pooled = benchmark(lambda: evaluate(*fields, num_replicates=0).pooled)
+    assert {name: pooled[name] for name in COMPARED} == expected
+
+
+def test_evaluate_with_bootstrap_intervals(benchmark, fields, expected):
     pooled = benchmark(lambda: evaluate(*fields).pooled)
     assert {name: pooled[name] for name in COMPARED} == expected
+
+
+def test_stardist_ap_at_ten_thresholds(benchmark, fields, expected):
+    matching = pytest.importorskip("stardist.matching")
+    thresholds = [k / 20 for k in TWENTIETHS]
+    matching.matching(*[labels[0] for labels in fields])  # compiles
+    found = benchmark.pedantic(
+        lambda: matching.matching_dataset(*fields, thresh=thresholds, show_progress=False), rounds=3
+    )
+    assert [one.accuracy for one in found] == pytest.approx([expected[f"ap_{k / 20:.2f}"] for k in TWENTIETHS])
+
+
+def test_py_ctcmetrics_seg_and_det(benchmark, fields, expected, monkeypatch):
+    tools = pytest.importorskip("ctc_metrics.utils.representations")
+    from ctc_metrics.metrics import seg
+
+    frames = {}
+    for number, pair in enumerate(zip(*fields, strict=True)):
+        frames |= {f"{kind}{number}": labels.astype(np.uint16) for kind, labels in zip("gr", pair, strict=True)}
+    # It adds an offset in place; a copy costs nothing beside the rest.
+    monkeypatch.setattr(tools, "tiff", SimpleNamespace(imread=lambda name: frames[name].copy()))
+    monkeypatch.setattr(tools, "os", SimpleNamespace(path=SimpleNamespace(exists=lambda name: True)))
+
+    def matched():
+        return [tools.match(f"g{number}", f"r{number}") for number in range(NUM_IMAGES)]
+
+    found = benchmark.pedantic(lambda: (matched(), matched())[0], rounds=1)
+    assert seg([one[0] for one in found], [one[4] for one in found]) == pytest.approx(expected["seg"])
+
+
+def test_evaluate_a_large_image(benchmark, large_image):
+    assert benchmark(lambda: evaluate(*large_image, num_replicates=0)).pooled["ap_0.50"] > 0.9
+
+
+@pytest.mark.slow
+def test_stardist_on_a_large_image_at_one_threshold(benchmark, large_image):
+    """About a minute and 11 GB."""
+    matching = pytest.importorskip("stardist.matching")
+    expected = evaluate(*large_image, num_replicates=0).pooled["ap_0.50"]
+    found = benchmark.pedantic(lambda: matching.matching(large_image[0][0], large_image[1][0]), rounds=1)
+    assert found.accuracy == pytest.approx(expected)
 
 
 def test_only_the_overlap_of_evaluate(benchmark, fields):
@@ -69,6 +130,23 @@ def test_plain_unique_and_bincount(benchmark, fields, expected):
 def test_dense_matrices_and_assignments(benchmark, fields, expected):
     found = benchmark.pedantic(lambda: summed(dense_assignments, fields), rounds=3)
     assert found == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.fixture(scope="module")
+def large_image():
+    truth, predicted = squares(4096, 141)
+    return [truth], [predicted]
+
+
+def squares(size, cells):
+    """Touching squares, and the same moved by two pixels with every hundredth lost."""
+    pitch = size // cells
+    line = np.arange(size, dtype=np.int32) // pitch
+    inside = line < cells
+    truth = np.where(inside[:, None] & inside[None], line[:, None] * cells + line[None] + 1, 0).astype(np.int32)
+    predicted = np.roll(truth, 2, axis=1)
+    predicted[predicted % 100 == 0] = 0
+    return truth, predicted
 
 
 def summed(count, fields):
@@ -155,3 +233,28 @@ def dense_assignments(truth, predicted):
         rows, columns = linear_sum_assignment(-hit.astype(float) - iou / (2 * min(iou.shape)))
         counts[f"tp_{k}"] = int(hit[rows, columns].sum())
     return counts
+
+
+def measure(size, cells):
+    """CPU seconds of `evaluate` and the memory it takes beside the two int32 images (Linux)."""
+    truth, predicted = squares(size, cells)
+    evaluate([truth[:64, :64]], [predicted[:64, :64]])  # loads SciPy
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak of the drawing
+    before = peak_mib()
+    start = process_time()
+    result = evaluate([truth], [predicted])
+    seconds = process_time() - start
+    print(
+        f"{size} x {size} px, {result.counts['n_truth']} cells: {seconds:.2f} s CPU, "
+        f"images {truth.nbytes * 2 / 2**20:.0f} MiB, process {before:.0f} MiB before, {peak_mib():.0f} MiB at its peak"
+    )
+
+
+def peak_mib():
+    """Peak of the resident memory of this process since it was forgotten."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
+if __name__ == "__main__":
+    measure(int(sys.argv[1]), int(sys.argv[2]))

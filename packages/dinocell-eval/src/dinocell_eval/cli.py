@@ -68,15 +68,13 @@ def eval_command(
 
 
 def _pairing(gt_dir: Path, pred_dir: Path, *, split: str | None, splits_csv: Path | None) -> "Pairing":
-    from dinocell_eval.folders import names_of_split, pair_folders
+    from dinocell_eval.folders import find_splits, names_of_split, pair_folders
 
     if split is None:
         if splits_csv is not None:
             raise ValueError(f"--splits-csv {splits_csv} without --split; name the split to evaluate")
         return pair_folders(gt_dir, pred_dir)
-    if splits_csv is None:
-        tables = (gt_dir / "splits.csv", gt_dir.absolute().parent / "splits.csv")
-        splits_csv = next((table for table in tables if table.is_file()), None)
+    splits_csv = splits_csv or find_splits(gt_dir)
     if splits_csv is None:
         raise ValueError(f"no splits.csv in or above {gt_dir}; pass --splits-csv")
     return pair_folders(gt_dir, pred_dir, names=names_of_split(splits_csv, split))

@@ -135,6 +135,22 @@ def evaluate(
     )
 
 
+def per_image_values(
+    truths: Iterable[npt.ArrayLike], predictions: Iterable[npt.ArrayLike], *, metrics: Sequence[str]
+) -> dict[str, Column]:
+    """Only these metrics of each image, NaN where undefined: what a sweep needs of `evaluate`, in less time.
+
+    Raises ValueError as `evaluate` does, and for a metric that it does not report by default.
+    """
+    known = metric_table(COCO_THRESHOLDS)
+    unknown = [name for name in metrics if name not in known]
+    if unknown or not metrics:
+        raise ValueError(f"there is no metric {', '.join(unknown) or '(none)'}; choose from {', '.join(sorted(known))}")
+    table = stack([image.table for image in _images(truths, predictions, names=None, boundary_px=None, boxes=False)])
+    statistics = _statistics(table, majority_match(table), ())
+    return {name: known[name].formula(statistics) for name in metrics}
+
+
 def _statistics(table: PairTable, match: np.ndarray, thresholds: Sequence[Fraction]) -> dict[str, Column]:
     all_thresholds = sorted({*thresholds, *COCO_THRESHOLDS})
     return {

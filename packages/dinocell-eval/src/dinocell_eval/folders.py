@@ -62,6 +62,12 @@ def pair_folders(
     return Pairing(pairs, tuple(path for _, path in sorted(predictions.items())), ignored)
 
 
+def find_splits(truth_folder: Path) -> Path | None:
+    """The `splits.csv` in or above a folder of true labels, None if there is none."""
+    tables = (truth_folder / "splits.csv", truth_folder.absolute().parent / "splits.csv")
+    return next((table for table in tables if table.is_file()), None)
+
+
 def names_of_split(splits_csv: str | Path, split: str) -> frozenset[str]:
     """Names of one split in a table with the columns `name` and `split`; ValueError if there is none."""
     with Path(splits_csv).open(newline="", encoding="utf-8-sig") as file:

@@ -1,0 +1,128 @@
+"""The command `dinocell eval-sweep`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_MAP_ENDING = "_distance_map"  # what `dinocell segment` writes beside labels
+
+
+def sweep_command(
+    gt_dir: Annotated[Path, typer.Argument(help="Folder of true label images.", metavar="GT_DIR")],
+    map_dir: Annotated[
+        Path, typer.Argument(help="Folder of distance maps, <name>_distance_map.tif or <name>.tif.", metavar="MAP_DIR")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for sweep.json and sweep.html.")],
+    split: Annotated[str | None, typer.Option(help="Images to choose thresholds on; never the test split.")] = None,
+    splits_csv: Annotated[
+        Path | None,
+        typer.Option(help="Table with the columns name and split; splits.csv in or above GT_DIR by default."),
+    ] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="Metric to map; repeatable. op_csb, ap_mean, mma.")] = None,
+    peak: Annotated[list[float] | None, typer.Option(help="Peak threshold of the grid; repeatable.")] = None,
+    fill: Annotated[list[float] | None, typer.Option(help="Fill threshold of the grid; repeatable.")] = None,
+    min_size: Annotated[int, typer.Option(help="Drop cells of fewer pixels.", min=0)] = 0,
+) -> None:
+    """Map SEG, AP or any metric over a grid of thresholds on saved distance maps."""
+    from dinocell_eval.pages.sweep_page import sweep_page
+    from dinocell_eval.sweep import FILLS, METRICS, PEAKS, sweep_distance_maps
+    from dinocell_io import atomic_path
+
+    try:
+        names, truths, maps = _read(gt_dir, map_dir, split=split, splits_csv=splits_csv)
+        sweep = sweep_distance_maps(
+            truths, maps, split=split or "all images", peaks=sorted(peak or PEAKS), fills=sorted(fill or FILLS),
+            min_size=min_size, metrics=metric or METRICS, names=names,
+        )  # fmt: skip
+        output.mkdir(parents=True, exist_ok=True)
+        texts = {
+            "sweep.json": _json(sweep),
+            "sweep.html": sweep_page(sweep, facts={"true labels": str(gt_dir), "distance maps": str(map_dir)}),
+        }
+        for name, content in texts.items():
+            with atomic_path(output / name) as temporary:
+                temporary.write_text(content, encoding="utf-8")
+    except (ValueError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    for name in sweep.values:
+        best = sweep.best(name)
+        interval = "" if best.interval is None else f", 95 % {best.interval[0]:.4f} .. {best.interval[1]:.4f}"
+        typer.echo(
+            f"{name}: {best.score:.4f} at peak {best.peak:g}, fill {best.fill:g}{interval}; "
+            f"{int(best.plateau.sum())} points within one standard error"
+        )
+    typer.echo("these images chose the thresholds: their scores are no result")
+    typer.echo(f"wrote {output}/sweep.json, sweep.html")
+
+
+def _read(gt_dir: Path, map_dir: Path, *, split: str | None, splits_csv: Path | None) -> tuple[list, list, list]:
+    """Names, true labels and distance maps of the split."""
+    from dinocell_eval.folders import find_splits, names_of_split
+    from dinocell_eval.result_files import TRUTH_ENDINGS, read_result
+    from dinocell_io import LABEL_SUFFIXES, read_image
+
+    if split == "test":
+        raise ValueError(
+            "thresholds chosen on a test split make its scores worthless; sweep the split 'val' and report the test "
+            "split once, with the thresholds that came out"
+        )
+    table = splits_csv or find_splits(gt_dir)
+    if split is None and table is not None:
+        raise ValueError(f"{table} divides the images into splits; pass --split with one that is not for testing")
+    if split is not None and table is None:
+        raise ValueError(f"no splits.csv in or above {gt_dir}; pass --splits-csv")
+    wanted = None if split is None or table is None else names_of_split(table, split)
+    for folder in (gt_dir, map_dir):
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder} is not a folder")
+    maps = {path.stem.removesuffix(_MAP_ENDING): path for path in map_dir.glob("*.tif*")
+            if path.stem.endswith(_MAP_ENDING)} or {path.stem: path for path in map_dir.glob("*.tif*")}  # fmt: skip
+    found: dict[str, Path] = {}
+    for path in sorted(gt_dir.iterdir()):
+        if path.suffix.lower() in LABEL_SUFFIXES:
+            short = next((path.stem.removesuffix(e) for e in TRUTH_ENDINGS if path.stem.endswith(e)), path.stem)
+            if wanted is None or path.stem in wanted or short in wanted:
+                found[path.stem if path.stem in maps else short] = path
+    missing = sorted(set(found) - set(maps))
+    if missing or not found:
+        raise ValueError(
+            f"{map_dir} has no distance map for {', '.join(missing[:5]) or 'any true label file'}; "
+            "write them with dinocell segment --save-distance-map"
+        )
+    names = sorted(found)
+    return (
+        names,
+        [read_result(found[name]) for name in names],
+        [read_image(maps[name]).pixels[0].astype("float32") for name in names],
+    )
+
+
+def _json(sweep: object) -> str:
+    import json
+
+    import numpy as np
+
+    from dinocell_eval.sweep import Sweep
+
+    assert isinstance(sweep, Sweep)
+    metrics = {}
+    for name in sweep.values:
+        best, scores = sweep.best(name), sweep.scores(name)
+        metrics[name] = {
+            "best": {
+                "peak": best.peak, "fill": best.fill, "score": best.score, "interval": best.interval,
+                "standard_error": best.standard_error,
+            },
+            "plateau": [
+                [sweep.peaks[row], sweep.fills[column]] for row, column in np.argwhere(best.plateau).tolist()
+            ],
+            "scores": [[None if np.isnan(score) else score for score in row] for row in scores.tolist()],
+        }  # fmt: skip
+    content = {
+        "schema_version": 1, "split": sweep.split, "images": list(sweep.names), "peaks": list(sweep.peaks),
+        "fills": list(sweep.fills), "metrics": metrics,
+        "note": "these images chose the thresholds: their scores are no result",
+    }  # fmt: skip
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
