@@ -7,97 +7,13 @@ and single-child parents, and empty frames.
 import math
 from collections import Counter
 from fractions import Fraction
-from itertools import product
 
 import jaxtyping
 import numpy as np
 import pytest
 
+from dinocell_eval.random_sequences import random_sequence
 from dinocell_eval.tracking import evaluate_tracking
-
-SLOTS, WIDTH = 5, 4
-
-
-def random_sequence(seed):
-    """(frames, tracks) of a truth and of a result that is made from it by random mistakes."""
-    generator = np.random.default_rng(seed)
-    num_frames = int(generator.integers(1, 8))
-    truth = np.zeros((num_frames, SLOTS), int)
-    parents, free = {}, 1
-    for slot in range(SLOTS):
-        if generator.random() < 0.5:
-            truth[0, slot], free = free, free + 1
-    for t in range(1, num_frames):
-        for slot in range(SLOTS):
-            label, fate = truth[t - 1, slot], generator.random()
-            if label == 0:
-                lost = [int(v) for v in np.unique(truth[:t]) if v and v not in truth[t - 1 :]]
-                if fate < 0.1 or (lost and fate < 0.4):
-                    if lost and fate < 0.4:
-                        parents[free] = int(generator.choice(lost))  # found again after a gap
-                    truth[t, slot], free = free, free + 1
-            elif fate < 0.2 and (places := [s for s in range(SLOTS) if not truth[t, s] and not truth[t - 1, s]]):
-                for place in [slot, int(generator.choice(places))]:
-                    parents[free] = int(label)
-                    truth[t, place], free = free, free + 1
-            elif fate < 0.9:
-                truth[t, slot] = label
-    result = truth.copy()
-    for t, slot in product(range(num_frames), range(SLOTS)):
-        fate = generator.random()
-        if fate < 0.06:
-            result[t, slot] = 0
-        elif fate < 0.12:
-            result[t, slot] = result[t, slot - 1]  # merged, or found twice
-        elif fate < 0.16:
-            a, b = generator.choice(np.arange(1, free + 1), 2)
-            result[t:] = np.select([result[t:] == a, result[t:] == b], [b, a], result[t:])
-        elif fate < 0.2:
-            result[t, slot] = free + int(generator.integers(0, 2))
-    true_tracks, truth = consistent(truth, parents, generator, mistakes=0.0)
-    result_tracks, result = consistent(result, parents, generator, mistakes=generator.choice([0.0, 0.3]))
-    if generator.random() < 0.1:
-        truth[int(generator.integers(num_frames)) :] = 0
-        true_tracks, truth = consistent(truth, {}, generator, mistakes=0.5)
-    return painted(truth, 0, generator), true_tracks, painted(result, 2, generator), result_tracks
-
-
-def consistent(grid, parents, generator, *, mistakes):
-    """Tracks and labels such that every track is without a hole and no parent outlives its child's birth."""
-    out, rows, names, free = np.zeros_like(grid), {}, {}, 1
-    for t, frame in enumerate(grid):
-        for label in np.unique(frame[frame > 0]).tolist():
-            if t == 0 or label not in grid[t - 1]:
-                before = names.get(label) or names.get(parents.get(label))
-                names[label] = free
-                rows[free] = [t, t, before or 0]
-                free += 1
-            rows[names[label]][1] = t
-            out[t, frame == label] = names[label]
-    for label, (begin, _, parent) in rows.items():
-        ended = [other for other, (_, end, _) in rows.items() if end < begin]
-        if generator.random() < mistakes:
-            rows[label][2] = int(generator.choice([0, *ended]))
-        elif parent not in ended:
-            rows[label][2] = 0
-    shuffled = generator.permutation(np.arange(1, 2 * free))[:free].tolist()
-    name = dict(enumerate([0, *shuffled[1:]]))
-    tracks = [(name[label], begin, end, name[parent]) for label, (begin, end, parent) in rows.items()]
-    return tracks, np.vectorize(name.get, otypes=[int])(out)
-
-
-def painted(grid, most_shift, generator):
-    """Each slot as an interval, a little shorter or shifted, so that matches are found and missed; borders are free."""
-    frames = np.zeros((len(grid), 1, SLOTS * WIDTH + 2), np.int32)
-    for t, slot in product(range(len(grid)), range(SLOTS)):
-        if grid[t, slot]:
-            start = slot * WIDTH + int(generator.integers(0, most_shift + 1)) * int(generator.random() < 0.4)
-            row = frames[t, 0, start : start + WIDTH]
-            row[row == 0] = grid[t, slot]
-    for t, label in product(range(len(grid)), np.unique(grid)):  # nobody may be painted over wholly
-        if label and label in grid[t] and label not in frames[t]:
-            frames[t, 0, int(np.argmax(grid[t] == label)) * WIDTH + 1] = label
-    return list(frames)
 
 
 def plain_measures(truth_frames, truth_tracks, result_frames, result_tracks):
@@ -291,7 +207,8 @@ def test_a_thousand_random_sequences_have_the_measures_of_plain_code(unchecked):
 
 def assert_equal_measures(seeds):
     for seed in seeds:
-        sequence = random_sequence(seed)
+        case = random_sequence(seed)
+        sequence = (case.truth_frames, case.truth_tracks, case.result_frames, case.result_tracks)
         found = evaluate_tracking(*sequence)
         for name, expected in plain_measures(*sequence).items():
             assert getattr(found, name) == approximately(expected), f"{name} of sequence {seed}"
@@ -321,8 +238,9 @@ def assert_means_of_measures(found):
 def test_the_random_sequences_hold_what_they_should():
     seen = Counter()
     for seed in range(1000):
-        truth_frames, truth_tracks, result_frames, result_tracks = random_sequence(seed)
-        measures = plain_measures(truth_frames, truth_tracks, result_frames, result_tracks)
+        case = random_sequence(seed)
+        truth_frames, truth_tracks = case.truth_frames, case.truth_tracks
+        measures = plain_measures(truth_frames, truth_tracks, case.result_frames, case.result_tracks)
         seen.update(name for name in ("ns", "fn", "fp", "ed", "ea", "ec") if measures[name])
         seen["division"] += bool(forks(truth_tracks))
         seen["between"] += 0 < (measures["bc"][1] or 0) < 1
@@ -340,8 +258,8 @@ def test_the_random_sequences_hold_what_they_should():
 
 @pytest.mark.parametrize("seed", range(40))
 def test_renumbering_the_tracks_changes_no_measure_but_the_official_tf(seed, unchecked):
-    truth_frames, truth_tracks, result_frames, result_tracks = random_sequence(seed)
-    found = evaluate_tracking(truth_frames, truth_tracks, result_frames, result_tracks)
+    case = random_sequence(seed)
+    found = evaluate_tracking(case.truth_frames, case.truth_tracks, case.result_frames, case.result_tracks)
     generator = np.random.default_rng(seed)
 
     def renumbered(frames, tracks):
@@ -350,7 +268,9 @@ def test_renumbering_the_tracks_changes_no_measure_but_the_official_tf(seed, unc
         rows = [(int(name[a]), b, e, int(name[p])) for a, b, e, p in tracks]
         return [name[frame] for frame in frames], [rows[k] for k in generator.permutation(len(rows))]
 
-    other = evaluate_tracking(*renumbered(truth_frames, truth_tracks), *renumbered(result_frames, result_tracks))
+    other = evaluate_tracking(
+        *renumbered(case.truth_frames, case.truth_tracks), *renumbered(case.result_frames, case.result_tracks)
+    )
     for name in (
         "seg",
         "det",
