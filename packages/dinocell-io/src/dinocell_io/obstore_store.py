@@ -5,19 +5,22 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .download import Body, Span, StartAgain
 from .retry import Deadline, Transient
-from .s3_client import failure_of_status
+from .s3_client import failure_of_status, untrusted
 from .s3_store import CHUNK_BYTES, S3Store
 from .store import AccessDenied, Refused, StoreError
 
 if TYPE_CHECKING:
-    from obstore.store import S3Config
+    from obstore.store import ClientConfig, S3Config
 
 _STATUS = re.compile(r"status code: (\d+)")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
+
+RESUMED_BYTES = 8 << 20
 
 # the process whose threads fetch for obstore; a child that is forked from it has none and would wait for ever
 _RUNTIME_OF: int | None = None
@@ -26,16 +29,15 @@ _RUNTIME_OF: int | None = None
 class ObstoreStore(S3Store):
     """An S3Store whose bodies come through obstore, a client in Rust; sizes, listings and writing stay with boto3.
 
-    Retries, resuming, verification and failures are those of S3Store, and so are its options, but for `ca_file`:
-    obstore trusts the authorities of the system and of SSL_CERT_FILE. Needs the extra `dinocell-io[obstore]`.
+    Options, retries, verification and failures are those of S3Store. Only bodies of more than RESUMED_BYTES are
+    resumed: smaller ones come in one piece, which costs half the work, and start again. Needs the extra
+    `dinocell-io[obstore]`.
 
     A process forked from one that has fetched cannot fetch (the threads that do it are gone); it raises Refused
     instead of waiting for ever. Start such processes with "spawn" or "forkserver".
     """
 
     def __init__(self, bucket: str, **options: Any) -> None:
-        if options.get("ca_file") is not None:
-            raise ValueError("obstore takes no ca_file; set SSL_CERT_FILE to it, or use backend='boto3'")
         try:
             import obstore  # noqa: F401
         except ImportError as missing:
@@ -70,7 +72,7 @@ class ObstoreStore(S3Store):
                 size=size,
                 etag=result.meta["e_tag"],
                 is_md5=True,
-                chunks=(bytes(chunk) for chunk in result.stream(min_chunk_size=CHUNK_BYTES)),
+                chunks=_chunks(result, length=(size if span.stop is None else span.stop) - start),
             )
 
     def _obstore(self, address: str) -> Any:
@@ -91,6 +93,9 @@ class ObstoreStore(S3Store):
                     advice = "log in, set AWS_PROFILE, or open the store with unsigned=True"
                     raise AccessDenied(address, f"Unable to locate credentials; {advice}")
                 policy = self.policy
+                trusted: ClientConfig = {}
+                if client.authority is not None:
+                    trusted["root_certificate"] = Path(client.authority).read_bytes()
                 config: S3Config = {"region": client.region, "skip_signature": client.unsigned}
                 if self.place.endpoint is not None:
                     config["endpoint"] = self.place.endpoint
@@ -98,7 +103,8 @@ class ObstoreStore(S3Store):
                     self.place.bucket,
                     config=config,
                     credential_provider=None if client.unsigned else Boto3CredentialProvider(client.session),
-                    client_options={
+                    client_options=trusted
+                    | {
                         "allow_http": True,
                         "connect_timeout": f"{policy.connect_seconds}s",
                         "read_timeout": f"{policy.read_seconds}s",
@@ -115,6 +121,13 @@ class ObstoreStore(S3Store):
 
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in super().__getstate__().items() if name not in ("_fetcher", "_making")}
+
+
+def _chunks(result: Any, *, length: int) -> Iterator[bytes]:
+    if length <= RESUMED_BYTES:
+        yield bytes(result.bytes())
+    else:
+        yield from result.stream(min_chunk_size=CHUNK_BYTES)
 
 
 @contextmanager
@@ -134,6 +147,8 @@ def _translated(address: str, *, resumed: bool, unsigned: bool) -> Iterator[None
         raise Refused(address, f'{_first_line(error)}; use backend="boto3" for such keys') from None
     except obs.BaseError as error:
         status, code = _status_of(error)
+        if status == 0 and "InvalidCertificate" in str(error):
+            raise untrusted(address, _first_line(error)) from None
         if status == 0 and "non-partial response" in str(error):
             raise Transient("the server ignores ranges") from None
         if status == 0:

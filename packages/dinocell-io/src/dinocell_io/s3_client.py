@@ -63,6 +63,7 @@ class S3Client:
             request_checksum_calculation="when_required",
         )
         self.session = session
+        self.authority = authority
         self.unsigned = unsigned
         self.place = place
         self.boto = session.client(
@@ -128,6 +129,12 @@ def failure_of_status(address: str, status: int, code: str, *, unsigned: bool) -
     return Refused(address, f"the server answered {text}")
 
 
+def untrusted(address: str, cause: str) -> Refused:
+    """The failure that a certificate of an unknown authority is."""
+    advice = "name its authority with ca_file or AWS_CA_BUNDLE"
+    return Refused(address, f"the server's certificate is not trusted ({cause}); {advice}")
+
+
 @contextmanager
 def translated(address: str, *, unsigned: bool = False) -> Iterator[None]:
     """Turn the exceptions of botocore and urllib3 into Transient and StoreErrors."""
@@ -146,8 +153,7 @@ def translated(address: str, *, unsigned: bool = False) -> Iterator[None]:
         raise AccessDenied(address, f"{error}; log in, set AWS_PROFILE, or open the store with unsigned=True") from None
     except (boto.SSLError, http.SSLError) as error:
         if _is_untrusted(error):
-            advice = "name its authority with ca_file or AWS_CA_BUNDLE"
-            raise Refused(address, f"the server's certificate is not trusted ({error}); {advice}") from None
+            raise untrusted(address, str(error)) from None
         raise Transient(f"TLS: {error}") from None
     except (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError, ResponseParserError) as error:
         raise Transient(_short(error)) from None  # a connection that breaks, a body that is cut
