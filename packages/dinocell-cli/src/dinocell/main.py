@@ -21,6 +21,7 @@ class Command:
 COMMANDS = {
     "segment": Command("dinocell_seg.cli:segment", "Segment images into labels, tables of cells and overlays."),
     "pretrain": Command("dinocell_ssl.cli:pretrain", "Pretrain a backbone on unlabelled images."),
+    "probe": Command("dinocell.probe:probe", "Measure what a pretrained backbone knows, without labels and with few."),
     "train": Command("dinocell_seg.train_cli:train", "Train a model on labelled images."),
     "calibrate": Command("dinocell_seg.train_cli:calibrate", "Choose a model's thresholds on validation images."),
     "eval": Command("dinocell_eval.cli:eval_command", "Compare predicted with true labels."),

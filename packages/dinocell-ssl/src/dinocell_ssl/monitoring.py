@@ -30,6 +30,7 @@ class Monitoring(BaseModel):
     picture_fields: int = Field(default=2, ge=1, description="fields that are shown")
     probe_every: int = Field(default=1000, ge=1, description="steps between probes")
     probe_folders: tuple[Path, ...] = Field(default=(), description="fields to probe on, not trained on; (): no probes")
+    probe_channel_pattern: str | None = Field(default=None, description="of their files; null: as data.channel_pattern")
     probe_fields: int = Field(default=50, ge=1, description="fields of probe_folders that are used")
     probe_places: int = Field(default=9, ge=1, description="squares of each field")
 
@@ -49,8 +50,8 @@ def run_monitors(
     """The monitors of a run for `pretrain`; pictures go to `output/pictures` and are complete when it ends.
 
     `fields` are what the run trains on, of which some are shown; None for a stream, of which the masks are shown,
-    and fields of `probe_folders`. `size` is the side of the run's global crops. Files are read when a monitor first
-    needs them.
+    and fields of `probe_folders`. `channel_pattern` is that of the run's files, `size` the side of its global crops.
+    Files are read when a monitor first needs them.
     Raises FileNotFoundError and ValueError for probe folders that are missing or empty.
     """
     monitors: list[Monitor] = []
@@ -65,7 +66,8 @@ def run_monitors(
         )
     held_out = None
     if monitoring.probe_folders:
-        held_out = open_folders(monitoring.probe_folders, channel_pattern=channel_pattern, split=None)
+        pattern = monitoring.probe_channel_pattern or channel_pattern
+        held_out = open_folders(monitoring.probe_folders, channel_pattern=pattern, split=None)
         probed = held_out
 
         def read_held_out() -> tuple[list[ProbeField], tuple[str, ...]]:

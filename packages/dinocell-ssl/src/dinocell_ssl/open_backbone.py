@@ -24,12 +24,18 @@ def open_backbone(path: str | Path) -> tuple[DinoVisionTransformer, dict[str, An
     Raises FileNotFoundError, and ValueError for a file that is damaged or no DINOv3 backbone of a known size.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}; give a backbone.safetensors, a checkpoint or a DINOv3 file")
-    size, patch, in_channels = _architecture(_tensors(path), path)
+    size, patch, in_channels = backbone_architecture(path)
     backbone = create_backbone(size, patch=patch, in_channels=in_channels)
     load_backbone_weights(backbone, path)
     return backbone.eval(), _facts(path)
+
+
+def backbone_architecture(path: str | Path) -> tuple[str, int, int]:
+    """Size, patch and channels of the backbone in a file, without reading its weights; errors as `open_backbone`."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}; give a backbone.safetensors, a checkpoint or a DINOv3 file")
+    return _architecture(_tensors(path), path)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

@@ -1,0 +1,118 @@
+"""The command `dinocell probe`: what a backbone knows, without labels and with few."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def probe(
+    checkpoint: Annotated[Path, typer.Argument(help="backbone.safetensors or checkpoint of a run, or a DINOv3 file.")],
+    data: Annotated[
+        list[Path], typer.Option("--data", help="Folder of fields the backbone was not trained on; repeat.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for probe.json and channels.png.")],
+    channel_pattern: Annotated[
+        str | None,
+        typer.Option(help="For one file per channel: regular expression with (?P<channel>...) and (?P<field>...)."),
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Of folders with splits.csv; all images without it.")] = None,
+    size: Annotated[int, typer.Option(min=16, help="Side of the squares that are looked at, in pixels.")] = 224,
+    max_fields: Annotated[int, typer.Option(min=1, help="Fields that are used, spread over the folders.")] = 50,
+    max_places: Annotated[int, typer.Option(min=1, help="Squares of each field.")] = 9,
+    shown: Annotated[
+        Literal["repeated", "in_its_place"],
+        typer.Option(help="How a channel is shown to a backbone of several; in_its_place for runs of channel_drop."),
+    ] = "repeated",
+    labelled: Annotated[
+        Path | None, typer.Option(help="Dataset folder with splits train and val: few-shot segmentation too.")
+    ] = None,
+    num_images: Annotated[str, typer.Option(help="Few-shot: numbers of labelled images, with commas.")] = "5,10,25,50",
+    seeds: Annotated[int, typer.Option(min=1, help="Few-shot: trainings of each number.")] = 3,
+    steps: Annotated[int, typer.Option(min=1, help="Few-shot: steps of each training.")] = 200,
+    fine_tune: Annotated[bool, typer.Option(help="Few-shot: train the backbone too.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """Probe a pretrained backbone beside random weights: k-NN, channel consistency, rank; few-shot segmentation."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from dinocell_seg.pipeline import resolve_device
+    from dinocell_ssl.probe import ProbeSettings
+    from dinocell_ssl.probe_report import probe_checkpoint, table
+
+    console = Console()
+    try:
+        numbers = _numbers(num_images)
+        chosen = str(resolve_device(device))
+        report = probe_checkpoint(
+            checkpoint,
+            data,
+            output,
+            settings=ProbeSettings(size=size, max_places=max_places, shown=shown),
+            max_fields=max_fields,
+            channel_pattern=channel_pattern,
+            split=split,
+            device=chosen,
+        )
+        rows = Table("measure", "pretrained", "random weights", "chance")
+        for row in table(report):
+            rows.add_row(*row)
+        console.print(rows)
+        for note in report.notes:
+            console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
+        if labelled is not None:
+            _few_shot(checkpoint, labelled, output, numbers, seeds, steps, fine_tune, chosen)
+    except (ValueError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(code=2) from error
+    typer.echo(f"wrote {report.path}")
+
+
+def _few_shot(
+    checkpoint: Path,
+    labelled: Path,
+    output: Path,
+    numbers: tuple[int, ...],
+    seeds: int,
+    steps: int,
+    fine_tune: bool,
+    device: str,
+) -> None:
+    import json
+
+    from dinocell.few_shot import FewShotSegmentation
+    from dinocell_io import atomic_path
+    from dinocell_ssl.few_shot import few_shot_curve
+    from dinocell_ssl.open_backbone import backbone_architecture
+
+    size, patch, _ = backbone_architecture(checkpoint)
+    trainer = FewShotSegmentation(
+        dataset=labelled,
+        work=output / "few_shot",
+        size=size,
+        patch=patch,
+        steps=steps,
+        fine_tune=fine_tune,
+        device=device,
+    )
+    curve = few_shot_curve(trainer, checkpoint, num_images=numbers, seeds=range(seeds))
+    with atomic_path(output / "few_shot.json") as temporary:
+        temporary.write_text(json.dumps(curve.to_json(), indent=2) + "\n")
+    for point in curve.points:
+        low, high = point.gain_interval or (None, None)
+        interval = f", 95 % interval {low:+.3f} to {high:+.3f}" if low is not None else ""
+        typer.echo(
+            f"{point.num_images} images: OP_CSB {point.pretrained:.3f}, random weights {point.random:.3f} "
+            f"(gain {point.gain:+.3f}{interval})"
+        )
+
+
+def _numbers(words: str) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(word) for word in words.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) < 1:
+        raise ValueError(f"--num-images is {words!r}; give numbers of images with commas, such as 5,10,25")
+    return numbers
