@@ -17,7 +17,7 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from dinocell_core import create_dinocell_model
-from dinocell_io import Image, write_image
+from dinocell_io import Image, open_folder_fields, write_image
 from dinocell_ssl.backbone_file import read_backbone_facts
 from dinocell_ssl.cli import pretrain as pretrain_command
 from dinocell_ssl.monitor import CollapseError
@@ -125,6 +125,18 @@ def test_a_stopped_run_continues_exactly(finished, folder, tmp_path):
     torch.manual_seed(999)  # whatever happened in between
     pretrain(recipe_of(folder), tmp_path)
     assert_same_result(tmp_path, finished)
+
+
+def test_a_stopped_stream_continues_exactly(folder, tmp_path):
+    fields = open_folder_fields(folder)
+    recipe = recipe_of(folder, loading={"num_workers": 2}, schedule={"steps": 5})
+    pretrain(recipe, tmp_path / "whole", fields=fields)
+    with pytest.raises(CollapseError):
+        pretrain(recipe, tmp_path / "stopped", fields=fields, monitors=[StopAt(4)])
+    with pytest.raises(ValueError, match="workers: 2 then, 1 now"):
+        pretrain(recipe_of(folder, schedule={"steps": 5}), tmp_path / "stopped", fields=fields)
+    pretrain(recipe, tmp_path / "stopped", fields=fields)
+    assert_same_result(tmp_path / "stopped", tmp_path / "whole")
 
 
 def test_monitors_add_to_the_log(folder, tmp_path):
@@ -298,7 +310,7 @@ def words(folder, output, *more):
 def test_the_command_pretrains_and_says_what_to_do_next(folder, tmp_path):
     result = CliRunner().invoke(app(), words(folder, tmp_path, "--steps", "1"))
     assert result.exit_code == 0, result.output
-    assert f"dinocell train --pretrained {tmp_path / 'backbone.safetensors'}" in result.output
+    assert f"dinocell train --backbone {tmp_path / 'backbone.safetensors'}" in result.output
     assert losses(tmp_path)[0][0] == 1
 
 

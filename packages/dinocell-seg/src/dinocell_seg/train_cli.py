@@ -18,7 +18,9 @@ def train(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="One value of the recipe, as section.key=value; repeat.")
     ] = None,
-    pretrained: Annotated[Path | None, typer.Option(help="Backbone weights: DINOv3 .pth or .safetensors.")] = None,
+    backbone: Annotated[
+        Path | None, typer.Option(help="Backbone weights: of 'dinocell pretrain', or DINOv3's .pth or .safetensors.")
+    ] = None,
     start_from: Annotated[
         Path | None, typer.Option(help="Model file to fine-tune, or 'default' for the embedded model.")
     ] = None,
@@ -38,8 +40,8 @@ def train(
 
     try:
         values = merged(read_recipe(recipe) if recipe else {}, read_overrides(set_ or []))
-        if pretrained is not None:
-            values = merged(values, {"network": {"pretrained": pretrained}})
+        if backbone is not None:
+            values = merged(values, {"network": {"pretrained": backbone}})
         if start_from is not None:
             values = merged(values, {"network": {"start_from": start_from}})
         resolved = validated(TrainRecipe, values)
@@ -53,7 +55,7 @@ def train(
         )
         if calibrate:
             _calibrate(model, data, split="val", metric="ap_mean", channel=resolved.channel, device=device)
-    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         _fail(error)
     typer.echo(f"wrote {model}; use it with: dinocell segment IMAGE --model {model} --output DIR")
 
@@ -69,7 +71,7 @@ def calibrate(
     """Choose a model's thresholds on validation images and store them in its file."""
     try:
         _calibrate(model, data, split=split, metric=metric, channel=channel, device=device)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         _fail(error)
 
 

@@ -27,6 +27,7 @@ def pretrain(
     wandb_offline: Annotated[bool, typer.Option(help="Log to the folder only, for `wandb sync` later.")] = False,
 ) -> None:
     """Pretrain a backbone on unlabelled images of any channels. The same command again continues the run."""
+    from dinocell_io import StreamError
     from dinocell_ssl.monitor import CollapseError
     from dinocell_ssl.pretrain import pretrain as run_pretraining
     from dinocell_ssl.recipe import PretrainRecipe, shipped_recipe
@@ -47,18 +48,16 @@ def pretrain(
             given = {key: value for key, value in settings.items() if value is not None}
             values = merged(values, {section: given} if given else {})
         resolved = validated(PretrainRecipe, merged(values, read_overrides(set_ or [])))
-        if not resolved.data.folders:
-            raise ValueError("no data: give folders of images with --data, or data.folders in the recipe")
         backbone = run_pretraining(
             resolved,
             output,
             device=_resolved_device(device),
             wandb=WandbSettings(project=wandb, mode="offline" if wandb_offline else "online") if wandb else None,
         )
-    except (ValueError, OSError, FloatingPointError, CollapseError) as error:
+    except (ValueError, OSError, FloatingPointError, CollapseError, StreamError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(code=2) from error
-    typer.echo(f"wrote {backbone}; train on labels from it with: dinocell train --pretrained {backbone} --data DIR")
+    typer.echo(f"wrote {backbone}; train on labels from it with: dinocell train --backbone {backbone} --data DIR")
 
 
 def _resolved_device(device: str) -> str:
