@@ -62,7 +62,7 @@ def heat_map(
     label: str,
 ) -> str:
     """Scores as colours, peaks downwards and fills to the right; points without a score stay empty."""
-    chart = Chart(width=560, height=470, left=62, top=10, right=64, bottom=52)
+    chart = Chart(width=560, height=470, left=62, top=10, right=72, bottom=52)
     wide = (chart.width - chart.left - chart.right) / len(fills)
     tall = (chart.height - chart.top - chart.bottom) / len(peaks)
     low, high = float(np.nanmin(scores)), float(np.nanmax(scores))
@@ -70,7 +70,7 @@ def heat_map(
     written = scores.size <= _MOST_TEXTS
     for row, peak in enumerate(peaks):
         y = chart.top + row * tall
-        if row % max(1, len(peaks) // 12) == 0:
+        if row % -(-len(peaks) // 20) == 0:
             cells.append(text(chart.left - 8, round(y + tall / 2 + 4, 1), f"{peak:g}", text_anchor="end"))
         for column, fill in enumerate(fills):
             score = float(scores[row, column])
@@ -96,7 +96,7 @@ def heat_map(
                 outlines.append(element("circle", **ring, stroke="#fff", stroke_width=5))
                 outlines.append(element("circle", tip("best point"), **ring, stroke="#18202b", stroke_width=2.4))
     for column, fill in enumerate(fills):
-        if column % max(1, len(fills) // 8) == 0:
+        if column % -(-len(fills) // 8) == 0:
             x = round(chart.left + (column + 0.5) * wide, 1)
             cells.append(text(x, chart.height - chart.bottom + 18, f"{fill:g}", text_anchor="middle"))
     names = text((chart.left + chart.width - chart.right) / 2, chart.height - 10, "fill", class_="axis",
@@ -117,7 +117,7 @@ def viridis(share: float | int) -> str:
 
 def _scale(chart: Chart, low: float, high: float) -> str:
     """The colours from the lowest to the highest score, at the right."""
-    steps, x = 40, chart.width - chart.right + 14
+    steps, x = 40, chart.width - chart.right + 22
     tall = (chart.height - chart.top - chart.bottom - 40) / steps
     bars = "".join(
         element("rect", x=x, y=round(chart.top + 20 + k * tall, 2), width=12, height=round(tall + 0.4, 2),
