@@ -351,16 +351,14 @@ def test_a_damaged_object_is_fetched_once_more():
     assert stream.report().num_quarantined == 0
 
 
-def test_a_cache_is_told_to_forget_the_damaged_object_before_it_is_fetched_again():
-    forgotten = []
-
-    class Cached(FakeStore):
-        def forget(self, key: str) -> None:
-            forgotten.append(key)
-
-    store = Cached(store_of(5).objects, faults={"3/dna.tif": [tiff(3)[:-30], None]})
-    keys(stream_of(5, store))
-    assert forgotten == ["3/dna.tif"]
+def test_a_cache_forgets_a_damaged_object_before_it_is_fetched_again():
+    origin = store_of(5)
+    origin.faults["3/dna.tif"] = [tiff(3)[:-30], None]
+    store = CachedStore(origin, ram=RamCache(max_bytes=1 << 20), name="fake")
+    stream = stream_of(5, store, seed=None)
+    assert keys(stream) == [0, 1, 2, 3, 4]
+    assert origin.requests["3/dna.tif"] == 2
+    assert stream.report().num_quarantined == 0
 
 
 def test_a_plate_with_two_shapes_keeps_the_shape_of_its_first_field():

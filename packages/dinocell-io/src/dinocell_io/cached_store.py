@@ -93,6 +93,10 @@ class CachedStore:
     def put(self, key: str, data: bytes) -> None:
         """Write to the store. Ranges of the old object that are cached stay: clear the cache if there may be some."""
         self.store.put(key, data)
+        self.forget(key)
+
+    def forget(self, key: str) -> None:
+        """Drop the cached object, so that it is fetched again: its bytes turned out to be damaged, or old."""
         for cache in (self.ram, self.disk):
             if cache is not None:
                 cache.discard(self._entry(key))

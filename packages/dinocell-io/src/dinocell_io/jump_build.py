@@ -17,11 +17,12 @@ import numpy as np
 
 from .atomic import atomic_folder
 from .jump_tables import SiteRows
+from .npy_column import NpyColumn
 
 INDEX_VERSION = 1
 PLATE_MARK = "\1"
 _SITE_MARK = "\2"
-COLUMNS = ("plate", "well", "site", "names", "name_starts", "name_bytes")
+COLUMNS = {"plate": "<u2", "well": "<u2", "site": "<i2", "names": "<u4", "name_starts": "<i8", "name_bytes": "u1"}
 _GUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 # um per pixel of each source's microscope (microscope_config of the JUMP metadata)
 PIXEL_SIZES_UM = {
@@ -44,38 +45,45 @@ PIXEL_SIZES_UM = {
 def build_jump_index(
     rows: Iterable[SiteRows], folder: str | Path, *, plate_types: Mapping[tuple[str, str, str], str] | None = None
 ) -> Path:
-    """Write the index of all sites in `rows` as a new folder, whole or not at all; 8 million take about a minute.
+    """Write the index of all sites in `rows` as a new folder, whole or not at all; 8 million take half a minute.
 
     plate_types: (source, batch, plate) -> type, see `read_plate_types`; needed to select by type.
     A site that comes twice is kept once. Raises ValueError without sites, for a site number that is no number, and
     for files in different buckets.
     """
-    builder = _Builder(plate_types or {})
-    for part in rows:
-        builder.add(part)
-    columns, tables = builder.finished()
     with atomic_folder(folder) as temporary:
+        with _Builder(temporary, plate_types or {}) as builder:
+            for part in rows:
+                builder.add(part)
+        tables = builder.finished()
         digest = hashlib.sha256(json.dumps(tables, sort_keys=True).encode())
         for name in COLUMNS:
-            np.save(temporary / f"{name}.npy", columns[name])
-            digest.update(columns[name].data)
+            with (temporary / f"{name}.npy").open("rb") as file:
+                while piece := file.read(1 << 20):
+                    digest.update(piece)
         tables["fingerprint"] = digest.hexdigest()[:32]
         (temporary / "tables.json").write_text(json.dumps(tables, ensure_ascii=False), encoding="utf-8")
     return Path(folder)
 
 
 class _Builder:
-    def __init__(self, plate_types: Mapping[tuple[str, str, str], str]) -> None:
+    def __init__(self, folder: Path, plate_types: Mapping[tuple[str, str, str], str]) -> None:
         self._types = plate_types
         self._root: str | None = None
         self._wells: dict[str, int] = {}
         self._names: dict[str, int] = {}
-        self._name_parts: list[bytes] = []
-        self._name_lengths: list[np.ndarray] = []
         self._num_names = 0
         self._plates: list[dict[str, Any]] = []
         self._plate_numbers: dict[tuple[object, ...], int] = {}
-        self._columns: dict[str, list[np.ndarray]] = {"plate": [], "well": [], "site": [], "names": []}
+        self._columns = {name: NpyColumn(folder / f"{name}.npy", dtype) for name, dtype in COLUMNS.items()}
+        self._columns["name_starts"].append(np.zeros(1))
+
+    def __enter__(self) -> "_Builder":
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        for column in self._columns.values():
+            column.close()
 
     def add(self, rows: SiteRows) -> None:
         if not rows.wells:
@@ -115,8 +123,8 @@ class _Builder:
         wells = self._wells
         for well in dict.fromkeys(rows.wells):
             wells.setdefault(well, len(wells))
-        self._columns["plate"].append(np.full(len(names), plate, np.uint16))
-        self._columns["well"].append(np.array([wells[well] for well in rows.wells], np.uint16))
+        self._columns["plate"].append(np.full(len(names), plate))
+        self._columns["well"].append(np.array([wells[well] for well in rows.wells]))
         self._columns["site"].append(_site_numbers(rows))
         self._columns["names"].append(self._name_numbers(names, is_random=is_random))
 
@@ -135,8 +143,9 @@ class _Builder:
 
     def _store_names(self, names: list[str]) -> None:
         encoded = [name.encode() for name in names]
-        self._name_parts.append(b"".join(encoded))
-        self._name_lengths.append(np.array([len(name) for name in encoded], np.int64))
+        ends = np.cumsum([len(name) for name in encoded], dtype=np.int64)
+        self._columns["name_starts"].append(self._columns["name_bytes"].count + ends)
+        self._columns["name_bytes"].append(np.frombuffer(b"".join(encoded), np.uint8))
         self._num_names += len(names)
 
     def _plate_number(self, rows: SiteRows, channels: tuple[str, ...], folder: str, shared: int) -> int:
@@ -170,38 +179,45 @@ class _Builder:
             )
         return root
 
-    def finished(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def finished(self) -> dict[str, Any]:
+        """Drop what came twice; what is to be known beside the columns."""
         if not self._plates:
             raise ValueError("the tables hold no site; nothing was indexed")
-        columns = {name: np.concatenate(parts) for name, parts in self._columns.items()}
-        kept = self._first_of_each_site(columns)
-        num_repeated = len(columns["plate"]) - len(kept)
-        if num_repeated:
-            columns = {name: column[kept] for name, column in columns.items()}
-        columns["name_starts"] = np.concatenate([[0], np.cumsum(np.concatenate(self._name_lengths))])
-        columns["name_bytes"] = np.frombuffer(b"".join(self._name_parts), np.uint8)
-        tables = {
+        num_sites = self._columns["plate"].count
+        kept = self._first_of_each_site()
+        for name in ("plate", "well", "site", "names") if kept is not None else ():
+            values = np.load(self._columns[name].path)
+            np.save(self._columns[name].path, values[kept])
+        return {
             "version": INDEX_VERSION,
-            "num_sites": len(kept),
-            "num_repeated": num_repeated,
+            "num_sites": num_sites if kept is None else len(kept),
+            "num_repeated": 0 if kept is None else num_sites - len(kept),
             "root": self._root,
             "wells": list(self._wells),
             "plates": self._plates,
         }
-        return columns, tables
 
-    def _first_of_each_site(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The rows whose plate (in whichever folder), well and site were not seen before."""
+    def _first_of_each_site(self) -> np.ndarray | None:
+        """The rows whose plate (in whichever folder), well and site were not seen before; None if all are such."""
         identity: dict[tuple[str, str, str], int] = {}
         plates = np.array(
-            [identity.setdefault((p["source"], p["batch"], p["plate"]), len(identity)) for p in self._plates]
+            [identity.setdefault((p["source"], p["batch"], p["plate"]), len(identity)) for p in self._plates], np.int64
         )
-        keys = plates[columns["plate"]] << 32 | columns["well"].astype(np.int64) << 16
-        keys |= columns["site"].astype(np.uint16)
-        order = np.argsort(keys, kind="stable")
-        ordered = keys[order]
-        is_first = np.concatenate([[True], ordered[1:] != ordered[:-1]])
-        return np.arange(len(keys)) if is_first.all() else np.sort(order[is_first])
+        plate, well, site = (np.load(self._columns[name].path, mmap_mode="r") for name in ("plate", "well", "site"))
+
+        def keys() -> np.ndarray:
+            joined = plates[plate]
+            joined <<= 16
+            joined |= well
+            joined <<= 16
+            joined |= site.view(np.uint16)
+            return joined
+
+        ordered = keys()
+        ordered.sort()
+        if (ordered[1:] != ordered[:-1]).all():
+            return None
+        return np.sort(np.unique(keys(), return_index=True)[1])
 
 
 def _folder_of(urls: Iterable[str]) -> str:

@@ -25,7 +25,7 @@ _COLUMN = re.compile(r"(URL|PathName|FileName)_(?:Orig)?(?!Illum)(.+)")
 _BRIGHT = re.compile(r"bright|zbf", re.IGNORECASE)
 _TABLE_PLACE = re.compile(r"(?:^|/)(?P<source>[^/]+)/workspace/load_data_csv/(?P<batch>[^/]+)/(?P<plate>[^/]+)/[^/]+$")
 _GALLERY = "s3://cellpainting-gallery/"
-_ROWS_AT_ONCE = 1 << 15
+_ROWS_AT_ONCE = 1 << 14
 _TABLES_AT_ONCE = 16
 
 

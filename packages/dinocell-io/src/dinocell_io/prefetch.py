@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from .cached_store import CachedStore
 from .decode import BadObject, decode_image, decode_plane
 from .field import WHOLE_IMAGE, FieldFiles, FieldPixels
 from .image import Image
@@ -177,9 +178,8 @@ class Prefetcher:
             decoded = _decoded(request.channel, request.object_key, data)
         except BadObject as error:
             if error.kind == "damaged" and request.attempt < _DECODE_ATTEMPTS:
-                forget = getattr(self._store, "forget", None)
-                if forget is not None:  # a cache must not give the same bytes again
-                    forget(self._prefix + request.object_key)
+                if isinstance(self._store, CachedStore):  # which would give the same bytes again
+                    self._store.forget(self._prefix + request.object_key)
                 with self._changed:
                     job.num_retries += 1
                 self._requests.put(_Request(job, request.channel, request.object_key, request.attempt + 1))

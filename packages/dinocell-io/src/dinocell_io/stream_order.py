@@ -7,7 +7,7 @@ between versions: a run resumed under another version goes on where it stopped.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int64, Integer, UInt64
+from jaxtyping import Float64, Int64, Integer, UInt32, UInt64
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
@@ -35,7 +35,7 @@ def random_shares(numbers: Integer[np.ndarray, "n"], *words: int) -> Float64[np.
 
 
 def permutation(length: int, *words: int) -> Int64[np.ndarray, "length"]:
-    """0 to length - 1 in an order that depends on `words` alone; 8 million take a second and 200 MB."""
+    """0 to length - 1 in an order that depends on `words` alone; 8 million take a second or two and 200 MB."""
     return np.argsort(random_keys(np.arange(length, dtype=np.int64), *words), kind="stable")
 
 
@@ -74,16 +74,17 @@ class Partition:
         """How many fields each worker reads per epoch."""
         return -(-num_fields // self.num_shares)
 
-    def node_rows(self, num_fields: int, seed: int | None) -> Int64[np.ndarray, "row"]:
+    def node_rows(self, num_fields: int, seed: int | None) -> UInt32[np.ndarray, "row"]:
         """The rows that this node reads in every epoch; in their own order if there is no seed."""
         num_nodes = self.world_size // self.ranks_per_node
         rows = np.arange(num_fields) if seed is None else permutation(num_fields, seed, _NODES)
         padded = np.resize(rows, self.share_size(num_fields) * self.num_shares)
-        return padded.reshape(num_nodes, -1)[self.rank // self.ranks_per_node]
+        # half the bytes: every worker holds its node's rows
+        return padded.reshape(num_nodes, -1)[self.rank // self.ranks_per_node].astype(np.uint32)
 
     def epoch_rows(
-        self, node_rows: Int64[np.ndarray, "row"], seed: int | None, epoch: int
-    ) -> Int64[np.ndarray, "share"]:
+        self, node_rows: UInt32[np.ndarray, "row"], seed: int | None, epoch: int
+    ) -> UInt32[np.ndarray, "share"]:
         """The rows that this worker reads in an epoch, in order."""
         node, local_rank = divmod(self.rank, self.ranks_per_node)
         lanes = slice(local_rank * self.num_workers + self.worker, None, self.ranks_per_node * self.num_workers)
