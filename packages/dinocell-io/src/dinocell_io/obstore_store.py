@@ -1,4 +1,4 @@
-"""A bucket whose objects are fetched by obstore: less work for the processor than boto3, with the same results."""
+"""A bucket whose objects are fetched by obstore, outside of Python's lock, with the results of S3Store."""
 
 import os
 import re
@@ -29,6 +29,8 @@ _RUNTIME_OF: int | None = None
 class ObstoreStore(S3Store):
     """An S3Store whose bodies come through obstore, a client in Rust; sizes, listings and writing stay with boto3.
 
+    It fetches and decrypts without holding the interpreter's lock, which threads that decode are glad of; in all it
+    takes about as much of the processor as S3Store (benchmarks/bench_store.py).
     Options, retries, verification and failures are those of S3Store. Only bodies of more than RESUMED_BYTES are
     resumed: smaller ones come in one piece, which costs half the work, and start again. Needs the extra
     `dinocell-io[obstore]`.

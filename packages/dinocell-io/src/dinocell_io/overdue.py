@@ -17,6 +17,10 @@ class Response(Protocol):
         ...
 
 
+# how long the thread stays awake for the next body: to wake it costs each one 0.1 ms
+_NAP_SECONDS = 1.0
+
+
 class OverdueBodies:
     """A thread that shuts the sockets of bodies that are overdue.
 
@@ -57,8 +61,11 @@ class OverdueBodies:
                         # it may have ended, and its connection been given back, in this very moment
                         with suppress(ValueError, RuntimeError, OSError):
                             response.shutdown()
-                self._next = min((deadline.at for _, deadline in self._watched.values()), default=float("inf"))
-                self._changed.wait(None if self._next == float("inf") else max(0.0, self._next - now))
+                self._next = min((deadline.at for _, deadline in self._watched.values()), default=now + _NAP_SECONDS)
+                slept_out = not self._changed.wait(max(0.0, self._next - now))
+                if slept_out and not self._watched:
+                    self._next = float("inf")
+                    self._changed.wait()
 
     def after_fork(self) -> None:
         self._watched = {}

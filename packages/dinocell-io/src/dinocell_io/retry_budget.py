@@ -20,8 +20,8 @@ class RetryBudget:
     that is already down. With a share of 0.1 it sends at most 1.1 times its load once the reserve is spent. The
     reserve fills up again within `refill_seconds` without requests too.
 
-    With a `path`, the budget is one for all processes that name the same file (16 bytes, locked for each change;
-    some ten microseconds). Without, it is this process's own.
+    With a `path`, the budget is one for all processes that name the same file (16 bytes, locked for each retry and
+    each ten requests or so). Without, it is this process's own.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class RetryBudget:
         self.refill_seconds = refill_seconds
         self.path = None if path is None else Path(path)
         self._left = float(reserve)
+        self._earned = 0.0
         self._changed = time.time()
         self._handle: int | None = None
         self._lock = threading.Lock()
@@ -51,34 +52,37 @@ class RetryBudget:
 
     def request(self) -> None:
         """Note a request that is not a retry."""
-        self._change(self.share)
+        with self._lock:
+            self._earned += self.share
+            if self._earned >= 1.0:
+                self._pay(0.0)
 
     def retry(self) -> bool:
         """Pay for one retry; False if there is nothing left to pay with."""
-        return self._change(-1.0)
-
-    def _change(self, amount: float) -> bool:
         with self._lock:
-            if self.path is None:
-                self._left, allowed = self._changed_by(amount, self._left, self._changed)
-                self._changed = time.time()
-                return allowed
-            handle = self._opened()
-            with file_lock(handle):
-                os.lseek(handle, 0, os.SEEK_SET)
-                kept = os.read(handle, _STATE.size)
-                left, changed = _STATE.unpack(kept) if len(kept) == _STATE.size else (float(self.reserve), 0.0)
-                left, allowed = self._changed_by(amount, left, changed)
-                os.lseek(handle, 0, os.SEEK_SET)
-                os.write(handle, _STATE.pack(left, time.time()))
-            return allowed
+            return self._pay(1.0)
 
-    def _changed_by(self, amount: float, left: float, changed: float) -> tuple[float, bool]:
-        waited = max(0.0, time.time() - changed)
-        left = min(float(self.reserve), max(0.0, left) + self.reserve * waited / self.refill_seconds)
-        if left + amount < 0:
-            return left, False
-        return min(float(self.reserve), left + amount), True
+    def _pay(self, cost: float) -> bool:
+        if self.path is None:
+            self._left, allowed = self._after(cost, left=self._left, changed=self._changed)
+            self._changed = time.time()
+            return allowed
+        handle = self._opened()
+        with file_lock(handle):
+            os.lseek(handle, 0, os.SEEK_SET)
+            kept = os.read(handle, _STATE.size)
+            left, changed = _STATE.unpack(kept) if len(kept) == _STATE.size else (float(self.reserve), 0.0)
+            left, allowed = self._after(cost, left=left, changed=changed)
+            os.lseek(handle, 0, os.SEEK_SET)
+            os.write(handle, _STATE.pack(left, time.time()))
+        return allowed
+
+    def _after(self, cost: float, *, left: float, changed: float) -> tuple[float, bool]:
+        """What is left after what was earned, what time brought and the cost; and whether that could be paid."""
+        brought = self.reserve * max(0.0, time.time() - changed) / self.refill_seconds
+        left = min(float(self.reserve), max(0.0, left) + brought + self._earned)
+        self._earned = 0.0
+        return (left - cost, True) if left >= cost else (left, False)
 
     def _opened(self) -> int:
         if self._handle is None:
