@@ -65,3 +65,14 @@ def test_an_empty_or_missing_folder_is_refused(tmp_path):
         open_folder_fields(tmp_path / "not there")
     with pytest.raises(ValueError, match=r"holds no image; expected files with .*\.png"):
         open_folder_fields(tmp_path)
+
+
+def test_an_image_of_one_value_is_quarantined_but_an_empty_channel_is_not(tmp_path):
+    write_folder(tmp_path)
+    flat = np.full((2, 5, 5), 9, np.uint16)
+    write_image(tmp_path / "flat.tif", Image(flat, ("DNA", "ER"), None, False, "flat"))
+    flat[1, 2, 2] = 0
+    write_image(tmp_path / "one empty.tif", Image(flat, ("DNA", "ER"), None, False, "flat"))
+    stream = FieldStream(open_folder_fields(tmp_path))
+    assert {one.key for one in stream} == {"b.png", "plate 1/a b.ome.tif", "one empty.tif"}
+    assert stream.report().failures == {("constant", ""): 1}

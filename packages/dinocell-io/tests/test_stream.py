@@ -484,7 +484,7 @@ def test_the_report_tells_latencies_bytes_and_waiting(tmp_path):
     assert report.first_field_seconds >= 0.01
     text = str(report)
     assert "6 used, 6 read, 0 quarantined" in text
-    assert "12 in 0.0 MB" in text
+    assert "12 of 12 asked for, 0.0 MB; 0 fetched again" in text
     assert "p99" in text
     assert "waiting" in text
     stream.write_report(tmp_path / "report.json")

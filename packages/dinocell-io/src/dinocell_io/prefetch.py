@@ -8,9 +8,10 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from .cached_store import CachedStore
-from .decode import BadObject, decode_image, decode_plane
+from .decode import BadObject, decode_image, decode_plane, is_constant
 from .field import WHOLE_IMAGE, FieldFiles, FieldPixels
 from .image import Image
 from .store import Store, StoreError
@@ -46,16 +47,13 @@ class FieldJob:
     files: FieldFiles
     pixels: FieldPixels | None = None
     failure: FailedField | None = None
+    num_requested: int = 0
     num_objects: int = 0
     num_retries: int = 0
     num_bytes: int = 0
     seconds: list[float] = field(default_factory=list)
-    _decoded: dict[str, Image | object] = field(default_factory=dict)
-    _left: int = 0
-
-    @property
-    def is_done(self) -> bool:
-        return self.pixels is not None or self.failure is not None
+    decoded: dict[str, Any] = field(default_factory=dict)
+    num_left: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,13 +92,11 @@ class Prefetcher:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, ticket: tuple[int, int], files: FieldFiles) -> FieldJob:
+    def submit(self, ticket: tuple[int, int], files: FieldFiles) -> None:
         """Start on a field; its job comes out of `finished` when it is done."""
-        job = FieldJob(ticket, files)
-        job._left = len(files.objects)
+        job = FieldJob(ticket, files, num_left=len(files.objects))
         for channel, object_key in files.objects.items():
             self._requests.put(_Request(job, channel, object_key))
-        return job
 
     def finished(self) -> list[FieldJob]:
         """The jobs that were done since the last call."""
@@ -153,6 +149,8 @@ class Prefetcher:
         job = request.job
         if job.failure is not None or self._closed:  # another channel failed: the field is lost
             return True
+        with self._changed:
+            job.num_requested += 1
         start = time.perf_counter()
         try:
             data = self._store.get(self._prefix + request.object_key)
@@ -187,9 +185,9 @@ class Prefetcher:
                 self._fail(request, error.kind, request.attempt, str(error))
             return True
         with self._changed:
-            job._decoded[request.channel] = decoded
-            job._left -= 1
-            is_last = job._left == 0
+            job.decoded[request.channel] = decoded
+            job.num_left -= 1
+            is_last = job.num_left == 0
         if is_last:
             self._complete(request)
         return True
@@ -208,14 +206,14 @@ class Prefetcher:
             return
         with self._changed:
             job.pixels = pixels
-            job._decoded.clear()
+            job.decoded.clear()
             self._finish(job)
 
     def _fail(self, request: _Request, kind: str, attempts: int, cause: str) -> None:
         job = request.job
         with self._changed:
             if job.failure is None:
-                job._decoded.clear()
+                job.decoded.clear()
                 job.failure = FailedField(job.files.key, request.channel, request.object_key, kind, attempts, cause)
                 self._finish(job)
 
@@ -224,7 +222,7 @@ class Prefetcher:
         self._changed.notify_all()
 
 
-def _decoded(channel: str, object_key: str, data: bytes) -> object:
+def _decoded(channel: str, object_key: str, data: bytes) -> Any:
     if channel != WHOLE_IMAGE:
         return decode_plane(data)
     try:
@@ -235,10 +233,11 @@ def _decoded(channel: str, object_key: str, data: bytes) -> object:
 
 def _assembled(job: FieldJob) -> FieldPixels:
     files = job.files
-    decoded = job._decoded
+    decoded = job.decoded
     if WHOLE_IMAGE in decoded:
-        image = decoded[WHOLE_IMAGE]
-        assert isinstance(image, Image)
+        image: Image = decoded[WHOLE_IMAGE]
+        if all(map(is_constant, image.pixels)):
+            raise BadObject("constant", "all of its pixels have one value")
         planes = dict(zip(image.channels, image.pixels, strict=True))
         return FieldPixels(files.key, planes, image.pixel_size_um)
     planes = {name: decoded[name] for name in files.objects}

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .field import FieldList, FieldPixels
 from .prefetch import Prepare
@@ -12,6 +12,9 @@ from .quarantine import lasting_keys, read_quarantine
 from .store import Store
 from .stream_order import Partition
 from .stream_report import StreamCounts, StreamReport
+
+if TYPE_CHECKING:
+    from .stream_run import StreamRun
 
 _STATE_VERSION = 1
 
@@ -71,6 +74,7 @@ class FieldStream:
         of (FieldFiles, FieldPixels) that return FieldPixels and may raise BadObject).
     quarantine: a file that gets a line for each field that failed. Fields that it names with a lasting cause
         (missing, damaged ...) are not asked for again, in this run and those that pass the same file.
+    limits: how much is under way, and how many failures are too many.
 
     A field that cannot be read is replaced by the next one in the order, so every part keeps its length.
     `state_dict` after any field says where to go on; `load_state_dict` in a new process continues with the same
@@ -123,6 +127,7 @@ class FieldStream:
         self.tiers: Mapping[str, Any] = {}
         self.quarantined = set(() if quarantine is None else lasting_keys(read_quarantine(quarantine)))
         self._num_iterations = 0
+        self._run: StreamRun | None = None
 
     def __len__(self) -> int:
         """Fields that one epoch gives to each worker of each rank, reuses included."""
@@ -134,7 +139,7 @@ class FieldStream:
 
         self._num_iterations += 1
         iteration = self._num_iterations
-        run = StreamRun(self)
+        run = self._run = StreamRun(self)
         try:
             while True:
                 if iteration != self._num_iterations:
@@ -145,6 +150,8 @@ class FieldStream:
                 yield pixels
         finally:
             run.close()
+            if self._run is run:
+                self._run = None
 
     def state_dict(self) -> dict[str, Any]:
         """Where the stream is, as plain values (JSON keeps them): all that `load_state_dict` needs.
@@ -185,7 +192,9 @@ class FieldStream:
         self._num_iterations += 1  # an iteration that is under way is of the old state
 
     def report(self) -> StreamReport:
-        """What the stream did since it was made; `str` of it is a table."""
+        """What the stream did since it was made, in this process; `str` of it is a table."""
+        if self._run is not None:
+            self._run.note_store()
         return self.counts.report(self.tiers)
 
     def write_report(self, path: str | Path) -> None:
@@ -194,6 +203,9 @@ class FieldStream:
 
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(self.report().to_json(), indent=2) + "\n", encoding="utf-8")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_run": None}
 
     def _identity(self) -> dict[str, Any]:
         """What decides the order of this part."""

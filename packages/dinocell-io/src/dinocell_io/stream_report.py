@@ -17,11 +17,13 @@ class StreamReport:
     """The numbers of a stream since it was made. Counts are of fields unless they say objects.
 
     `num_used` fields were handed out, `num_read` of them fetched and decoded now (the rest are reuses);
-    `num_quarantined` failed, `num_expected_missing` of them where the deny list says that keys are missing.
-    `failures` counts by (kind, plate). Latencies are of whole objects; None before the first.
+    `num_quarantined` failed, `num_expected_missing` of them where the deny list says that keys are missing, and
+    `num_replaced` places of the order were given to another field. Of `num_requested` objects `num_objects` came;
+    `num_retries` were fetched again because they did not decode, and the store tried `num_store_retries` times again.
+    `failures` counts by (kind, plate). Latencies are of whole objects, None before the first.
     `data_wait_share` is the part of the time since the first field in which the reader waited for the next one;
-    `first_field_seconds` is the wait before that. For a CachedStore, `tiers` gives the reads that each
-    tier answered and their share, since the store was made in this process.
+    `first_field_seconds` is the wait before that. For a CachedStore, `tiers` gives the reads that each tier answered
+    and their share, since the store was made in this process.
     """
 
     num_used: int
@@ -29,8 +31,10 @@ class StreamReport:
     num_quarantined: int
     num_expected_missing: int
     num_replaced: int
+    num_requested: int
     num_objects: int
     num_retries: int
+    num_store_retries: int
     num_bytes: int
     failures: Mapping[tuple[str, str], int]
     p50_seconds: float | None
@@ -52,7 +56,8 @@ class StreamReport:
         lines = [
             f"fields   {self.num_used} used, {self.num_read} read, {self.num_quarantined} quarantined"
             f" ({self.num_expected_missing} known to be missing)",
-            f"objects  {self.num_objects} in {self.num_bytes / 1e6:.1f} MB, {self.num_retries} fetched again",
+            f"objects  {self.num_objects} of {self.num_requested} asked for, {self.num_bytes / 1e6:.1f} MB;"
+            f" {self.num_retries} fetched again, {self.num_store_retries} retries of the store",
         ]
         if self.p50_seconds is not None and self.p99_seconds is not None:
             lines.append(f"latency  p50 {1e3 * self.p50_seconds:.0f} ms, p99 {1e3 * self.p99_seconds:.0f} ms")
@@ -79,8 +84,10 @@ class StreamCounts:
     num_quarantined: int = 0
     num_expected_missing: int = 0
     num_replaced: int = 0
+    num_requested: int = 0
     num_objects: int = 0
     num_retries: int = 0
+    num_store_retries: int = 0
     num_bytes: int = 0
     failures: Counter[tuple[str, str]] = field(default_factory=Counter)
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES_KEPT))
@@ -89,6 +96,7 @@ class StreamCounts:
     wait_seconds: float = 0.0
 
     def add_job(self, job: FieldJob) -> None:
+        self.num_requested += job.num_requested
         self.num_objects += job.num_objects
         self.num_retries += job.num_retries
         self.num_bytes += job.num_bytes
@@ -108,8 +116,10 @@ class StreamCounts:
             num_quarantined=self.num_quarantined,
             num_expected_missing=self.num_expected_missing,
             num_replaced=self.num_replaced,
+            num_requested=self.num_requested,
             num_objects=self.num_objects,
             num_retries=self.num_retries,
+            num_store_retries=self.num_store_retries,
             num_bytes=self.num_bytes,
             failures=dict(self.failures),
             p50_seconds=p50,

@@ -9,10 +9,11 @@ import numpy as np
 
 from .cached_store import CachedStore
 from .field import FieldFiles, FieldPixels
-from .prefetch import FailedField, FieldJob, Prefetcher
+from .prefetch import FailedField, Prefetcher
 from .quarantine import LASTING_KINDS, append_quarantine
 from .reuse_buffer import ReuseSchedule
-from .store import open_store
+from .s3_store import S3Store
+from .store import Store, open_store
 from .stream import FieldStream, StreamError, StreamStalled, TooManyFailures
 from .stream_report import failure_lines
 
@@ -39,11 +40,12 @@ class StreamRun:
             uri = stream.fields.store_uri
             store, prefix = open_store(uri if uri.endswith("/") else f"{uri}/")
         self._store = store
+        self._retries_noted = _num_retries(store)
         self._node_rows = stream.partition.node_rows(len(stream.fields), stream.seed)
         self._rows: dict[int, np.ndarray] = {}
         self._schedule = self._uses(stream.epoch, stream.position, stream.taken_ahead)
         self._window: deque[_Use] = deque()
-        self._jobs: dict[tuple[int, int], FieldJob] = {}
+        self._fields: dict[tuple[int, int], FieldPixels] = {}
         self._steps: dict[tuple[int, int], int] = {}  # how far along the order each ticket's field was looked for
         self._unused: set[tuple[int, int]] = set()
         self._shapes: dict[str, tuple[int, int]] = {}
@@ -79,12 +81,19 @@ class StreamRun:
 
     def close(self) -> None:
         self._prefetcher.close()
-        if isinstance(self._store, CachedStore):
-            hits = self._store.hits
-            self._stream.tiers = {
-                tier: {"reads": getattr(hits, tier), "rate": hits.rate(tier)}
+        self.note_store()
+
+    def note_store(self) -> None:
+        """Take over what the store counts itself: its retries, and which tier answered."""
+        store, stream = self._store, self._stream
+        if isinstance(store, CachedStore):
+            stream.tiers = {
+                tier: {"reads": getattr(store.hits, tier), "rate": store.hits.rate(tier)}
                 for tier in ("ram", "disk", "origin", "joined")
             }
+        retries = _num_retries(store)
+        stream.counts.num_store_retries += retries - self._retries_noted
+        self._retries_noted = retries
 
     def _uses(self, epoch: int, position: int, taken: frozenset[tuple[int, int]]) -> Iterator[_Use]:
         stream = self._stream
@@ -106,7 +115,7 @@ class StreamRun:
             if use is None:
                 return
             self._window.append(use)
-            if use.ticket not in self._jobs:
+            if use.ticket not in self._steps:
                 self._unused.add(use.ticket)
                 self._steps[use.ticket] = 0
                 self._ask(use.ticket)
@@ -118,7 +127,7 @@ class StreamRun:
         while self._steps[ticket] < len(rows):
             files = self._stream.fields[int(rows[(number + self._steps[ticket]) % len(rows)])]
             if files.key not in self._stream.quarantined:
-                self._jobs[ticket] = self._prefetcher.submit(ticket, files)
+                self._prefetcher.submit(ticket, files)
                 return
             self._replace(ticket)
         raise StreamError(
@@ -136,13 +145,13 @@ class StreamRun:
             if job.pixels is not None and job.files.plate:
                 job.failure = self._wrong_shape(job.files, job.pixels)
             self._stream.counts.add_job(job)
-            if job.failure is None:
+            if job.failure is not None:
+                self._note_failure(job.failure, job.files)
+                self._replace(job.ticket)
+                self._ask(job.ticket)
+            elif job.pixels is not None:
                 self._recent.append(False)
-                continue
-            job.pixels = None
-            self._note_failure(job.failure, job.files)
-            self._replace(job.ticket)
-            self._ask(job.ticket)
+                self._fields[job.ticket] = job.pixels
 
     def _wrong_shape(self, files: FieldFiles, pixels: FieldPixels) -> FailedField | None:
         """The first field of a plate sets the shape of the others."""
@@ -178,20 +187,19 @@ class StreamRun:
     def _ready(self) -> _Use | None:
         """The next use whose field is there: the first of the window, or any of it if order does not matter."""
         for use in self._window:
-            if self._jobs[use.ticket].pixels is not None:
+            if use.ticket in self._fields:
                 return use
             if self._stream.ordered:
                 return None
         return None
 
     def _given(self, use: _Use, begin: float, waited: float) -> FieldPixels:
-        job = self._jobs[use.ticket]
-        assert job.pixels is not None
+        pixels = self._fields[use.ticket]
         self._unused.discard(use.ticket)
         self._window.remove(use)
         self._advance(use)
         if use.is_last:
-            del self._jobs[use.ticket]
+            del self._fields[use.ticket]
             del self._steps[use.ticket]
         counts = self._stream.counts
         now = time.perf_counter()
@@ -202,7 +210,7 @@ class StreamRun:
             counts.elapsed_seconds += now - self._last_given
             counts.wait_seconds += waited
         self._last_given = now
-        return job.pixels
+        return pixels
 
     def _advance(self, use: _Use) -> None:
         """Move the stream's state behind this use."""
@@ -216,3 +224,8 @@ class StreamRun:
                 self._rows.pop(epoch, None)
                 epoch, position = epoch + 1, 0
         stream.epoch, stream.position, stream.taken_ahead = epoch, position, frozenset(taken)
+
+
+def _num_retries(store: Store) -> int:
+    origin = store.store if isinstance(store, CachedStore) else store
+    return origin.counts.retries if isinstance(origin, S3Store) else 0
