@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from dinocell_io import Image, open_folder_fields, write_image
+from dinocell_ssl.augment import Augmentation
 from dinocell_ssl.crops import Crops, Views
 from dinocell_ssl.data import BatchMaker, BatchPlan, Loading, Masking, load_batches
+from dinocell_ssl.field_source import ReadFields
+from dinocell_ssl.fields import open_folders
+from dinocell_ssl.intensity import network_input, scaled_field
 
 SMALL = Crops(global_px=32, local_px=16, num_local=2)
 
@@ -84,8 +89,8 @@ def test_masked_patches_have_the_counts_of_the_published_ladder():
 
 
 def test_every_field_comes_once_in_an_epoch_in_a_new_order():
-    maker = BatchMaker(plan())
-    orders = [tuple(maker._field_order(epoch).tolist()) for epoch in range(4)]
+    source = ReadFields(DrawnFields(1, 2, 3, 4, 5), seed=0, views="mean_vs_single", cache_mb=1)
+    orders = [tuple(source.epoch_order(epoch).tolist()) for epoch in range(4)]
     assert {tuple(sorted(order)) for order in orders} == {(0, 1, 2, 3, 4)}
     assert len(set(orders)) > 1
 
@@ -144,3 +149,53 @@ def test_batches_that_ranks_cannot_share_are_refused():
 def test_no_fields_at_all_are_refused():
     with pytest.raises(ValueError, match="there is no field to train on"):
         plan(DrawnFields())
+
+
+@pytest.fixture(scope="module")
+def streamed(tmp_path_factory):
+    """Seven fields of two channels, as a list for streams."""
+    folder = tmp_path_factory.mktemp("streamed")
+    for seed in range(7):
+        pixels = np.random.default_rng(seed).integers(0, 4000, (2, 40, 40)).astype(np.uint16)
+        write_image(folder / f"{seed}.tif", Image(pixels, ("DNA", "ER"), None, False, "drawn"))
+    return open_folder_fields(folder)
+
+
+@pytest.mark.parametrize("reuses", [1, 2])
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_stream_that_starts_anywhere_gives_the_batches_it_would_have_given(streamed, num_workers, reuses):
+    settings = plan(streamed, batch_size=3, reuses=reuses, buffer_fields=4)
+    loading = Loading(num_workers=num_workers)
+    whole = list(load_batches(settings, start=0, stop=9, loading=loading))
+    for start in (1, 4):
+        later = list(load_batches(settings, start=start, stop=start + 3, loading=loading))
+        assert [batch.step for batch in later] == [start, start + 1, start + 2]
+        for batch in later:
+            assert_equal(batch, whole[batch.step])
+
+
+def test_streamed_fields_are_the_pixels_of_the_files(streamed):
+    crops = Crops(global_px=40, local_px=8, num_local=0, global_area=(1, 1), turns=False)
+    settings = plan(
+        streamed,
+        batch_size=7,
+        crops=crops,
+        augmentation=Augmentation.none(),
+        views=Views(strategy="channel_drop", drop_probability=0.0),
+    )
+    found = BatchMaker(settings).batch(0).global_crops[0]
+    read = open_folders([streamed.folder])
+    expected = [
+        network_input(np.stack([field.values(c, slice(None), slice(None)) for c in range(2)]))
+        for field in (scaled_field(read.read(index), drop_constant=False) for index in range(7))
+    ]
+    order = [int(np.argmin([np.abs(crop.numpy() - one).mean() for one in expected])) for crop in found]
+    assert sorted(order) == list(range(7))  # every field once
+    for crop, index in zip(found, order, strict=True):
+        np.testing.assert_allclose(crop, expected[index], atol=1e-5)
+
+
+def test_ranks_of_a_stream_have_fields_of_their_own(streamed):
+    parts = [BatchMaker(plan(streamed, batch_size=6, rank=rank, world_size=2)).batch(0) for rank in range(2)]
+    assert not torch.equal(parts[0].global_crops, parts[1].global_crops)
+    assert parts[0].global_crops.shape[1] == 3

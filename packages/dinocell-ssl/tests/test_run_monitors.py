@@ -43,11 +43,9 @@ def recipe(folder):
     )
 
 
-def run_with(recipe, folder, output, **monitoring):
-    fields = open_folders([folder])
-    settings = Monitoring(**{"collapse_every": 2, "pictures_every": 0, **monitoring})
-    with run_monitors(settings, output, fields=fields, size=32, num_steps=STEPS) as monitors:
-        pretrain(recipe, output, fields=fields, monitors=monitors)
+def run_with(recipe, output, **monitoring):
+    settings = Monitoring(**{"collapse_every": 2, "collapse_start_steps": 0, "pictures_every": 0, **monitoring})
+    pretrain(recipe.model_copy(update={"monitoring": settings}), output)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +53,7 @@ def watched(recipe, folder, tmp_path_factory):
     output = tmp_path_factory.mktemp("watched")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ProbeWarning)
-        run_with(recipe, folder, output, collapse_start=1.0, pictures_every=2, probe_folders=(folder,), probe_every=4)
+        run_with(recipe, output, collapse_start=1.0, pictures_every=2, probe_folders=(folder,), probe_every=4)
     return output
 
 
@@ -75,7 +73,7 @@ def test_pictures_of_the_fields_and_of_the_masks_are_there_when_the_run_ends(wat
 
 
 def test_a_watched_run_computes_what_an_unwatched_one_does(watched, recipe, folder, tmp_path):
-    pretrain(recipe, tmp_path, fields=open_folders([folder]))
+    pretrain(recipe, tmp_path)
     losses = [[line["loss"] for line in read_log(output / "log.jsonl")] for output in (watched, tmp_path)]
     assert losses[0] == losses[1]
 
@@ -83,7 +81,13 @@ def test_a_watched_run_computes_what_an_unwatched_one_does(watched, recipe, fold
 def test_a_run_that_is_to_stop_on_collapse_stops_and_says_so(recipe, folder, tmp_path):
     # Untrained assignments hardly depend on the image: to a judge without patience a collapse.
     with pytest.raises(CollapseError, match="step 2: uniform assignments"):
-        run_with(recipe, folder, tmp_path, collapse="stop", collapse_start=0.0, collapse_patience=1)
+        run_with(recipe, tmp_path, collapse="stop", collapse_start=0.0, collapse_patience=1)
+
+
+@pytest.mark.parametrize(("num_steps", "start"), [(100, 500), (5000, 500), (20_000, 2000)])
+def test_alarms_count_from_a_tenth_of_the_run_and_not_before_500_steps(folder, tmp_path, num_steps, start):
+    with run_monitors(Monitoring(), tmp_path, fields=None, size=32, num_steps=num_steps) as monitors:
+        assert monitors[0].start_step == start
 
 
 def test_monitoring_can_be_switched_off(folder, tmp_path):
@@ -97,6 +101,23 @@ def test_missing_probe_folders_are_refused_before_the_run(folder, tmp_path):
     with (
         pytest.raises(FileNotFoundError, match="missing does not exist"),
         run_monitors(settings, tmp_path, fields=open_folders([folder]), size=32, num_steps=9),
+    ):
+        pass
+
+
+def test_probed_files_may_have_a_pattern_of_their_own(folder, tmp_path):
+    settings = Monitoring(
+        collapse="off",
+        probe_folders=(folder,),
+        probe_channel_pattern=r"(?P<channel>fie)(?P<field>ld[01])",
+        pictures_every=0,
+    )
+    arguments = {"fields": None, "size": 32, "num_steps": 9, "channel_pattern": "(?P<channel>x)(?P<a>y)"}
+    with run_monitors(settings, tmp_path, **arguments) as monitors:
+        assert len(monitors[0].read()[0]) == 2
+    with (
+        pytest.raises(ValueError, match="holds no image that matches"),
+        run_monitors(settings.model_copy(update={"probe_channel_pattern": None}), tmp_path, **arguments),
     ):
         pass
 
@@ -127,6 +148,13 @@ def test_fields_too_small_to_probe_are_told_once_and_cost_nothing_else(folder):
     with pytest.warns(ProbeWarning, match="it has 64 x 64 pixels, less than one square of 500"):
         assert monitor.on_step(1000, {}, state_of(folder)) == {}
     assert monitor.on_step(2000, {}, state_of(folder)) == {}  # a warning would be an error
+
+
+def test_of_a_stream_the_masks_are_shown_and_the_fields_of_the_probes(folder, tmp_path):
+    for probe_folders, count in (((), 0), ((folder,), 2)):
+        settings = Monitoring(collapse="off", probe_folders=probe_folders)
+        with run_monitors(settings, tmp_path, fields=None, size=32, num_steps=9) as monitors:
+            assert len(monitors[-1].read()) == count
 
 
 def test_shown_fields_are_the_middle_of_fields_spread_over_the_list(folder):

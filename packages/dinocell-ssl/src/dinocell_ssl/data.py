@@ -1,13 +1,14 @@
 """Batches of crops: the batch of a step is a function of the recipe's seed and the step, and of nothing else.
 
 So a resumed run sees the crops it would have seen, without any state of workers; two ranks with half of the batch
-each see together what one process with the whole batch sees; and the number of workers changes nothing.
+each see together what one process with the whole batch sees; and the number of workers changes nothing. Streamed
+fields keep the first of these: their order depends on the numbers of ranks and workers.
 """
 
 import os
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -17,13 +18,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from dinocell_io import FieldList, FieldStream
 from dinocell_ssl.augment import Augmentation
 from dinocell_ssl.crops import Crops, SampleCrops, Views, sample_crops
+from dinocell_ssl.field_source import ReadFields, Skipped, StreamedFields
 from dinocell_ssl.fields import Fields
-from dinocell_ssl.intensity import ScaledField, scaled_field
 from dinocell_ssl.masking import own_image_masks
 
-_FIELD_ORDER, _SAMPLE, _MASKS = range(3)  # streams of random numbers, apart from each other
+_SAMPLE, _MASKS = 1, 2  # streams of random numbers, apart from each other and from the order of fields
 
 
 class Loading(BaseModel):
@@ -47,13 +49,6 @@ class Masking(BaseModel):
     ratios: tuple[float, float] = Field(default=(0.1, 0.5), description="share of their patches that is masked")
 
 
-class Skipped(NamedTuple):
-    """A field that could not be used, and why."""
-
-    field: str
-    reason: str
-
-
 class Batch(NamedTuple):
     """Crops of one step (of one rank), masks of the global ones crop by crop, and the fields that were replaced."""
 
@@ -69,10 +64,11 @@ class BatchPlan:
     """What the batch of a step is made of.
 
     Samples count on over the steps and go through all fields in a new order every epoch. Of the `batch_size` samples
-    of a step, rank r of n has the r-th n-th part.
+    of a step, rank r of n has the r-th n-th part. Fields of a `FieldList` are streamed: each rank and worker has its
+    own share of them, so that their numbers decide too; `quarantine` is the stream's file of bad fields.
     """
 
-    fields: Fields
+    fields: Fields | FieldList
     batch_size: int
     patch: int
     seed: int
@@ -83,6 +79,9 @@ class BatchPlan:
     rank: int = 0
     world_size: int = 1
     cache_mb: int = 1024
+    reuses: int = 1
+    buffer_fields: int = 512
+    quarantine: Path | None = None
 
     def __post_init__(self) -> None:
         if len(self.fields) == 0:
@@ -118,18 +117,36 @@ class BatchStream(IterableDataset[Batch]):
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
         first, stride = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        maker = BatchMaker(self.plan)
+        maker = BatchMaker(self.plan, start=self.start + first, stride=stride)
         for step in range(self.start + first, self.stop, stride):
             yield maker.batch(step)
 
 
 class BatchMaker:
-    """Makes the batch of any step; keeps the fields it has read, as far as the plan's cache reaches."""
+    """Makes the batch of any step; of streamed fields only those of `start`, `start` + `stride`, ... in turn."""
 
-    def __init__(self, plan: BatchPlan) -> None:
+    def __init__(self, plan: BatchPlan, *, start: int = 0, stride: int = 1) -> None:
         self.plan = plan
-        self._kept: OrderedDict[int, ScaledField | Skipped] = OrderedDict()
-        self._order: tuple[int, np.ndarray] | None = None
+        views = plan.views.strategy
+        self._source: ReadFields | StreamedFields
+        if isinstance(plan.fields, FieldList):
+            # The worker that makes step s is s modulo the number of workers, wherever a run starts.
+            stream = FieldStream(
+                plan.fields,
+                rank=plan.rank,
+                world_size=plan.world_size,
+                worker=start % stride,
+                num_workers=stride,
+                seed=plan.seed,
+                num_epochs=None,
+                reuses=plan.reuses,
+                buffer_fields=plan.buffer_fields,
+                quarantine=plan.quarantine,
+            )
+            used = start // stride * len(plan.own_samples)
+            self._source = StreamedFields(stream, used=used, views=views, cache_mb=plan.cache_mb)
+        else:
+            self._source = ReadFields(plan.fields, seed=plan.seed, views=views, cache_mb=plan.cache_mb)
 
     def batch(self, step: int) -> Batch:
         """The batch of one step. Raises ValueError when no field at all can be used."""
@@ -146,7 +163,7 @@ class BatchMaker:
 
     def _sample(self, number: int, skipped: list[Skipped]) -> SampleCrops:
         plan = self.plan
-        source = self._usable_field(number, skipped)
+        source = self._source.field(number, skipped)
         rng = np.random.default_rng((plan.seed, _SAMPLE, number))
         return sample_crops(source, rng, crops=plan.crops, views=plan.views, augmentation=plan.augmentation)
 
@@ -164,55 +181,14 @@ class BatchMaker:
         )
         return masks.unflatten(0, (2, -1))
 
-    def _usable_field(self, number: int, skipped: list[Skipped]) -> ScaledField:
-        """The field of a sample, or the first usable one after it in this epoch's order."""
-        order = self._field_order(number // len(self.plan.fields))
-        place = number % len(order)
-        for index in np.roll(order, -place).tolist():
-            source = self._field(index)
-            if isinstance(source, ScaledField):
-                return source
-            skipped.append(source)
-        raise ValueError(
-            f"none of the {len(order)} fields can be used; the first: {skipped[0].field}: {skipped[0].reason}"
-        )
-
-    def _field_order(self, epoch: int) -> np.ndarray:
-        if self._order is None or self._order[0] != epoch:
-            rng = np.random.default_rng((self.plan.seed, _FIELD_ORDER, epoch))
-            self._order = epoch, rng.permutation(len(self.plan.fields))
-        return self._order[1]
-
-    def _field(self, index: int) -> ScaledField | Skipped:
-        if index in self._kept:
-            self._kept.move_to_end(index)
-            return self._kept[index]
-        source = self._read(index)
-        self._kept[index] = source
-        while self._kept_bytes() > self.plan.cache_mb * 10**6 and len(self._kept) > 1:
-            self._kept.popitem(last=False)
-        return source
-
-    def _kept_bytes(self) -> int:
-        return sum(source.nbytes for source in self._kept.values() if isinstance(source, ScaledField))
-
-    def _read(self, index: int) -> ScaledField | Skipped:
-        fields, views = self.plan.fields, self.plan.views
-        try:
-            pixels = fields.read(index)
-            if views.strategy == "pairwise" and len(pixels) < 2:
-                raise ValueError("it has one channel, and the view strategy pairwise needs two or more")
-            return scaled_field(pixels, drop_constant=views.strategy != "channel_drop")
-        except (ValueError, OSError) as error:
-            return Skipped(fields.name(index), str(error))
-
 
 def load_batches(
     plan: BatchPlan, *, start: int, stop: int, loading: Loading, pin_memory: bool = False
 ) -> Iterator[Batch]:
     """Batches of the steps [start, stop) in order, made by worker processes ahead of time."""
     plan = replace(plan, cache_mb=loading.cache_mb)
-    num_workers = min(loading.num_workers, cpu_count())
+    streamed = isinstance(plan.fields, FieldList)
+    num_workers = loading.num_workers if streamed else min(loading.num_workers, cpu_count())
     loader: DataLoader[Batch] = DataLoader(
         BatchStream(plan, start=start, stop=stop),
         batch_size=None,

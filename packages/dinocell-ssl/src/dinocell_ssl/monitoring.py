@@ -25,6 +25,7 @@ class Monitoring(BaseModel):
     collapse: Literal["off", "warn", "stop"] = Field(default="warn", description="what an alarm does")
     collapse_every: int = Field(default=50, ge=1, description="steps between measures of collapse")
     collapse_start: float = Field(default=0.1, ge=0, le=1, description="share of the steps before alarms count")
+    collapse_start_steps: int = Field(default=500, ge=0, description="and at least this many steps")
     collapse_patience: int = Field(default=3, ge=1, description="measures in a row that make an alarm")
     pictures_every: int = Field(default=1000, ge=0, description="steps between pictures; 0: none")
     picture_fields: int = Field(default=2, ge=1, description="fields that are shown")
@@ -60,7 +61,7 @@ def run_monitors(
             CollapseMonitor(
                 every=monitoring.collapse_every,
                 action=monitoring.collapse,
-                start_step=round(monitoring.collapse_start * num_steps),
+                start_step=max(monitoring.collapse_start_steps, round(monitoring.collapse_start * num_steps)),
                 patience=monitoring.collapse_patience,
             )
         )

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ import torch
 from rich.console import Console
 from torch.nn.parallel import DistributedDataParallel
 
-from dinocell_io import atomic_path
+from dinocell_io import FieldList, atomic_path
 from dinocell_ssl.backbone_file import save_backbone
-from dinocell_ssl.data import Batch, BatchPlan, Skipped, load_batches
+from dinocell_ssl.data import Batch, BatchPlan, load_batches
 from dinocell_ssl.distributed import Ranks, joined_ranks
-from dinocell_ssl.fields import Fields, open_folders
+from dinocell_ssl.field_source import Skipped
+from dinocell_ssl.fields import Fields
 from dinocell_ssl.monitor import Monitor, TrainState
+from dinocell_ssl.monitoring import run_monitors
 from dinocell_ssl.network import SslNetwork, Start, create_network
 from dinocell_ssl.objective import Objective, TargetMaker
 from dinocell_ssl.pace import Pace
@@ -39,7 +42,7 @@ def pretrain(
     recipe: PretrainRecipe,
     output: str | Path,
     *,
-    fields: Fields | None = None,
+    fields: Fields | FieldList | None = None,
     device: str = "cpu",
     monitors: Sequence[Monitor] = (),
     wandb: WandbSettings | None = None,
@@ -55,9 +58,9 @@ def pretrain(
     Started by torchrun, the ranks share the batch: with the same recipe they compute what one process would.
 
     Args:
-        fields: what to train on, instead of the recipe's folders.
+        fields: what to train on, instead of the recipe's data; a `FieldList` is streamed.
         device: `cpu`, `cuda` (with torchrun each rank its own) or `mps`.
-        monitors: see `dinocell_ssl.monitor`.
+        monitors: besides those of the recipe's `monitoring`; see `dinocell_ssl.monitor`.
 
     Returns:
         Path of the backbone file.
@@ -69,23 +72,23 @@ def pretrain(
     """
     output = Path(output)
     if fields is None:
-        data = recipe.data
-        fields = open_folders(data.folders, channel_pattern=data.channel_pattern, split=data.split)
+        fields = recipe.data.open()
     with joined_ranks(torch.device(device).type) as ranks:
         run = _start(recipe, output, fields, _device_of(device, ranks), ranks)
         if run.state.step < recipe.schedule.steps:
             if ranks.is_first:
                 output.mkdir(parents=True, exist_ok=True)
-                with Tracker(
+                tracking = Tracker(
                     output,
                     config=run.state.recipe,
                     num_steps=recipe.schedule.steps,
                     step=run.state.step,
                     wandb=wandb,
                     console=console,
-                ) as tracker:
+                )
+                with tracking as tracker, _recipe_monitors(recipe, output, fields) as watching:
                     _write_recipe(output, recipe)
-                    _train(run, monitors, tracker)
+                    _train(run, (*watching, *monitors), tracker)
             else:
                 _train(run, (), None)
         ranks.wait_for_all()
@@ -107,7 +110,10 @@ class _Run:
     head_only_steps: int
 
 
-def _start(recipe: PretrainRecipe, output: Path, fields: Fields, device: torch.device, ranks: Ranks) -> _Run:
+def _start(
+    recipe: PretrainRecipe, output: Path, fields: Fields | FieldList, device: torch.device, ranks: Ranks
+) -> _Run:
+    stream = recipe.data.stream
     plan = BatchPlan(
         fields=fields,
         batch_size=recipe.schedule.batch_size,
@@ -119,6 +125,9 @@ def _start(recipe: PretrainRecipe, output: Path, fields: Fields, device: torch.d
         masking=recipe.masking,
         rank=ranks.rank,
         world_size=ranks.world_size,
+        reuses=stream.reuses if stream else 1,
+        buffer_fields=stream.buffer_fields if stream else 512,
+        quarantine=output / "quarantine.jsonl",
     )
     if len(plan.own_samples) % recipe.schedule.accumulate:
         raise ValueError(
@@ -143,7 +152,7 @@ def _start(recipe: PretrainRecipe, output: Path, fields: Fields, device: torch.d
     targets = TargetMaker(recipe.loss, group=ranks.group)
     checkpoint = latest_checkpoint(output)
     if checkpoint is not None:
-        targets.centers = load_checkpoint(checkpoint, state, num_fields=len(fields))
+        targets.centers = load_checkpoint(checkpoint, state, data=_identity(plan, recipe))
     share = recipe.schedule.head_only
     if share is None:
         share = 0.0 if start.has_heads else _HEAD_ONLY_SHARE
@@ -186,6 +195,21 @@ def _train(run: _Run, monitors: Sequence[Monitor], tracker: Tracker | None) -> N
             _observe(run, values, monitors, tracker, pace)
         if state.step % schedule.checkpoint_every == 0 or state.step == schedule.steps:
             _save(run)
+
+
+def _recipe_monitors(
+    recipe: PretrainRecipe, output: Path, fields: Fields | FieldList
+) -> AbstractContextManager[list[Monitor]]:
+    return run_monitors(
+        recipe.monitoring,
+        output,
+        fields=None if isinstance(fields, FieldList) else fields,
+        size=recipe.crops.global_px,
+        num_steps=recipe.schedule.steps,
+        in_channels=recipe.network.in_channels,
+        shown="in_its_place" if recipe.network.in_channels > 1 else "repeated",
+        channel_pattern=recipe.data.channel_pattern,
+    )
 
 
 def _stepper(run: _Run) -> Stepper:
@@ -241,7 +265,7 @@ def _save(run: _Run) -> None:
             save_checkpoint(
                 checkpoint_path(state.output, state.step),
                 state,
-                num_fields=len(run.plan.fields),
+                data=_identity(run.plan, run.recipe),
                 centers=run.targets.centers,
             )
             save_backbone(state.output / "backbone.safetensors", _teacher_backbone(state), facts=_facts(run))
@@ -252,6 +276,15 @@ def _save(run: _Run) -> None:
                 file.write(f"step {state.step}: {error}\n")
         else:
             remove_old_checkpoints(state.output, keep=schedule.keep)
+
+
+def _identity(plan: BatchPlan, recipe: PretrainRecipe) -> dict[str, Any]:
+    """What decides which fields come when, besides the recipe."""
+    identity: dict[str, Any] = {"fields": len(plan.fields)}
+    if isinstance(plan.fields, FieldList):
+        workers = max(1, recipe.loading.num_workers)
+        identity |= {"fingerprint": plan.fields.fingerprint, "ranks": plan.world_size, "workers": workers}
+    return identity
 
 
 def _teacher_backbone(state: TrainState) -> Any:

@@ -6,16 +6,34 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from dinocell_io import FieldList, jump_fields, open_jump_index, select_sites
+from dinocell_io.jump_fields import read_selection
+from dinocell_io.jump_tables import STAINS
 from dinocell_ssl.augment import Augmentation
 from dinocell_ssl.crops import Crops, Views
 from dinocell_ssl.data import Loading, Masking
+from dinocell_ssl.fields import Fields, open_folders
+from dinocell_ssl.monitoring import Monitoring
 from dinocell_ssl.network import Head, Network
 from dinocell_ssl.parameter_groups import Optimization
 from dinocell_ssl.schedules import cosine_v1, cosine_v2, scaled_learning_rate
 
 
+class Stream(BaseModel):
+    """Fields of a Cell Painting index, streamed from its bucket; see `dinocell data jump`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    index: Path = Field(description="folder of the index")
+    selection: Path | None = Field(default=None, description="chosen sites; null: all that the deny list leaves")
+    channels: tuple[str, ...] | None = Field(default=None, description="null: the five stains, or the selection's")
+    uri: str | None = Field(default=None, description="where the files are; null: the index's bucket")
+    reuses: int = Field(default=4, ge=1, description="samples cut from each fetched field")
+    buffer_fields: int = Field(default=256, ge=1, description="fields each worker holds to mix the reuses")
+
+
 class Data(BaseModel):
-    """Where the fields are."""
+    """Where the fields are: folders, or a stream."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -24,6 +42,23 @@ class Data(BaseModel):
     channel_pattern: str | None = Field(
         default=None, description="for one file per channel; see dinocell_ssl.fields.open_folders"
     )
+    stream: Stream | None = None
+
+    def open(self) -> Fields | FieldList:
+        """The fields. Raises ValueError when neither or both are given, and for folders that hold none."""
+        if self.stream is None:
+            if not self.folders:
+                raise ValueError("no data: give folders of images with --data, or data.stream.index in the recipe")
+            return open_folders(self.folders, channel_pattern=self.channel_pattern, split=self.split)
+        if self.folders:
+            raise ValueError("the recipe has data.folders and data.stream; give one of them")
+        index = open_jump_index(self.stream.index)
+        if self.stream.selection is not None:
+            chosen = read_selection(self.stream.selection, index, uri=self.stream.uri)
+            channels = self.stream.channels or chosen.channels
+            return jump_fields(index, chosen.rows, channels=channels, uri=chosen.uri)
+        channels = self.stream.channels or STAINS
+        return jump_fields(index, select_sites(index, channels=channels), channels=channels, uri=self.stream.uri)
 
 
 class Loss(BaseModel):
@@ -98,6 +133,7 @@ class PretrainRecipe(BaseModel):
     teacher: Teaching = Teaching()
     schedule: Schedule = Schedule()
     loading: Loading = Loading()
+    monitoring: Monitoring = Monitoring()
     precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = Field(default=0, ge=0)
 

@@ -19,7 +19,7 @@ from dinocell_ssl.monitor import TrainState
 from dinocell_ssl.recipe_file import differences
 
 # What may change between a run and its continuation: none of it decides the numbers.
-_FREE = (("loading",), ("data", "folders"), ("schedule", "checkpoint_every"), ("schedule", "keep"))
+_FREE = (("loading",), ("monitoring",), ("data", "folders"), ("schedule", "checkpoint_every"), ("schedule", "keep"))
 _FREE_SCHEDULE = (("schedule", "log_every"), ("schedule", "max_consecutive_skips"))
 
 
@@ -38,7 +38,7 @@ def latest_checkpoint(output: Path) -> Path | None:
     return max(found)[1] if found else None
 
 
-def save_checkpoint(path: Path, state: TrainState, *, num_fields: int, centers: Mapping[str, Tensor]) -> None:
+def save_checkpoint(path: Path, state: TrainState, *, data: Mapping[str, Any], centers: Mapping[str, Tensor]) -> None:
     """Write a checkpoint, all of it or nothing; OSError when the disk is full, and the file that was there stays.
 
     Its `teacher` entry has the layout of the published training checkpoints: other programs, and `network.start_from`,
@@ -52,7 +52,7 @@ def save_checkpoint(path: Path, state: TrainState, *, num_fields: int, centers: 
         "centers": dict(centers),
         "step": state.step,
         "skipped_steps": state.skipped_steps,
-        "num_fields": num_fields,
+        "data": dict(data),
         "recipe": state.recipe,
         "rng": torch.get_rng_state(),
     }
@@ -64,11 +64,11 @@ def save_checkpoint(path: Path, state: TrainState, *, num_fields: int, centers: 
             raise OSError(f"{path} could not be written ({free / 1e6:.0f} MB free): {error}") from error
 
 
-def load_checkpoint(path: Path, state: TrainState, *, num_fields: int) -> dict[str, Tensor]:
+def load_checkpoint(path: Path, state: TrainState, *, data: Mapping[str, Any]) -> dict[str, Tensor]:
     """Continue `state` from a checkpoint of the same recipe and data; returns the centres of softmax targets.
 
-    Raises ValueError when the file is damaged, was written with another recipe (naming what differs), or for
-    another number of fields.
+    Raises ValueError when the file is damaged, was written with another recipe or for other fields
+    (naming what differs).
     """
     try:
         contents = torch.load(path, map_location="cpu", weights_only=True)
@@ -78,8 +78,7 @@ def load_checkpoint(path: Path, state: TrainState, *, num_fields: int) -> dict[s
             "before"
         ) from error
     changed = differences(_binding(contents["recipe"]), _binding(state.recipe))
-    if contents["num_fields"] != num_fields:
-        changed.append(f"fields: {contents['num_fields']} then, {num_fields} now")
+    changed += differences(contents["data"], dict(data))
     if changed:
         raise ValueError(
             f"{path} was written with another recipe ({'; '.join(changed)}); continue with the same one, or start in "

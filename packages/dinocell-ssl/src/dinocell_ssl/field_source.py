@@ -1,0 +1,124 @@
+"""Where the field of a sample comes from: read by number, or the next one of a stream."""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+from dinocell_io import FieldPixels, FieldStream, Image, grey_image
+from dinocell_ssl.fields import Fields
+from dinocell_ssl.intensity import ScaledField, scaled_field
+
+_FIELD_ORDER = 0
+
+Key = TypeVar("Key")
+
+
+class Skipped(NamedTuple):
+    """A field that could not be used, and why."""
+
+    field: str
+    reason: str
+
+
+class ReadFields:
+    """Fields read by number, in a new order every epoch; those read last are kept, as far as `cache_mb` reaches."""
+
+    def __init__(self, fields: Fields, *, seed: int, views: str, cache_mb: int) -> None:
+        self._fields, self._seed, self._views = fields, seed, views
+        self._kept: _Kept[int] = _Kept(cache_mb)
+        self._order: tuple[int, np.ndarray] | None = None
+
+    def field(self, number: int, skipped: list[Skipped]) -> ScaledField:
+        """The field of a sample, or the first usable one after it in its epoch's order.
+
+        Those that are passed over are added to `skipped`. Raises ValueError when no field at all can be used.
+        """
+        order = self.epoch_order(number // len(self._fields))
+        place = number % len(order)
+        for index in np.roll(order, -place).tolist():
+            source = self._kept.get(index)
+            if source is None:
+                source = self._read(index)
+                self._kept.put(index, source)
+            if isinstance(source, ScaledField):
+                return source
+            skipped.append(source)
+        raise ValueError(
+            f"none of the {len(order)} fields can be used; the first: {skipped[0].field}: {skipped[0].reason}"
+        )
+
+    def epoch_order(self, epoch: int) -> np.ndarray:
+        """All numbers of fields in the order of an epoch."""
+        if self._order is None or self._order[0] != epoch:
+            rng = np.random.default_rng((self._seed, _FIELD_ORDER, epoch))
+            self._order = epoch, rng.permutation(len(self._fields))
+        return self._order[1]
+
+    def _read(self, index: int) -> ScaledField | Skipped:
+        try:
+            return _scaled(self._fields.read(index), self._views)
+        except (ValueError, OSError) as error:
+            return Skipped(self._fields.name(index), str(error))
+
+
+class StreamedFields:
+    """Fields of a stream, one for each sample, after the first `used`; the stream replaces what it cannot read."""
+
+    def __init__(self, stream: FieldStream, *, used: int, views: str, cache_mb: int) -> None:
+        epoch, position = divmod(used, len(stream))
+        stream.load_state_dict({**stream.state_dict(), "epoch": epoch, "position": position})
+        self._stream, self._views = stream, views
+        self._fields: Iterator[FieldPixels] | None = None
+        self._kept: _Kept[str] = _Kept(cache_mb)  # a stream that reuses fields gives each several times
+
+    def field(self, number: int, skipped: list[Skipped]) -> ScaledField:
+        """The next field. Raises ValueError for one that the views cannot show, and the stream's errors."""
+        if self._fields is None:
+            self._fields = iter(self._stream)
+        pixels = next(self._fields)
+        source = self._kept.get(pixels.key)
+        if isinstance(source, ScaledField):
+            return source
+        try:
+            source = _scaled(_stacked(pixels), self._views)
+        except ValueError as error:
+            raise ValueError(f"{pixels.key}: {error}") from error
+        self._kept.put(pixels.key, source)
+        return source
+
+
+class _Kept(Generic[Key]):
+    """Fields used last, up to a number of bytes."""
+
+    def __init__(self, megabytes: int) -> None:
+        self._most = megabytes * 10**6
+        self._fields: OrderedDict[Key, ScaledField | Skipped] = OrderedDict()
+
+    def get(self, key: Key) -> ScaledField | Skipped | None:
+        if key not in self._fields:
+            return None
+        self._fields.move_to_end(key)
+        return self._fields[key]
+
+    def put(self, key: Key, field: ScaledField | Skipped) -> None:
+        self._fields[key] = field
+        while self._num_bytes() > self._most and len(self._fields) > 1:
+            self._fields.popitem(last=False)
+
+    def _num_bytes(self) -> int:
+        return sum(field.nbytes for field in self._fields.values() if isinstance(field, ScaledField))
+
+
+def _stacked(pixels: FieldPixels) -> np.ndarray:
+    stack = np.stack(list(pixels.channels.values()))
+    if tuple(pixels.channels) == ("red", "green", "blue"):
+        return grey_image(Image(stack, tuple(pixels.channels), pixels.pixel_size_um, True, pixels.key))[None]
+    return stack
+
+
+def _scaled(pixels: np.ndarray, views: str) -> ScaledField:
+    if views == "pairwise" and len(pixels) < 2:
+        raise ValueError("it has one channel, and the view strategy pairwise needs two or more")
+    return scaled_field(pixels, drop_constant=views != "channel_drop")
