@@ -176,8 +176,9 @@ def test_a_result_track_may_go_on_after_the_last_frame_and_is_noted():
     ("rows", "message"),
     [
         ([(1, 0, 1, 0)], "label 2 is in frames 0, 1 but no track has it"),
-        ([(1, 0, 1, 0), (2, 0, 0, 0)], r"label 2 is in frame 1, outside its track \(0 to 0\)"),
-        ([(1, 0, 1, 0), (2, 1, 1, 0)], r"label 2 is in frame 0, outside its track \(1 to 1\)"),
+        ([(1, 0, 1, 0), (2, 0, 0, 0)], r"track 2 \(0 to 0\) is in frame 1, outside of it"),
+        ([(1, 0, 1, 0), (2, 1, 1, 0)], r"track 2 \(1 to 1\) is in frame 0, outside of it"),
+        ([(1, 0, 1, 0), (2, 1, 2, 0)], r"track 2 \(1 to 2\) .*is in frame 0, outside of it"),
         ([(1, 0, 1, 0), (2, 0, 1, 0), (3, 0, 1, 0)], r"track 3 \(0 to 1\) is missing in frames 0, 1"),
     ],
 )

@@ -15,6 +15,8 @@ from dinocell_eval.matching import majority_match
 from dinocell_eval.overlap import PairTable
 from dinocell_eval.tracks import Tracks
 
+_LISTED = 8
+
 
 @dataclass(frozen=True, eq=False)
 class Correspondence:
@@ -100,27 +102,30 @@ def lineage(
 ) -> tuple[Lineage, tuple[str, ...]]:
     """Objects with their tracks, and notes on tracks that go on after the last frame.
 
-    Only results may go on; the official tools accept that. Raises ValueError listing every track and label that is
+    Only results may go on; the official tools accept that. Raises ValueError listing the tracks and labels that are
     not consistent with the image data: in one of them only, in frames outside the track, missing in frames of it.
     """
     known = np.append(tracks.label, -1)
     track = np.searchsorted(tracks.label, label)
     is_known = known[track] == label
-    problems = [
-        f"label {value} is in {_frames(frame[label == value])} but no track has it"
-        for value in np.unique(label[~is_known]).tolist()
-    ]
+    strangers = np.unique(label[~is_known]).tolist()
     found = Lineage(tracks, track[is_known], frame[is_known])
     last = np.minimum(tracks.end, num_frames - 1) if role == "result" else tracks.end
     expected = np.maximum(last - tracks.begin + 1, 0)
     inside = (found.frame >= tracks.begin[found.track]) & (found.frame <= tracks.end[found.track])
     there = np.bincount(found.track[inside], minlength=tracks.num_tracks)
     outside = np.bincount(found.track[~inside], minlength=tracks.num_tracks)
-    for row in np.flatnonzero((there != expected) | (outside > 0)).tolist():
-        problems += _differences(found, row, int(last[row]))
-    if problems:
-        shown = "; ".join(problems[:8]) + (f"; ... {len(problems) - 8} more" if len(problems) > 8 else "")
-        raise ValueError(f"the {role} tracks are not consistent with the image data: {shown}; correct either of them")
+    contradicting = np.flatnonzero((there != expected) | (outside > 0)).tolist()
+    if num_problems := len(strangers) + len(contradicting):
+        listed = [
+            f"label {one} is in {_frames(frame[label == one])} but no track has it" for one in strangers[:_LISTED]
+        ]
+        listed += [_difference(found, row, int(last[row])) for row in contradicting[: _LISTED - len(listed)]]
+        more = f"; ... {num_problems - len(listed)} more" if num_problems > len(listed) else ""
+        raise ValueError(
+            f"the {role} tracks are not consistent with the image data: {'; '.join(listed)}{more}; "
+            "correct either of them"
+        )
     beyond = tracks.label[tracks.end >= num_frames].tolist()
     notes = (
         (f"{len(beyond)} result tracks go on after the last frame, {num_frames - 1} (labels {_some(beyond)})",)
@@ -130,16 +135,15 @@ def lineage(
     return found, notes
 
 
-def _differences(found: Lineage, row: int, last: int) -> list[str]:
+def _difference(found: Lineage, row: int, last: int) -> str:
     tracks = found.tracks
     label, begin, end = int(tracks.label[row]), int(tracks.begin[row]), int(tracks.end[row])
     frames = np.sort(found.frame[found.track == row])
-    problems = []
-    if missing := np.setdiff1d(np.arange(begin, last + 1), frames).tolist():
-        problems.append(f"track {label} ({begin} to {end}) is missing in {_frames(missing)}")
-    if extra := frames[(frames < begin) | (frames > end)].tolist():
-        problems.append(f"label {label} is in {_frames(extra)}, outside its track ({begin} to {end})")
-    return problems
+    missing = np.setdiff1d(np.arange(begin, last + 1), frames).tolist()
+    outside = frames[(frames < begin) | (frames > end)].tolist()
+    parts = [f"is missing in {_frames(missing)}"] if missing else []
+    parts += [f"is in {_frames(outside)}, outside of it"] if outside else []
+    return f"track {label} ({begin} to {end}) {' and '.join(parts)}"
 
 
 def _frames(frames: Sequence[int] | Int64[np.ndarray, "frame"]) -> str:
