@@ -21,11 +21,12 @@ std::tuple<Array<int64_t>, Array<int64_t>, Array<int64_t>> run(const Array<Label
     }
     const auto count = static_cast<py::ssize_t>(pairs.size());
     Array<int64_t> truths(count), predictions(count), pixels(count);
-    for (py::ssize_t i = 0; i < count; ++i) {
-        const LabelPair& pair = pairs[static_cast<size_t>(i)];
-        truths.mutable_at(i) = pair.truth;
-        predictions.mutable_at(i) = pair.predicted;
-        pixels.mutable_at(i) = pair.pixels;
+    int64_t *to_truth = truths.mutable_data(), *to_predicted = predictions.mutable_data(),
+            *to_pixels = pixels.mutable_data();
+    for (const LabelPair& pair : pairs) {
+        *to_truth++ = pair.truth;
+        *to_predicted++ = pair.predicted;
+        *to_pixels++ = pair.pixels;
     }
     return {truths, predictions, pixels};
 }

@@ -1,28 +1,27 @@
 #include <string>
+#include <vector>
 
 #include "bindings.hpp"
+#include "isa.hpp"
 
 namespace dinocell::bindings {
 namespace {
-
-const char* isa() {
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
-    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-        return "x86-64-v4";
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma"))
-        return "x86-64-v3";
-#endif
-    return "baseline";
-}
 
 py::dict build_info() {
     py::dict info;
     info["version"] = DINOCELL_VERSION;
     info["compiler"] = std::string(DINOCELL_COMPILER);
     info["flags"] = DINOCELL_FLAGS_TEXT;
-    info["isa"] = isa();
+    info["isa"] = isa_name(isa());
     info["cuda"] = false;
     return info;
+}
+
+std::vector<std::string> available_isas() {
+    std::vector<std::string> names;
+    for (const Isa candidate : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512})
+        if (isa_available(candidate)) names.emplace_back(isa_name(candidate));
+    return names;
 }
 
 }  // namespace
@@ -30,7 +29,10 @@ py::dict build_info() {
 
 PYBIND11_MODULE(_native, module) {
     namespace bindings = dinocell::bindings;
+    dinocell::isa();  // a wrong DINOCELL_ISA should fail at import, not in the middle of a run
     module.def("build_info", &bindings::build_info);
+    module.def("available_isas", &bindings::available_isas);
+    module.def("use_isa", &dinocell::use_isa);
     bindings::bind_connected_components(module);
     bindings::bind_distance_map(module);
     bindings::bind_label_overlap(module);

@@ -7,9 +7,9 @@
 namespace dinocell::bindings {
 namespace {
 
-template <typename Pixel>
+template <typename Pixel, typename Out>
 void run_gather(const Array<Pixel>& image, const Array<int64_t>& ys, const Array<int64_t>& xs,
-                const Array<float>& scale, const Array<float>& offset, float low, float high, Array<float>& out,
+                const Array<float>& scale, const Array<float>& offset, float low, float high, Array<Out>& out,
                 size_t num_threads) {
     require(image.ndim() == 3 && ys.ndim() == 1 && xs.ndim() == 1 && scale.ndim() == 1 && offset.ndim() == 1,
             "image must be 3-D, ys, xs, scale and offset 1-D");
@@ -23,7 +23,7 @@ void run_gather(const Array<Pixel>& image, const Array<int64_t>& ys, const Array
     const int64_t *rows = ys.data(), *columns = xs.data();
     const size_t num_ys = length(ys, 0), num_xs = length(xs, 0), tile = length(out, 3);
     const float *factor = scale.data(), *shift = offset.data();
-    float* to = out.mutable_data();
+    Out* to = out.mutable_data();
     const py::gil_scoped_release release;
     gather_tiles(in, channels, height, width, rows, num_ys, columns, num_xs, tile, factor, shift, low, high, to,
                  num_threads);
@@ -54,9 +54,9 @@ Array<float> run_weights(const Array<int64_t>& starts, size_t tile, size_t overl
     return out;
 }
 
-template <typename Pixel>
+template <typename Pixel, typename Out>
 void bind_gather(py::module_& module) {
-    module.def("gather_tiles", &run_gather<Pixel>, py::arg("image").noconvert(), py::arg("ys").noconvert(),
+    module.def("gather_tiles", &run_gather<Pixel, Out>, py::arg("image").noconvert(), py::arg("ys").noconvert(),
                py::arg("xs").noconvert(), py::arg("scale").noconvert(), py::arg("offset").noconvert(), py::arg("low"),
                py::arg("high"), py::arg("out").noconvert(), py::arg("num_threads"));
 }
@@ -64,9 +64,12 @@ void bind_gather(py::module_& module) {
 }  // namespace
 
 void bind_tiles(py::module_& module) {
-    bind_gather<uint8_t>(module);
-    bind_gather<uint16_t>(module);
-    bind_gather<float>(module);
+    bind_gather<uint8_t, float>(module);
+    bind_gather<uint8_t, uint16_t>(module);
+    bind_gather<uint16_t, float>(module);
+    bind_gather<uint16_t, uint16_t>(module);
+    bind_gather<float, float>(module);
+    bind_gather<float, uint16_t>(module);
     module.def("blend_tiles", &run_blend, py::arg("tiles").noconvert(), py::arg("ys").noconvert(),
                py::arg("xs").noconvert(), py::arg("overlap"), py::arg("row_begin"), py::arg("out").noconvert(),
                py::arg("num_threads"));

@@ -1,38 +1,41 @@
 #include "dinocell/connected_components.hpp"
 
-#include <algorithm>
-
 #include "mask_components.hpp"
+#include "parallel.hpp"
 #include "simd.hpp"
+
+#define DINOCELL_PER_ISA "connected_components.inl"
+#include "per_isa.hpp"
 
 namespace dinocell {
 namespace {
 
-DINOCELL_CLONES void nonzero(const uint8_t* mask, size_t width, uint8_t* row) {
-    for (size_t x = 0; x < width; ++x) row[x] = mask[x] != 0;
+size_t mask_edges(const uint8_t* row, size_t width, uint64_t* bits, uint32_t* edges) {
+    DINOCELL_DISPATCH(mask_edges(row, width, bits, edges))
+}
+
+void write_rows(const MaskComponents& components, size_t begin, size_t end, size_t width, int32_t* out) {
+    DINOCELL_DISPATCH(write_rows(components, begin, end, width, out))
 }
 
 }  // namespace
 
-size_t connected_components(const uint8_t* mask, size_t height, size_t width, int connectivity, int32_t* out) {
-    MaskComponents components(width, connectivity);
-    std::vector<uint8_t> row(width);
-    for (size_t y = 0; y < height; ++y) {
-        nonzero(mask + y * width, width, row.data());
-        components.add_row(row.data());
-    }
+size_t connected_components(const uint8_t* mask, size_t height, size_t width, int connectivity, int32_t* out,
+                            size_t num_threads) {
+    if (width >= std::numeric_limits<uint32_t>::max()) throw std::overflow_error("image is wider than 2^32 pixels");
+    num_threads = resolve_threads(num_threads, height * width);
+    const Bands bands(height, num_threads);
+    std::vector<MaskComponents> parts(bands.count(), MaskComponents(connectivity));
+    parallel_for(bands.count(), num_threads, [&](size_t band) {
+        std::vector<uint64_t> bits(width / 64 + 1);
+        std::vector<uint32_t> edges(width + 2);
+        for (size_t y = bands.begin(band); y < bands.end(band); ++y)
+            parts[band].add_row(edges.data(), mask_edges(mask + y * width, width, bits.data(), edges.data()));
+    });
+    MaskComponents components = joined(parts, connectivity);
     const size_t count = components.number();
-    const auto& runs = components.runs();
-    for (size_t y = 0; y < height; ++y) {
-        int32_t* labels = out + y * width;
-        size_t x = 0;
-        for (size_t i = components.row_begin(y); i < components.row_begin(y + 1); ++i) {
-            std::fill(labels + x, labels + runs[i].begin, 0);
-            std::fill(labels + runs[i].begin, labels + runs[i].end, static_cast<int32_t>(runs[i].component + 1));
-            x = runs[i].end;
-        }
-        std::fill(labels + x, labels + width, 0);
-    }
+    parallel_for(bands.count(), num_threads,
+                 [&](size_t band) { write_rows(components, bands.begin(band), bands.end(band), width, out); });
     return count;
 }
 

@@ -5,6 +5,8 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
+#include <stdexcept>
 #include <type_traits>
 #include <vector>
 
@@ -68,6 +70,12 @@ class FloodQueue {
     size_t head_ = 0;  // next item of bucket 0
     size_t size_ = 0;
 };
+
+// The queue holds pixels as 32-bit numbers.
+inline void require_countable(size_t height, size_t width) {
+    if (height * width > std::numeric_limits<uint32_t>::max())
+        throw std::overflow_error("image has more than 2^32 pixels");
+}
 
 // Bits of a pixel's state.
 constexpr uint8_t kFree = 1;  // in the mask, without a label

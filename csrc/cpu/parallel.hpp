@@ -20,12 +20,14 @@ inline size_t resolve_threads(size_t requested, size_t num_pixels) {
     return num_pixels < size_t{512} * 1024 ? 1 : available_cores();
 }
 
-// Calls body(task) for every task in [0, num_tasks), in any order; rethrows the first exception after all have ended.
-template <typename Body>
-void parallel_for(size_t num_tasks, size_t num_threads, const Body& body) {
+// Calls body(task, state) for every task in [0, num_tasks), in any order, with a state = make_state() for each thread;
+// rethrows the first exception after all have ended.
+template <typename MakeState, typename Body>
+void parallel_for(size_t num_tasks, size_t num_threads, const MakeState& make_state, const Body& body) {
     num_threads = std::min(num_threads, num_tasks);
     if (num_threads <= 1) {
-        for (size_t task = 0; task < num_tasks; ++task) body(task);
+        auto state = make_state();
+        for (size_t task = 0; task < num_tasks; ++task) body(task, state);
         return;
     }
     std::atomic<size_t> next{0};
@@ -33,7 +35,8 @@ void parallel_for(size_t num_tasks, size_t num_threads, const Body& body) {
     std::mutex failure_lock;
     auto work = [&] {
         try {
-            for (size_t task = next++; task < num_tasks; task = next++) body(task);
+            auto state = make_state();
+            for (size_t task = next++; task < num_tasks; task = next++) body(task, state);
         } catch (...) {
             next = num_tasks;
             const std::lock_guard<std::mutex> guard(failure_lock);
@@ -48,5 +51,25 @@ void parallel_for(size_t num_tasks, size_t num_threads, const Body& body) {
     }
     if (failure) std::rethrow_exception(failure);
 }
+
+// As above without a state.
+template <typename Body>
+void parallel_for(size_t num_tasks, size_t num_threads, const Body& body) {
+    parallel_for(num_tasks, num_threads, [] { return 0; }, [&](size_t task, int) { body(task); });
+}
+
+// The rows of an image in bands: one for one thread, else a few for each, so that they end at about the same time.
+class Bands {
+  public:
+    Bands(size_t height, size_t num_threads)
+        : height_(height),
+          count_(num_threads <= 1 ? std::min<size_t>(1, height) : std::min(4 * num_threads, (height + 31) / 32)) {}
+    size_t count() const { return count_; }
+    size_t begin(size_t band) const { return height_ * band / count_; }
+    size_t end(size_t band) const { return height_ * (band + 1) / count_; }
+
+  private:
+    size_t height_, count_;
+};
 
 }  // namespace dinocell

@@ -1,97 +1,67 @@
 #include "dinocell/relabel.hpp"
 
-#include <algorithm>
-#include <limits>
 #include <numeric>
-#include <stdexcept>
 #include <vector>
 
-#include "label_index.hpp"
-#include "label_range.hpp"
-#include "runs.hpp"
+#include "label_numbers.hpp"
+#include "simd.hpp"
 
 namespace dinocell {
 namespace {
 
-size_t checked_count(size_t count) {
-    if (count > static_cast<size_t>(std::numeric_limits<int32_t>::max()))
-        throw std::overflow_error("more than 2147483647 labels do not fit int32");
-    return count;
-}
-
-// A table by label beats a hash as long as it is not much larger than the image.
-template <typename Label>
-bool fits_table(const Label* labels, size_t size) {
-    if (size == 0) return true;
-    const auto [least, most] = label_range(labels, size);
-    return least >= 0 && static_cast<uint64_t>(most) < 65536 + size / 4;
-}
-
-// Numbers by label, 0-based in order of first sight, with a table where the labels are small.
-template <typename Label>
-class Numbering {
-  public:
-    Numbering(const Label* labels, size_t size) : dense_(fits_table(labels, size)) {}
-
-    size_t operator[](Label label) {
-        if (!dense_) return index_[static_cast<uint64_t>(label)];
-        const size_t key = static_cast<size_t>(label);
-        if (key >= table_.size()) table_.resize(std::max(key + 1, 2 * table_.size()), 0);
-        if (table_[key] == 0) {
-            order_.push_back(label);
-            table_[key] = order_.size();
-        }
-        return table_[key] - 1;
-    }
-    size_t size() const { return dense_ ? order_.size() : index_.keys().size(); }
-    Label label(size_t number) const { return dense_ ? order_[number] : static_cast<Label>(index_.keys()[number]); }
-
-  private:
-    bool dense_;
-    std::vector<size_t> table_;  // number + 1; 0 marks a label not seen yet
-    std::vector<Label> order_;
-    LabelIndex index_;
+struct NumberedRun {
+    uint32_t length, number;
 };
+constexpr uint32_t kLongest = 0xffffffffu;  // longer runs are stored in pieces
+
+}  // namespace
+}  // namespace dinocell
+
+#define DINOCELL_PER_ISA "relabel.inl"
+#include "per_isa.hpp"
+
+namespace dinocell {
+namespace {
+
+template <typename... Arguments>
+void relabel_runs(Arguments&&... arguments) {
+    DINOCELL_DISPATCH(relabel_runs(arguments...))
+}
+template <typename... Arguments>
+void count_runs(Arguments&&... arguments) {
+    DINOCELL_DISPATCH(count_runs(arguments...))
+}
+template <typename... Arguments>
+void write_runs(Arguments&&... arguments) {
+    DINOCELL_DISPATCH(write_runs(arguments...))
+}
 
 }  // namespace
 
 template <typename Label>
 size_t relabel(const Label* labels, size_t size, int32_t* out) {
-    Numbering<Label> numbers(labels, size);
-    for_each_run(labels, size, [&](size_t begin, size_t end) {
-        const Label label = labels[begin];
-        const int32_t value = label == 0 ? 0 : static_cast<int32_t>(numbers[label] + 1);
-        std::fill(out + begin, out + end, value);
-    });
-    return checked_count(numbers.size());
+    LabelNumbers<Label> numbers(size);
+    relabel_runs(labels, size, numbers, out);
+    return numbers.size();
 }
 
 template <typename Label>
 size_t remove_small(const Label* labels, size_t size, size_t min_size, int32_t* out) {
-    Numbering<Label> numbers(labels, size);
-    std::vector<size_t> pixels;
-    for_each_run(labels, size, [&](size_t begin, size_t end) {
-        const Label label = labels[begin];
-        if (label == 0) return;
-        const size_t number = numbers[label];
-        if (number == pixels.size()) pixels.push_back(0);
-        pixels[number] += end - begin;
-    });
-    checked_count(numbers.size());
+    LabelNumbers<Label> numbers(size);
+    std::vector<NumberedRun> runs;
+    std::vector<size_t> pixels(1, 0);
+    runs.reserve(size / 16);
+    count_runs(labels, size, numbers, runs, pixels);
 
-    std::vector<size_t> ascending(numbers.size());
-    std::iota(ascending.begin(), ascending.end(), size_t{0});
+    std::vector<uint32_t> ascending(numbers.size());
+    std::iota(ascending.begin(), ascending.end(), uint32_t{1});
     std::sort(ascending.begin(), ascending.end(),
-              [&](size_t a, size_t b) { return numbers.label(a) < numbers.label(b); });
-    std::vector<int32_t> renamed(numbers.size(), 0);
+              [&](uint32_t a, uint32_t b) { return numbers.label(a) < numbers.label(b); });
+    std::vector<int32_t> renamed(numbers.size() + 1, 0);
     int32_t kept = 0;
-    for (const size_t number : ascending)
+    for (const uint32_t number : ascending)
         if (pixels[number] >= min_size) renamed[number] = ++kept;
-
-    for_each_run(labels, size, [&](size_t begin, size_t end) {
-        const Label label = labels[begin];
-        std::fill(out + begin, out + end, label == 0 ? 0 : renamed[numbers[label]]);
-    });
+    write_runs(runs, renamed.data(), size, out);
     return static_cast<size_t>(kept);
 }
 

@@ -1,9 +1,19 @@
-// DINOCELL_CLONES before a function: it is compiled for three x86-64 levels and the loader picks one.
-// Only for loops of integers, or of floats without a reduction: then every level gives the same bits.
+// What the *.inl files need from the standard library and the compiler; include it before per_isa.hpp.
 #pragma once
 
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
-#define DINOCELL_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define DINOCELL_CLONES
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+
+#include "isa.hpp"
+
+#if DINOCELL_X86
+#include <immintrin.h>
 #endif
+
+static_assert(std::endian::native == std::endian::little, "comparison bits are gathered lowest byte first");

@@ -1,7 +1,5 @@
 #include "dinocell/tiles.hpp"
 
-#include <algorithm>
-#include <cmath>
 #include <numbers>
 #include <stdexcept>
 #include <string>
@@ -13,6 +11,42 @@
 namespace dinocell {
 namespace {
 
+// Results from this size on are written past the caches: they would not fit there anyway.
+constexpr size_t kStreamedBytes = size_t{8} << 20;
+
+struct Scaling {
+    float scale, offset, low, high;
+};
+
+// A tile's part of a stretch of a row: its pixels, their weights along the row, and the row's own.
+struct BlendSource {
+    const float* pixels;
+    const float* weights;
+    float row_weight;
+};
+
+}  // namespace
+}  // namespace dinocell
+
+#define DINOCELL_PER_ISA "tiles.inl"
+#include "per_isa.hpp"
+
+namespace dinocell {
+namespace {
+
+template <typename Pixel, typename... Arguments>
+void gather_tile(Arguments&&... arguments) {
+    DINOCELL_DISPATCH(gather_tile<Pixel>(arguments...))
+}
+template <typename... Arguments>
+void stream_row(Arguments&&... arguments) {
+    DINOCELL_DISPATCH(stream_row(arguments...))
+}
+template <typename... Arguments>
+void blend_segment(Arguments&&... arguments) {
+    DINOCELL_DISPATCH(blend_segment(arguments...))
+}
+
 // numpy's "reflect": ... 2 1 0 1 2 ... n-2 n-1 n-2 ...
 size_t mirrored(int64_t position, size_t length) {
     if (length == 1) return 0;
@@ -22,49 +56,62 @@ size_t mirrored(int64_t position, size_t length) {
     return static_cast<size_t>(std::min(folded, period - folded));
 }
 
-// Clip as two comparisons that are false for NaN, so NaN passes.
-#define DINOCELL_SCALE_ROW(Pixel)                                                                                   \
-    DINOCELL_CLONES void scale_row(const Pixel* row, size_t count, float scale, float offset, float low, float high, \
-                                   float* out) {                                                                    \
-        for (size_t x = 0; x < count; ++x) {                                                                        \
-            const float value = static_cast<float>(row[x]) * scale + offset;                                        \
-            const float raised = low > value ? low : value;                                                         \
-            out[x] = high < raised ? high : raised;                                                                 \
-        }                                                                                                           \
-    }
-DINOCELL_SCALE_ROW(uint8_t)
-DINOCELL_SCALE_ROW(uint16_t)
-DINOCELL_SCALE_ROW(float)
-#undef DINOCELL_SCALE_ROW
+// Columns [begin, end) that lie under the same tiles.
+struct Segment {
+    size_t begin, end;
+    std::vector<size_t> tiles;
+};
 
-DINOCELL_CLONES void add_weighted(const float* tile, const float* weight, float row_weight, size_t count, float* out) {
-    for (size_t x = 0; x < count; ++x) out[x] += tile[x] * (weight[x] * row_weight);
+std::vector<Segment> segments_of(const int64_t* xs, size_t num_xs, size_t tile, size_t width) {
+    const auto clamped = [&](int64_t x) { return static_cast<size_t>(std::clamp<int64_t>(x, 0, static_cast<int64_t>(width))); };
+    std::vector<size_t> cuts{0, width};
+    for (size_t j = 0; j < num_xs; ++j) {
+        cuts.push_back(clamped(xs[j]));
+        cuts.push_back(clamped(xs[j] + static_cast<int64_t>(tile)));
+    }
+    std::sort(cuts.begin(), cuts.end());
+    std::vector<Segment> segments;
+    for (size_t k = 1; k < cuts.size(); ++k) {
+        if (cuts[k - 1] == cuts[k]) continue;
+        Segment segment{cuts[k - 1], cuts[k], {}};
+        const auto x = static_cast<int64_t>(segment.begin);
+        for (size_t j = 0; j < num_xs; ++j)
+            if (xs[j] <= x && x < xs[j] + static_cast<int64_t>(tile)) segment.tiles.push_back(j);
+        segments.push_back(segment);
+    }
+    return segments;
 }
 
 }  // namespace
 
-template <typename Pixel>
+template <typename Pixel, typename Out>
 void gather_tiles(const Pixel* image, size_t channels, size_t height, size_t width, const int64_t* ys, size_t num_ys,
                   const int64_t* xs, size_t num_xs, size_t tile, const float* scale, const float* offset, float low,
-                  float high, float* out, size_t num_threads) {
-    num_threads = resolve_threads(num_threads, num_ys * num_xs * channels * tile * tile);
+                  float high, Out* out, size_t num_threads) {
+    const size_t num_values = num_ys * num_xs * channels * tile * tile;
+    num_threads = resolve_threads(num_threads, num_values);
+    const bool streaming = num_values * sizeof(Out) >= kStreamedBytes;
+    const auto length = static_cast<int64_t>(tile);
     std::vector<size_t> column(num_xs * tile);
     for (size_t j = 0; j < num_xs; ++j)
         for (size_t x = 0; x < tile; ++x) column[j * tile + x] = mirrored(xs[j] + static_cast<int64_t>(x), width);
 
     parallel_for(num_ys * num_xs * channels, num_threads, [&](size_t task) {
         const size_t i = task / (num_xs * channels), j = task / channels % num_xs, c = task % channels;
-        const bool inside = xs[j] >= 0 && xs[j] + static_cast<int64_t>(tile) <= static_cast<int64_t>(width);
-        std::vector<Pixel> mirrored_row(inside ? 0 : tile);
-        for (size_t y = 0; y < tile; ++y) {
+        // Columns [left, right) of the tile lie inside the image; only the others are fetched one by one.
+        const auto clamped = [&](int64_t x) { return static_cast<size_t>(std::clamp<int64_t>(x, 0, length)); };
+        const size_t left = clamped(-xs[j]), right = std::max(left, clamped(static_cast<int64_t>(width) - xs[j]));
+        std::vector<Pixel> mirrored_row(left == 0 && right == tile ? 0 : tile);
+        const auto row_of = [&](size_t y) {
             const Pixel* row = image + (c * height + mirrored(ys[i] + static_cast<int64_t>(y), height)) * width;
-            const Pixel* from = mirrored_row.data();
-            if (inside)
-                from = row + xs[j];
-            else
-                for (size_t x = 0; x < tile; ++x) mirrored_row[x] = row[column[j * tile + x]];
-            scale_row(from, tile, scale[c], offset[c], low, high, out + (task * tile + y) * tile);
-        }
+            if (mirrored_row.empty()) return row + xs[j];
+            const size_t* from = column.data() + j * tile;
+            for (size_t x = 0; x < left; ++x) mirrored_row[x] = row[from[x]];
+            if (left < right) std::memcpy(&mirrored_row[left], row + from[left], (right - left) * sizeof(Pixel));
+            for (size_t x = right; x < tile; ++x) mirrored_row[x] = row[from[x]];
+            return static_cast<const Pixel*>(mirrored_row.data());
+        };
+        gather_tile<Pixel>(row_of, tile, Scaling{scale[c], offset[c], low, high}, streaming, out + task * tile * tile);
     });
 }
 
@@ -101,35 +148,46 @@ void blend_tiles(const float* tiles, size_t num_ys, size_t num_xs, size_t tile, 
     std::vector<float> row_weight(num_ys * tile), column_weight(num_xs * tile);
     blend_weights(ys, num_ys, tile, overlap, row_begin, row_end, "row", row_weight.data());
     blend_weights(xs, num_xs, tile, overlap, 0, columns, "column", column_weight.data());
+    const bool streaming = num_rows * width * sizeof(float) >= kStreamedBytes;
+    const std::vector<Segment> segments = segments_of(xs, num_xs, tile, width);
 
     constexpr size_t kRows = 32;
     parallel_for((num_rows + kRows - 1) / kRows, num_threads, [&](size_t band) {
+        std::vector<BlendSource> sources(num_ys * num_xs);
+        std::vector<size_t> over;  // tile rows over this row
+        std::vector<float> row(streaming ? width : 0);
         for (size_t r = band * kRows; r < std::min(num_rows, (band + 1) * kRows); ++r) {
-            float* to = out + r * width;
-            std::fill(to, to + width, 0.0f);
             const int64_t y = row_begin + static_cast<int64_t>(r);
-            for (size_t i = 0; i < num_ys; ++i) {
-                if (y < ys[i] || y >= ys[i] + length) continue;
-                const auto inner = static_cast<size_t>(y - ys[i]);
-                for (size_t j = 0; j < num_xs; ++j) {
-                    const int64_t first = std::max<int64_t>(0, xs[j]), last = std::min(columns, xs[j] + length);
-                    if (first >= last) continue;
-                    const auto skipped = static_cast<size_t>(first - xs[j]);
-                    add_weighted(tiles + ((i * num_xs + j) * tile + inner) * tile + skipped,
-                                 column_weight.data() + j * tile + skipped, row_weight[i * tile + inner],
-                                 static_cast<size_t>(last - first), to + first);
+            float* to = streaming ? row.data() : out + r * width;
+            over.clear();
+            for (size_t i = 0; i < num_ys; ++i)
+                if (y >= ys[i] && y < ys[i] + length) over.push_back(i);
+            for (const Segment& segment : segments) {
+                size_t count = 0;
+                for (const size_t i : over) {
+                    const auto inner = static_cast<size_t>(y - ys[i]);
+                    for (const size_t j : segment.tiles) {
+                        const auto skipped = static_cast<size_t>(static_cast<int64_t>(segment.begin) - xs[j]);
+                        sources[count++] = {tiles + ((i * num_xs + j) * tile + inner) * tile + skipped,
+                                            column_weight.data() + j * tile + skipped, row_weight[i * tile + inner]};
+                    }
                 }
+                blend_segment(sources.data(), count, segment.end - segment.begin, to + segment.begin);
             }
+            if (streaming) stream_row(to, width, out + r * width);
         }
     });
 }
 
-#define DINOCELL_GATHER(Pixel)                                                                                     \
+#define DINOCELL_GATHER(Pixel, Out)                                                                                \
     template void gather_tiles(const Pixel*, size_t, size_t, size_t, const int64_t*, size_t, const int64_t*, size_t, \
-                               size_t, const float*, const float*, float, float, float*, size_t);
-DINOCELL_GATHER(uint8_t)
-DINOCELL_GATHER(uint16_t)
-DINOCELL_GATHER(float)
+                               size_t, const float*, const float*, float, float, Out*, size_t);
+DINOCELL_GATHER(uint8_t, float)
+DINOCELL_GATHER(uint16_t, float)
+DINOCELL_GATHER(float, float)
+DINOCELL_GATHER(uint8_t, uint16_t)
+DINOCELL_GATHER(uint16_t, uint16_t)
+DINOCELL_GATHER(float, uint16_t)
 #undef DINOCELL_GATHER
 
 }  // namespace dinocell

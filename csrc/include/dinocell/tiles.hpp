@@ -11,13 +11,14 @@ namespace dinocell {
 // ys, xs: first row and column of the tile rows and columns; may be negative or reach beyond the image, where pixels
 //         are mirrored about the border pixel (numpy's "reflect"), as often as needed.
 // scale, offset: by channel.
-// out:   [num_ys, num_xs, channels, tile, tile]; may not overlap image. NaN stays NaN.
+// out:   [num_ys, num_xs, channels, tile, tile]; may not overlap image. NaN stays NaN. Out: float, or uint16_t for the
+//        bits of the nearest bfloat16 (ties to even).
 // num_threads: 0 = one below half a megapixel of output, else all cores.
 // O(output). The product and the sum are rounded separately, so that every CPU gives the same bits.
-template <typename Pixel>
+template <typename Pixel, typename Out>
 void gather_tiles(const Pixel* image, size_t channels, size_t height, size_t width, const int64_t* ys, size_t num_ys,
                   const int64_t* xs, size_t num_xs, size_t tile, const float* scale, const float* offset, float low,
-                  float high, float* out, size_t num_threads);
+                  float high, Out* out, size_t num_threads);
 
 // The inverse for single-channel predictions: overlapping tiles become the rows [row_begin, row_end) of one image.
 //

@@ -4,21 +4,22 @@ import numpy as np
 from jaxtyping import Int32, Shaped
 
 from dinocell_kernels import _native
-from dinocell_kernels.arguments import require_2d, require_connectivity
+from dinocell_kernels.arguments import require_2d, require_connectivity, thread_count
 
 
 def connected_components(
-    mask: Shaped[np.ndarray, "y x"], *, connectivity: int = 1
+    mask: Shaped[np.ndarray, "y x"], *, connectivity: int = 1, num_threads: int | None = None
 ) -> tuple[Int32[np.ndarray, "y x"], int]:
     """Label the connected parts of `mask` 1..n by their first pixel in raster order; return labels and n.
 
     `mask` is boolean or integer, nonzero = foreground. `connectivity` 1 joins pixels that share a side, 2
     also those that share a corner. The numbering is that of `scipy.ndimage.label`. An image without pixels
-    has no components. Raises ValueError for other types (threshold first) and other connectivities.
+    has no components. `num_threads=None` takes one thread below half a megapixel, else every core; the result
+    is the same. Raises ValueError for other types (threshold first) and other connectivities.
     """
     require_2d(mask, name="mask")
     require_connectivity(connectivity)
-    return _native.connected_components(native_mask(mask), connectivity)
+    return _native.connected_components(native_mask(mask), connectivity, thread_count(num_threads))
 
 
 def native_mask(mask: Shaped[np.ndarray, "y x"]) -> Shaped[np.ndarray, "y x"]:

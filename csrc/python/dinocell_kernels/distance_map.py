@@ -29,7 +29,4 @@ def distance_map(
     foreground, which joins touching cells and scales once per image.
     """
     require_2d(labels, name="labels")
-    native = kernel_labels(labels)
-    if native.dtype.kind == "i" and native.size and int(native.min()) < 0:
-        raise ValueError(f"labels must not be negative, got {int(native.min())}; 0 is background, cells are 1, 2, ...")
-    return _native.distance_map(native, normalize, border_is_background, thread_count(num_threads))
+    return _native.distance_map(kernel_labels(labels), normalize, border_is_background, thread_count(num_threads))

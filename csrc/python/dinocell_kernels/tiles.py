@@ -1,7 +1,7 @@
 """Overlapping tiles of an image, and one image from overlapping tiles."""
 
 import numpy as np
-from jaxtyping import Float32, Int64, Num, Shaped
+from jaxtyping import Float32, Int64, Num, Shaped, UInt16
 
 from dinocell_kernels import _native
 from dinocell_kernels.arguments import native_order, thread_count
@@ -29,38 +29,28 @@ def gather_tiles(
     all cores. Raises ValueError for other types, images without pixels, `low > high` and arrays that do not
     fit together.
     """
-    if image.ndim != 3 or 0 in image.shape[1:]:
-        raise ValueError(
-            f"image must be [c y x] with at least one pixel, got shape {image.shape}; add an axis with image[None]"
-        )
-    if image.dtype.kind + str(image.dtype.itemsize) not in ("u1", "u2", "f4"):
-        raise ValueError(
-            f"image must be uint8, uint16 or float32, got {image.dtype}; convert with image.astype(numpy.float32)"
-        )
-    if not low <= high:
-        raise ValueError(f"low is {low} and high is {high}; low must not exceed high")
-    if tile < 1:
-        raise ValueError(f"tile is a number of pixels and must be at least 1, got {tile}")
-    channels = image.shape[0]
-    for name, values in (("scale", scale), ("offset", offset)):
-        if values.shape != (channels,):
-            raise ValueError(
-                f"{name} has shape {values.shape}, but the image has {channels} channels; give one value each"
-            )
-    rows, columns = _starts(ys, name="ys"), _starts(xs, name="xs")
-    result = _result(out, (rows.size, columns.size, channels, tile, tile), image)
-    _native.gather_tiles(
-        np.ascontiguousarray(native_order(image)),
-        rows,
-        columns,
-        np.ascontiguousarray(scale, dtype=np.float32),
-        np.ascontiguousarray(offset, dtype=np.float32),
-        float(low),
-        float(high),
-        result,
-        thread_count(num_threads),
-    )
-    return result
+    return _gathered(image, ys, xs, tile, scale, offset, low, high, out, np.dtype(np.float32), num_threads)
+
+
+def gather_tiles_bfloat16(
+    image: Num[np.ndarray, "c y x"],
+    ys: Int64[np.ndarray, "ny"],
+    xs: Int64[np.ndarray, "nx"],
+    *,
+    tile: int,
+    scale: Float32[np.ndarray, "c"],
+    offset: Float32[np.ndarray, "c"],
+    low: float,
+    high: float,
+    out: UInt16[np.ndarray, "ny nx c tile tile"] | None = None,
+    num_threads: int | None = None,
+) -> UInt16[np.ndarray, "ny nx c tile tile"]:
+    """As `gather_tiles`, each value rounded to the nearest bfloat16 (ties to even) and given as its 16 bits.
+
+    NumPy has no bfloat16; `torch.from_numpy(bits).view(torch.bfloat16)` takes them without a copy, and
+    `(bits.astype(numpy.uint32) << 16).view(numpy.float32)` widens them.
+    """
+    return _gathered(image, ys, xs, tile, scale, offset, low, high, out, np.dtype(np.uint16), num_threads)
 
 
 def blend_tiles(
@@ -92,7 +82,7 @@ def blend_tiles(
     require_overlap(overlap, tile=tiles.shape[2])
     if rows[0] > rows[1] or width < 0:
         raise ValueError(f"rows {rows} and width {width} are no image; rows are (first, last + 1), width is in pixels")
-    result = _result(out, (rows[1] - rows[0], width), tiles)
+    result = _result(out, (rows[1] - rows[0], width), tiles, dtype=np.dtype(np.float32))
     _native.blend_tiles(
         np.ascontiguousarray(tiles),
         _starts(ys, name="ys"),
@@ -119,6 +109,53 @@ def require_overlap(overlap: int, *, tile: int) -> None:
         raise ValueError(f"overlap is {overlap}, but the ramps of a {tile}-pixel tile take 0 to {tile // 2} pixels")
 
 
+def _gathered(
+    image: Num[np.ndarray, "c y x"],
+    ys: Int64[np.ndarray, "ny"],
+    xs: Int64[np.ndarray, "nx"],
+    tile: int,
+    scale: Float32[np.ndarray, "c"],
+    offset: Float32[np.ndarray, "c"],
+    low: float,
+    high: float,
+    out: Shaped[np.ndarray, "..."] | None,
+    dtype: np.dtype,
+    num_threads: int | None,
+) -> Shaped[np.ndarray, "ny nx c tile tile"]:
+    if image.ndim != 3 or 0 in image.shape[1:]:
+        raise ValueError(
+            f"image must be [c y x] with at least one pixel, got shape {image.shape}; add an axis with image[None]"
+        )
+    if image.dtype.kind + str(image.dtype.itemsize) not in ("u1", "u2", "f4"):
+        raise ValueError(
+            f"image must be uint8, uint16 or float32, got {image.dtype}; convert with image.astype(numpy.float32)"
+        )
+    if not low <= high:
+        raise ValueError(f"low is {low} and high is {high}; low must not exceed high")
+    if tile < 1:
+        raise ValueError(f"tile is a number of pixels and must be at least 1, got {tile}")
+    channels = image.shape[0]
+    for name, values in (("scale", scale), ("offset", offset)):
+        if values.shape != (channels,):
+            raise ValueError(
+                f"{name} has shape {values.shape}, but the image has {channels} channels; give one value each"
+            )
+    rows, columns = _starts(ys, name="ys"), _starts(xs, name="xs")
+    result = _result(out, (rows.size, columns.size, channels, tile, tile), image, dtype=dtype)
+    _native.gather_tiles(
+        np.ascontiguousarray(native_order(image)),
+        rows,
+        columns,
+        np.ascontiguousarray(scale, dtype=np.float32),
+        np.ascontiguousarray(offset, dtype=np.float32),
+        float(low),
+        float(high),
+        result,
+        thread_count(num_threads),
+    )
+    return result
+
+
 def _starts(starts: Shaped[np.ndarray, "n"], *, name: str) -> Int64[np.ndarray, "n"]:
     array = np.asarray(starts)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
@@ -127,15 +164,19 @@ def _starts(starts: Shaped[np.ndarray, "n"], *, name: str) -> Int64[np.ndarray, 
 
 
 def _result(
-    out: Shaped[np.ndarray, "..."] | None, shape: tuple[int, ...], source: Shaped[np.ndarray, "..."]
-) -> Float32[np.ndarray, "..."]:
+    out: Shaped[np.ndarray, "..."] | None,
+    shape: tuple[int, ...],
+    source: Shaped[np.ndarray, "..."],
+    *,
+    dtype: np.dtype,
+) -> Shaped[np.ndarray, "..."]:
     """`out` if it can take the result, or a new array."""
     if out is None:
-        return np.empty(shape, np.float32)
-    if out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous or not out.flags.writeable:
+        return np.empty(shape, dtype)
+    if out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous or not out.flags.writeable:
         raise ValueError(
-            f"out must be a writeable row-major float32 array of shape {shape}, got {out.dtype} {out.shape}; "
-            f"make it with numpy.empty({shape}, numpy.float32)"
+            f"out must be a writeable row-major {dtype} array of shape {shape}, got {out.dtype} {out.shape}; "
+            f"make it with numpy.empty({shape}, numpy.{dtype})"
         )
     if np.may_share_memory(out, source):
         raise ValueError("out shares memory with the input; give the result an array of its own")

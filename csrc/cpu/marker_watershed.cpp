@@ -1,0 +1,43 @@
+#include <vector>
+
+#include "dinocell/watershed.hpp"
+#include "flood.hpp"
+
+namespace dinocell {
+namespace {
+
+template <int connectivity, typename Value>
+void flood_image(const Value* image, size_t height, size_t width, int32_t* labels, uint8_t* states) {
+    const auto key_of = [image](size_t pixel) { return order_key(image[pixel]); };
+    FloodQueue<decltype(order_key(Value{}))> queue;
+    Flood<connectivity, decltype(key_of)> flooding(key_of, width, states, labels, queue);
+    for (size_t p = 0; p < height * width; ++p)
+        if (labels[p] != 0) flooding.seed(p);
+    flooding.run();
+}
+
+}  // namespace
+
+template <typename Value>
+void marker_watershed(const Value* image, size_t height, size_t width, int32_t* labels, const uint8_t* mask,
+                      int connectivity) {
+    require_countable(height, width);
+    std::vector<uint8_t> states(height * width);
+    for (size_t y = 0; y < height; ++y)
+        for (size_t x = 0; x < width; ++x) {
+            const size_t p = y * width + x;
+            const bool inside = mask == nullptr || mask[p] != 0;
+            if (!inside) labels[p] = 0;
+            states[p] = static_cast<uint8_t>(border_bits(y, x, height, width) | (inside && labels[p] == 0 ? kFree : 0));
+        }
+    if (connectivity == 1)
+        flood_image<1>(image, height, width, labels, states.data());
+    else
+        flood_image<2>(image, height, width, labels, states.data());
+}
+
+template void marker_watershed(const float*, size_t, size_t, int32_t*, const uint8_t*, int);
+template void marker_watershed(const double*, size_t, size_t, int32_t*, const uint8_t*, int);
+template void marker_watershed(const int64_t*, size_t, size_t, int32_t*, const uint8_t*, int);
+
+}  // namespace dinocell
