@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dinocell_eval.metrics import COUNTS, metric_table
+from dinocell_eval.protocols import PROTOCOLS
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -28,8 +29,14 @@ def test_the_example_of_the_readme_runs():
 
 def test_every_metric_is_in_the_table_of_the_readme():
     text = README.read_text()
-    for name in [*metric_table(()), *COUNTS, "ap_0.50", "precision_0.50", "recall_0.50", "f1_0.50"]:
+    for name in [*metric_table((), boundary_px=2), *COUNTS, "ap_0.50", "precision_0.50", "recall_0.50", "f1_0.50"]:
         assert f"`{name}`" in text, name
+
+
+def test_every_protocol_is_in_the_table_of_the_readme():
+    text = README.read_text()
+    for name in PROTOCOLS:
+        assert f"| `{name}` |" in text, name
 
 
 @pytest.mark.parametrize(
