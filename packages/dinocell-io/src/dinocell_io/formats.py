@@ -21,7 +21,7 @@ _OPENERS = {
     ".jpeg": "jpeg:open_jpeg_image",
     ".npy": "npy:open_npy_image",
     ".nd2": "nd2_file:open_nd2_image",
-    ".czi": "czi_file:open_czi_image",
+    ".czi": "czi:open_czi_image",
     ".lif": "lif_file:open_lif_image",
 }
 READABLE_SUFFIXES = (*_OPENERS, ".zarr")

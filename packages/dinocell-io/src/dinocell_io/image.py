@@ -11,6 +11,7 @@ from .store import Store
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
 # what a folder of images is searched for; `open_image` reads more, when they are named
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", *TIFF_SUFFIXES)
+MAX_CHANNELS = 10_000
 RGB_CHANNELS = ("red", "green", "blue")
 
 
@@ -46,6 +47,15 @@ class Image:
         return (
             f"Image({self.uri}, {self.pixels.dtype} {self.pixels.shape}, "
             f"channels {', '.join(self.channels)}, pixel size {size})"
+        )
+
+
+def check_channel_count(uri: str, count: int) -> None:
+    """Raise ValueError for more channels than any instrument has: such a header is damaged, or its axes mixed up."""
+    if count > MAX_CHANNELS:
+        raise ValueError(
+            f"{uri} says it has {count} channels, expected at most {MAX_CHANNELS}; it is damaged, or another axis is "
+            "named as channels: export it again"
         )
 
 

@@ -1,7 +1,6 @@
 """JPEG files: 8-bit grey and RGB."""
 
 import io
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,15 +8,13 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 from PIL import JpegImagePlugin
 
+from .damage import damage_named
 from .image import RGB_CHANNELS, numbered_channels
 from .lazy_image import LazyImage, whole_image
 from .memory import check_memory
 from .orientation import upright
 from .scenes import chosen_scene
 from .stored_file import StoredFile
-
-# what Pillow raises over damage
-_DAMAGE = (ArithmeticError, AssertionError, LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error)
 
 
 def open_jpeg_image(file: StoredFile, scene: str | int | None = None) -> LazyImage:
@@ -49,11 +46,5 @@ def open_jpeg_image(file: StoredFile, scene: str | int | None = None) -> LazyIma
 @contextmanager
 def _opened(file: StoredFile) -> Iterator[JpegImagePlugin.JpegImageFile]:
     content = io.BytesIO(file.read())
-    try:
-        with JpegImagePlugin.JpegImageFile(content) as opened:
-            yield opened
-    except _DAMAGE as error:
-        raise ValueError(
-            f"{file.uri} cannot be read as JPEG ({error or type(error).__name__}); it is damaged, cut short or of "
-            "another format, copy or export it again"
-        ) from error
+    with damage_named(file.uri, "JPEG"), JpegImagePlugin.JpegImageFile(content) as opened:
+        yield opened

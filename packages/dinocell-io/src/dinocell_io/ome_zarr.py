@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from .image import numbered_channels
+from .image import check_channel_count, numbered_channels
 from .lazy_image import LazyImage, Level
 from .ngff_metadata import axis_names, channel_labels, pixel_size_um
 from .npy import MAX_PLANES_AS_CHANNELS
@@ -103,6 +103,7 @@ def _multiscale(group: ZarrGroup, scene: str | int | None) -> LazyImage:
         raise ValueError(f"{group.uri} lists no array of pixels; it is not whole, export it again")
     stored_axes = axis_names(multiscale, len(arrays[0].shape), group.uri)
     count = _length(arrays[0], stored_axes, "c")
+    check_channel_count(group.uri, count)
     names_tuple = tuple(names) if len(names) > 1 else ()
     return lazy_from_arrays(
         group.uri,
@@ -186,6 +187,7 @@ def _plain_array(group: ZarrGroup, scene: str | int | None) -> LazyImage:
             f"{group.uri} is an array of shape {array.shape} that does not say what its axes are; open the OME-Zarr "
             "group it belongs to (the folder above it), or save it with dimension_names"
         )
+    check_channel_count(group.uri, _length(array, axes, "c"))
     channels = numbered_channels(_length(array, axes, "c"))
     return lazy_from_arrays(group.uri, (array,), axes, channels=channels, pixel_size_um=None)
 

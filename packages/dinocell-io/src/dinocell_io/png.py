@@ -2,9 +2,6 @@
 
 import io
 import struct
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import imagecodecs
@@ -12,6 +9,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt
 from PIL import PngImagePlugin
 
+from .damage import damage_named, damaged
 from .image import RGB_CHANNELS, numbered_channels
 from .lazy_image import LazyImage, whole_image
 from .memory import check_memory, check_ratio
@@ -58,7 +56,7 @@ def read_stored_png(file: StoredFile) -> StoredPng:
     header = _header_of(file)
     # Pillow's plugin class, not Image.open: fields of 100 megapixels are usual here, not an attack.
     content = file.read()
-    with _damage_named(file), PngImagePlugin.PngImageFile(io.BytesIO(content)) as opened:
+    with damage_named(file.uri, "PNG"), PngImagePlugin.PngImageFile(io.BytesIO(content)) as opened:
         palette = _palette_of(opened) if header.colour == _PALETTE else None
         # Pillow reduces 16-bit RGB to 8 bits; libpng gives every bit
         pixels = imagecodecs.png_decode(content) if header.bits == 16 else _numbers_of(opened, header)
@@ -96,42 +94,18 @@ def _header_of(file: StoredFile) -> _Header:
         raise ValueError(f"{file.uri} is not a PNG file (it starts with {start[:8]!r}); give it its true suffix")
     width, height, bits, colour = struct.unpack_from(">IIBB", start, 16)
     if 0 in (width, height) or colour not in _SAMPLES or bits not in (1, 2, 4, 8, 16):
-        raise _damaged(file, f"its header says {width} x {height} pixels of {bits} bits, colour type {colour}")
+        raise damaged(
+            file.uri, "PNG", f"its header says {width} x {height} pixels of {bits} bits, colour type {colour}"
+        )
     claimed = width * height * _SAMPLES[colour] * bits // 8
     check_ratio(file.uri, stored=file.size, claimed=claimed, packed="deflate")
     check_memory(file.uri, 2 * claimed)
-    with _damage_named(file), PngImagePlugin.PngImageFile(io.BytesIO(file.read())) as opened:
+    with damage_named(file.uri, "PNG"), PngImagePlugin.PngImageFile(io.BytesIO(file.read())) as opened:
         num_frames = getattr(opened, "n_frames", 1)
         orientation = int(opened.getexif().get(0x0112, 1))
     if num_frames > 1:
         raise ValueError(f"{file.uri} is an animation, expected one image; save its frames as files")
     return _Header(width, height, bits, colour, orientation)
-
-
-@contextmanager
-def _damage_named(file: StoredFile) -> Iterator[None]:
-    try:
-        yield
-    # what Pillow and libpng raise over damage; Pillow's chunk reader asserts and indexes as well
-    except (
-        ArithmeticError,
-        AssertionError,
-        LookupError,
-        OSError,
-        SyntaxError,
-        TypeError,
-        ValueError,
-        struct.error,
-        zlib.error,
-        imagecodecs.PngError,
-    ) as error:
-        raise _damaged(file, str(error) or type(error).__name__) from error
-
-
-def _damaged(file: StoredFile, reason: str) -> ValueError:
-    return ValueError(
-        f"{file.uri} cannot be read as PNG ({reason}); it is damaged or cut short, copy or export it again"
-    )
 
 
 def _numbers_of(opened: PngImagePlugin.PngImageFile, header: _Header) -> Shaped[np.ndarray, "..."]:

@@ -24,11 +24,12 @@ import numpy as np
 import tifffile
 from jaxtyping import Shaped
 
-from .image import RGB_CHANNELS, numbered_channels
+from .damage import damage_named
+from .image import RGB_CHANNELS, check_channel_count, numbered_channels
 from .lazy_image import LazyImage, Level, ReadPlanes, bilevel_as_grey, changed
 from .scenes import chosen_scene
 from .stored_file import StoredFile
-from .tiff_file import check_data_present, damage_named, open_tiff
+from .tiff_file import check_data_present, open_tiff
 from .tiff_metadata import channel_names, pixel_size_um
 from .tiff_pages import PageStack, whole_series
 
@@ -100,6 +101,7 @@ def open_stored_tiff(file: StoredFile, scene: str | int | None = None) -> Stored
             raise ValueError(f"{file.uri} holds {num_planes} RGB images, expected one; save one image per file")
         levels, stacks = _levels(series, file)
         count = num_planes * num_samples
+        check_channel_count(file.uri, count)
         axes, shape = _image_axes(series, axis_of, count)
         image = LazyImage(
             uri=file.uri,
@@ -226,7 +228,7 @@ def _reader(
             (number, [sample for _, sample in group])
             for number, group in itertools.groupby((divmod(c, num_samples) for c in channels), key=lambda pair: pair[0])
         ]
-        with damage_named(file):
+        with damage_named(file.uri, "TIFF"):
             if all(samples == groups[0][1] for _, samples in groups):
                 planes = [plane(number) for number, _ in groups]
                 return read_stack[level](planes, tuple(groups[0][1]), rows, columns)

@@ -2,7 +2,6 @@
 
 import logging
 import re
-import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from typing import IO, cast
 
 import tifffile
 
-from .store import StoreError
+from .damage import damage_named, damaged
 from .stored_file import RangeReader, StoredFile
 
 _FIRST_PRIVATE_TAG = 32768
@@ -41,22 +40,6 @@ def _is_about_a_private_tag(message: str) -> bool:
     return found is not None and int(found[1]) >= _FIRST_PRIVATE_TAG and int(found[1]) not in _IMAGEJ_TAGS
 
 
-# what tifffile and the codecs raise over broken tags and data
-_DAMAGE = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
-
-
 @contextmanager
 def open_tiff(file: StoredFile) -> Iterator[tifffile.TiffFile]:
     """Yield the open file; every way in which it can be damaged ends as a ValueError that names it."""
@@ -64,26 +47,13 @@ def open_tiff(file: StoredFile) -> Iterator[tifffile.TiffFile]:
     logger = logging.getLogger("tifffile")
     logger.addHandler(complaints)
     try:
-        with damage_named(file), _opened(file) as tif:
+        with damage_named(file.uri, "TIFF"), _opened(file) as tif:
             len(tif.pages)  # walks the whole page list
             _refuse(complaints, file.uri)
             yield tif
             _refuse(complaints, file.uri)
     finally:
         logger.removeHandler(complaints)
-
-
-@contextmanager
-def damage_named(file: StoredFile) -> Iterator[None]:
-    """Turn what damaged data raise into a ValueError that names the file; failures of its store pass unchanged."""
-    try:
-        yield
-    except StoreError:
-        raise
-    except _DAMAGE as error:
-        if isinstance(error, ValueError) and file.uri in str(error):  # ours, or already told
-            raise
-        raise _damaged(file.uri, str(error) or type(error).__name__) from error
 
 
 def _opened(file: StoredFile) -> tifffile.TiffFile:
@@ -107,22 +77,17 @@ def check_data_present(series: tifffile.TiffPageSeries, uri: str) -> None:
         size = page.parent.filehandle.size
         ends = [start + count for start, count in zip(page.dataoffsets, page.databytecounts, strict=True)]
         if not ends or 0 in page.databytecounts:
-            raise _damaged(uri, f"page {page.index} lacks pixel data")
+            raise damaged(uri, "TIFF", f"page {page.index} lacks pixel data")
         if max(ends) > size:
-            raise _damaged(uri, f"pixel data reach to byte {max(ends)} of {size}")
+            raise damaged(uri, "TIFF", f"pixel data reach to byte {max(ends)} of {size}")
     first = series.pages[0]
     whole = series.dataoffset
     if whole is not None and first is not None and whole + series.nbytes > first.parent.filehandle.size:
-        raise _damaged(uri, f"pixel data reach to byte {whole + series.nbytes} of {first.parent.filehandle.size}")
+        raise damaged(
+            uri, "TIFF", f"pixel data reach to byte {whole + series.nbytes} of {first.parent.filehandle.size}"
+        )
 
 
 def _refuse(complaints: _Complaints, uri: str) -> None:
     if complaints.messages:
-        raise _damaged(uri, complaints.messages[0])
-
-
-def _damaged(uri: str, reason: str) -> ValueError:
-    return ValueError(
-        f"{uri} cannot be read as TIFF ({reason}); it is damaged, cut short or of another format, "
-        "copy or export it again"
-    )
+        raise damaged(uri, "TIFF", complaints.messages[0])

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
+from .damage import DAMAGE
 from .local_store import LocalStore
 from .memory import check_memory, empty_planes
 from .store import NotFound, Store
-from .zarr_codecs import DAMAGE, Decode, bytes_codec
+from .zarr_codecs import Decode, bytes_codec
 
 _NO_CHUNK = 2**64 - 1
 _MAX_KEPT_INDICES = 256

@@ -13,15 +13,12 @@ import numpy as np
 
 Decode = Callable[[bytes, int], bytes]
 
-# what the libraries raise over damaged data
-DAMAGE = (RuntimeError, ValueError, TypeError, EOFError, OSError, LookupError, struct.error, zlib.error, lzma.LZMAError)
-
 
 def bytes_codec(name: str, configuration: Mapping[str, Any]) -> Decode | None:
     """The decoder of a bytes-to-bytes codec by its name in Zarr v2 or v3, None for an unknown one.
 
     A decoder takes the stored bytes and the number of bytes they stand for, and raises ValueError, or one of
-    DAMAGE, if they decode to another number.
+    `damage.DAMAGE`, if they decode to another number.
     """
     decoders: dict[str, Decode] = {
         "blosc": _blosc,
