@@ -78,6 +78,7 @@ def main() -> None:
         "calibration": {
             "metric": calibration.metric,
             "score": calibration.best.score,
+            "interval": calibration.interval(),
             "num_images": calibration.num_images,
             "split": calibration.split,
         },

@@ -240,8 +240,10 @@ def test_calibration_finds_the_threshold_that_fills_the_cells(folder, tmp_path):
     assert (best.fill, best.score) == (0.2, 1.0)
     assert min(point.score for point in grid) < 0.9
     last = {"peaks": (0.9,), "fills": (0.45,), **only}
-    single = [sweep(truths, maps, metric=name, **last)[0].score for name in ("ap_mean", "ap_0.50")]
-    assert sweep(truths, maps, metric="ap_mean+ap_0.50", **last)[0].score == pytest.approx(sum(single) / 2)
+    (single,) = sweep(truths, maps, metric="ap_mean", **last).values()
+    ((both, values),) = sweep(truths, maps, metric="ap_mean+ap_0.50", **last).items()
+    assert both.score == pytest.approx((single["ap_mean"].mean() + values["ap_0.50"].mean()) / 2)
+    assert set(values) == {"ap_mean+ap_0.50", "ap_mean", "ap_0.50", "op_csb", "mma"}
 
 
 def test_calibrated_thresholds_are_stored_in_the_model_file(folder, tmp_path):
@@ -251,11 +253,17 @@ def test_calibrated_thresholds_are_stored_in_the_model_file(folder, tmp_path):
     samples = [sample for sample in open_dataset(folder) if sample.split == "val"]
     pipeline = DINOCellPipeline(path, device="cpu", tile=32, overlap=8)
     calibration = calibrate(pipeline, samples, peaks=(0.3, 0.6), fills=(0.1,), prominences=(0.2,), min_sizes=(0,))
+    assert calibration.slice.peaks == (0.3, 0.6)
+    assert calibration.slice.best("ap_mean").score == pytest.approx(calibration.best.score)
+    interval = calibration.interval()
+    assert interval is not None
+    assert interval[0] <= calibration.best.score <= interval[1]
     store_calibration(path, calibration)
     metadata = load_model(path).metadata
     assert metadata["thresholds"]["peak"] in (0.3, 0.6)
     assert metadata["calibration"]["split"] == "val"
     assert metadata["calibration"]["num_images"] == 2
+    assert metadata["calibration"]["interval"] == list(interval)
 
 
 def test_calibration_refuses_a_test_split_and_an_unknown_metric(folder, tmp_path):
@@ -269,6 +277,5 @@ def test_calibration_refuses_a_test_split_and_an_unknown_metric(folder, tmp_path
     with pytest.raises(ValueError, match="one split"):
         calibrate(pipeline, samples)
     validation = [sample for sample in samples if sample.split == "val"]
-    validation = [sample for sample in samples if sample.split == "val"]
-    with pytest.raises(ValueError, match="no metric 'beauty'"):
+    with pytest.raises(ValueError, match="no metric beauty; choose from aji"):
         calibrate(pipeline, validation, metric="beauty", peaks=(0.5,), fills=(0.1,))

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,19 @@ def test_a_missing_dataset_is_named(tmp_path):
     result = run("train", "--data", tmp_path / "nowhere", "--output", tmp_path / "run", *SETTINGS)
     assert result.exit_code == 2
     assert "nowhere" in result.output
+
+
+def test_calibrate_writes_the_whole_sweep_with_its_heat_maps(folder, tmp_path):
+    run("train", "--data", folder, "--output", tmp_path / "run", "--device", "cpu", "--no-calibrate", *SETTINGS)
+    model, output = tmp_path / "run" / "model.safetensors", tmp_path / "calibration"
+    result = run("calibrate", model, "--data", folder, "--device", "cpu", "--output", output)
+    assert result.exit_code == 0, result.output
+    written = json.loads((output / "calibration.json").read_text())
+    assert max(point["score"] for point in written["grid"]) == written["best"]["score"]
+    assert load_model(model).metadata["thresholds"]["peak"] == written["best"]["peak"]
+    page = (output / "calibration.html").read_text()
+    assert "Calibration of thresholds" in page
+    assert "op_csb" in page
 
 
 def test_calibrate_refuses_the_test_split_and_an_empty_one(folder, tmp_path):

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Integer
+from jaxtyping import Float32, Float64, Integer
 
 from dinocell_core import DINOCell, load_model, save_model
-from dinocell_eval import evaluate
+from dinocell_eval.evaluate import per_image_values
+from dinocell_eval.sweep import Sweep
 from dinocell_io import Sample, grey_image, read_image, read_labels
 from dinocell_kernels import remove_small
 from dinocell_seg.pipeline import DINOCellPipeline
@@ -24,6 +25,7 @@ PEAKS = (0.2, 0.3, 0.4, 0.5)
 FILLS = (0.05, 0.08, 0.1, 0.12, 0.15, 0.2)
 PROMINENCES = (None, 0.1, 0.15, 0.2, 0.25, 0.3)
 MIN_SIZES = (0, 20)
+SHOWN_METRICS = ("op_csb", "ap_mean", "mma")
 
 
 @dataclass(frozen=True)
@@ -39,20 +41,37 @@ class GridPoint:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The best point of a sweep, the whole grid, and what it was measured on."""
+    """The best point of a sweep, the whole grid, and what it was measured on.
+
+    `slice` holds the scores of each image over peaks and fills, at the best prominence and minimum size, for the
+    metric and SHOWN_METRICS: with it `dinocell_eval` draws the heat map, the best point's interval and its plateau.
+    """
 
     best: GridPoint
     grid: tuple[GridPoint, ...]
     metric: str
     num_images: int
     split: str
+    slice: Sweep
 
     def thresholds(self) -> Thresholds:
         best = self.best
         return Thresholds(peak=best.peak, fill=best.fill, prominence=best.prominence, min_size=best.min_size)
 
+    def interval(self) -> tuple[float, float] | None:
+        """95 % bootstrap interval of the best score over the images; None for a single image."""
+        return self.slice.best(self.metric).interval
+
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Plain values, without the scores of single images."""
+        return {
+            "best": asdict(self.best),
+            "interval": self.interval(),
+            "metric": self.metric,
+            "num_images": self.num_images,
+            "split": self.split,
+            "grid": [asdict(point) for point in self.grid],
+        }
 
 
 def calibrate(
@@ -88,9 +107,16 @@ def calibrate(
         truths.append(read_labels(sample.labels_path))
         plane = grey_image(read_image(sample.image_path), channel=channel)
         maps.append(pipeline.predict(plane).distance_map)
-    grid = sweep(truths, maps, metric=metric, peaks=peaks, fills=fills, prominences=prominences, min_sizes=min_sizes)
-    best = max(grid, key=lambda point: point.score)
-    return Calibration(best=best, grid=grid, metric=metric, num_images=len(samples), split=split or "all")
+    scores = sweep(truths, maps, metric=metric, peaks=peaks, fills=fills, prominences=prominences, min_sizes=min_sizes)
+    best = max(scores, key=lambda point: point.score)
+    return Calibration(
+        best=best,
+        grid=tuple(scores),
+        metric=metric,
+        num_images=len(samples),
+        split=split or "all",
+        slice=_slice_of(scores, best, [sample.name for sample in samples], split or "all"),
+    )
 
 
 def sweep(
@@ -102,9 +128,10 @@ def sweep(
     fills: Sequence[float],
     prominences: Sequence[float | None],
     min_sizes: Sequence[int],
-) -> tuple[GridPoint, ...]:
-    """Score of every combination whose peak is not below its fill."""
-    points = []
+) -> dict[GridPoint, dict[str, Float64[np.ndarray, "image"]]]:
+    """Every combination whose peak is not below its fill, with the metric and SHOWN_METRICS of each image."""
+    names = tuple(dict.fromkeys((*metric.split("+"), *SHOWN_METRICS)))
+    points = {}
     with ThreadPoolExecutor() as pool:  # the kernels run without the GIL
         for peak, fill, prominence in product(peaks, fills, prominences):
             if peak < fill:
@@ -113,21 +140,41 @@ def sweep(
             whole = list(pool.map(label, maps))
             for min_size in min_sizes:
                 predictions = (remove_small(labels, min_size=min_size)[0] for labels in whole)
-                means = evaluate(truths, predictions, num_replicates=0).per_image_mean
-                points.append(GridPoint(peak, fill, prominence, min_size, _mean_score(means, metric)))
-    return tuple(points)
+                values = per_image_values(truths, predictions, metrics=names)
+                values[metric] = np.mean([values[name] for name in metric.split("+")], axis=0)
+                points[GridPoint(peak, fill, prominence, min_size, _mean_score(values, metric))] = values
+    return points
 
 
-def _mean_score(means: Mapping[str, float | None], metric: str) -> float:
-    scores = []
+def _mean_score(values: Mapping[str, Float64[np.ndarray, "image"]], metric: str) -> float:
+    """Mean over the images; of several metrics the mean of their means."""
+    means = []
     for name in metric.split("+"):
-        if name not in means:
-            raise ValueError(f"there is no metric {name!r}; choose from {', '.join(sorted(means))}")
-        score = means[name]
-        if score is None:
+        defined = values[name][~np.isnan(values[name])]
+        if not defined.size:
             raise ValueError(f"{name} is undefined on these images; do their labels hold any cell?")
-        scores.append(score)
-    return sum(scores) / len(scores)
+        means.append(float(defined.mean()))
+    return sum(means) / len(means)
+
+
+def _slice_of(
+    points: Mapping[GridPoint, Mapping[str, Float64[np.ndarray, "image"]]],
+    best: GridPoint,
+    names: Sequence[str],
+    split: str,
+) -> Sweep:
+    """The points that share the best one's prominence and minimum size."""
+    shown = {
+        point: values
+        for point, values in points.items()
+        if (point.prominence, point.min_size) == (best.prominence, best.min_size)
+    }
+    peaks, fills = sorted({point.peak for point in shown}), sorted({point.fill for point in shown})
+    grids = {metric: np.full((len(peaks), len(fills), len(names)), np.nan) for metric in points[best]}
+    for point, values in shown.items():
+        for metric, grid in grids.items():
+            grid[peaks.index(point.peak), fills.index(point.fill)] = values[metric]
+    return Sweep(tuple(peaks), tuple(fills), tuple(names), split, grids)
 
 
 def store_calibration(model_path: str | Path, calibration: Calibration) -> None:
@@ -140,6 +187,7 @@ def store_calibration(model_path: str | Path, calibration: Calibration) -> None:
         "calibration": {
             "metric": calibration.metric,
             "score": best["score"],
+            "interval": calibration.interval(),
             "num_images": calibration.num_images,
             "split": calibration.split,
         },

@@ -1,9 +1,12 @@
 """The commands `dinocell train` and `dinocell calibrate`; nothing heavy is imported before one of them runs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from dinocell_seg.calibrate import Calibration
 
 Data = Annotated[
     list[Path], typer.Option("--data", help="Dataset folder (images/, masks/, optional splits.csv); repeat.")
@@ -67,16 +70,26 @@ def calibrate(
     metric: Annotated[str, typer.Option(help="Metric to maximise, averaged over images.")] = "ap_mean",
     channel: Annotated[str | None, typer.Option(help="Channel, for multi-channel images.")] = None,
     device: Device = "auto",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for calibration.json and calibration.html.")
+    ] = None,
 ) -> None:
     """Choose a model's thresholds on validation images and store them in its file."""
     try:
-        _calibrate(model, data, split=split, metric=metric, channel=channel, device=device)
+        _calibrate(model, data, split=split, metric=metric, channel=channel, device=device, output=output)
     except (ValueError, OSError) as error:
         _fail(error)
 
 
 def _calibrate(
-    model: Path, data: list[Path], *, split: str, metric: str, channel: str | int | None, device: str
+    model: Path,
+    data: list[Path],
+    *,
+    split: str,
+    metric: str,
+    channel: str | int | None,
+    device: str,
+    output: Path | None = None,
 ) -> None:
     from dinocell_io import open_dataset
     from dinocell_seg.calibrate import calibrate as run_calibration
@@ -89,11 +102,38 @@ def _calibrate(
         raise ValueError(f"no image of {', '.join(map(str, data))} is in the split {split!r} of its splits.csv")
     calibration = run_calibration(DINOCellPipeline(model, device=device), samples, metric=metric, channel=channel)
     store_calibration(model, calibration)
-    best = calibration.best
+    if output is not None:
+        _write_calibration(output, calibration, model)
+    best, interval = calibration.best, calibration.interval()
     typer.echo(
         f"calibrated on {len(samples)} images: peak {best.peak}, fill {best.fill}, prominence {best.prominence}, "
-        f"min_size {best.min_size} ({metric} {best.score:.3f})"
+        f"min_size {best.min_size} ({metric} {best.score:.3f}"
+        + (f", 95 % {interval[0]:.3f} to {interval[1]:.3f}" if interval else "")
+        + ")"
     )
+
+
+def _write_calibration(output: Path, calibration: "Calibration", model: Path) -> None:
+    import json
+
+    from dinocell_eval.pages.sweep_page import sweep_page
+    from dinocell_io import atomic_path
+
+    best = calibration.best
+    facts = {
+        "model": str(model),
+        "prominence": "none" if best.prominence is None else f"{best.prominence:g}",
+        "smallest cell": f"{best.min_size} px",
+        "split": calibration.split,
+    }
+    texts = {
+        "calibration.json": json.dumps(calibration.as_dict(), indent=2, allow_nan=False) + "\n",
+        "calibration.html": sweep_page(calibration.slice, title="Calibration of thresholds", facts=facts),
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        with atomic_path(output / name) as temporary:
+            Path(temporary).write_text(text, encoding="utf-8")
 
 
 def _fail(error: Exception) -> None:
