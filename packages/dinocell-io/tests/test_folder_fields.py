@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 
 from dinocell_io import FieldStream, Image, StreamLimits, open_folder_fields, read_image, write_image
+from dinocell_io.cached_store import CachedStore
+from dinocell_io.ram_cache import RamCache
+from dinocell_io.s3_store import S3Store
+from dinocell_io.testing import ObjectServer
 
 ONE_BY_ONE = StreamLimits(num_requests=1, num_decoders=1, fields_ahead=1)
 
@@ -76,3 +80,20 @@ def test_an_image_of_one_value_is_quarantined_but_an_empty_channel_is_not(tmp_pa
     stream = FieldStream(open_folder_fields(tmp_path))
     assert {one.key for one in stream} == {"b.png", "plate 1/a b.ome.tif", "one empty.tif"}
     assert stream.report().failures == {("constant", ""): 1}
+
+
+def test_a_prefix_of_a_bucket_is_a_folder_too(tmp_path, monkeypatch):
+    write_folder(tmp_path)
+    objects = {f"set one/{path.relative_to(tmp_path).as_posix()}": path.read_bytes() for path in tmp_path.rglob("*.*")}
+    with ObjectServer({**objects, "set one/.hidden.png": b"", "set two.png": b""}) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+        fields = open_folder_fields("s3://bucket/set one")
+        assert fields.names == ("b.png", "plate 1/a b.ome.tif")
+        got = list(FieldStream(fields, seed=None))
+        cached = CachedStore(S3Store("bucket", unsigned=True), ram=RamCache(max_bytes=1 << 20))
+        again = list(FieldStream(fields, seed=None, store=cached))
+    for one, same, local in zip(got, again, FieldStream(open_folder_fields(tmp_path), seed=None), strict=True):
+        assert one.key == local.key
+        for channel, plane in local.channels.items():
+            np.testing.assert_array_equal(one.channels[channel], plane)
+            np.testing.assert_array_equal(same.channels[channel], plane)

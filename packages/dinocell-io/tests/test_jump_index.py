@@ -22,6 +22,7 @@ from dinocell_io.jump_fields import read_selection, write_selection
 from dinocell_io.jump_index import JumpIndex
 from dinocell_io.jump_listing import parse_file_name, well_name
 from dinocell_io.jump_tables import BRIGHTFIELDS, STAINS, SiteRows, channel_of_column, rows_of_csv, rows_of_parquet
+from dinocell_io.testing import ObjectServer
 from dinocell_io.testing.jump_gallery import (
     GALLERY,
     GALLERY_PLATES,
@@ -220,6 +221,19 @@ def test_old_tables_name_files_by_path_and_lack_source_and_batch(tmp_path):
 def test_tables_without_the_columns_or_cut_short_are_refused(text, message):
     with pytest.raises(ValueError, match=f"a table.*{message}"):
         list(rows_of_csv(text, name="a table"))
+
+
+@pytest.mark.parametrize("folder", ["", "/workspace/load_data_csv/", "/workspace/load_data_csv/20210824-Run4"])
+def test_tables_are_found_in_a_bucket_without_listing_its_images(bucket, tmp_path, monkeypatch, folder):
+    objects = {path.relative_to(bucket).as_posix(): path.read_bytes() for path in bucket.rglob("*.csv")}
+    with ObjectServer(objects, bucket="cellpainting-gallery") as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+        rows = rows_of_load_data(f"s3://cellpainting-gallery/cpg0016-jump/source_9{folder}")
+        built = open_jump_index(build_jump_index(rows, tmp_path / "index"))
+        listed = [request.key for request in server.requests if "load_data_csv" not in request.key]
+    expected = {key: keys for key, keys in expected_sites().items() if key.startswith("source_9_")}
+    assert {built.site_key(row): built.keys(row) for row in range(len(built))} == expected
+    assert not [key for key in listed if "images" in key]
 
 
 def test_a_folder_without_tables_is_refused(tmp_path):

@@ -7,18 +7,21 @@ from pathlib import Path
 
 from .field import WHOLE_IMAGE, FieldFiles
 from .image import IMAGE_SUFFIXES
+from .store import open_store
+from .uri import is_remote
 
 
 @dataclass(frozen=True)
 class FolderFields:
-    """The image files `names` (paths below `folder`), each a field with the channels that it holds."""
+    """The image files `names`, each a field with the channels that it holds.
 
-    folder: str
+    Their keys in the store at `store_uri` are `prefix` and the name: for a folder of this machine the folder is the
+    store; for `s3://bucket/prefix/` the bucket is, so that a store of one's own (a cached one) holds the same keys.
+    """
+
+    store_uri: str
+    prefix: str
     names: tuple[str, ...]
-
-    @property
-    def store_uri(self) -> str:
-        return Path(self.folder).as_uri()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -29,24 +32,31 @@ class FolderFields:
 
     def __getitem__(self, row: int) -> FieldFiles:
         name = self.names[row]
-        return FieldFiles(name, {WHOLE_IMAGE: name})
+        return FieldFiles(name, {WHOLE_IMAGE: self.prefix + name})
 
 
 def open_folder_fields(folder: str | Path) -> FolderFields:
-    """All image files in `folder` and below it, sorted; hidden ones are left out.
+    """All image files in a folder or `s3://` prefix and below it, sorted; hidden ones are left out.
 
     Raises FileNotFoundError if the folder is missing and ValueError if it holds no image.
     """
-    root = Path(folder).absolute()
-    if not root.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder; expected one that holds images")
-    names = sorted(
-        path.relative_to(root).as_posix()
-        for path in root.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)
-    )
+    if is_remote(folder):
+        uri = str(folder) if str(folder).endswith("/") else f"{folder}/"
+        store, prefix = open_store(uri)
+        found = [info.key.removeprefix(prefix) for info in store.list(prefix)]
+        place = uri.removesuffix(prefix)
+    else:
+        root = Path(folder).absolute()
+        if not root.is_dir():
+            raise FileNotFoundError(f"{folder} is not a folder; expected one that holds images")
+        found = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
+        place, prefix = root.as_uri(), ""
+    names = sorted(name for name in found if _is_image(name))
     if not names:
         raise ValueError(f"{folder} holds no image; expected files with {', '.join(IMAGE_SUFFIXES)} in it or below")
-    return FolderFields(str(root), tuple(names))
+    return FolderFields(place, prefix, tuple(names))
+
+
+def _is_image(name: str) -> bool:
+    is_hidden = any(part.startswith(".") for part in name.split("/"))
+    return name.lower().endswith(IMAGE_SUFFIXES) and not is_hidden

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .store import Store, open_store
+from .uri import is_remote
 
 STAINS = ("DNA", "RNA", "ER", "AGP", "Mito")
 BRIGHTFIELDS = ("Brightfield", "BrightfieldHigh", "BrightfieldLow")
@@ -83,12 +84,16 @@ def rows_of_csv(text: str, *, name: str, defaults: Mapping[str, str] | None = No
 def rows_of_load_data(uri: str | Path) -> Iterator[SiteRows]:
     """The sites of all load_data tables below a folder or S3 prefix, one table per plate.
 
+    An S3 prefix is that of a source, or one in its `workspace/load_data_csv/`.
     Of load_data.csv, .csv.gz and .parquet in one folder the first is read; the tables with illumination hold the
     same sites in twice the bytes and are left alone. Source, batch and plate come from the path
     `<source>/workspace/load_data_csv/<batch>/<plate>/` where a table lacks the columns.
     """
     text = str(uri)
     store, prefix = open_store(text if text.endswith("/") else f"{text}/")
+    if "load_data_csv" not in prefix.split("/") and is_remote(text):
+        # a source's prefix holds its images too, millions of keys that must not be listed
+        prefix += "workspace/load_data_csv/"
     keys = _table_keys(store, prefix)
     if not keys:
         raise ValueError(f"{uri} holds no {', '.join(TABLE_NAMES)}; expected the folder load_data_csv of a source")
