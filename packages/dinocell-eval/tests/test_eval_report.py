@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-from dinocell_eval import describe_inputs, evaluate, pair_folders, write_report
+from dinocell_eval import describe_inputs, evaluate, pair_folders, stratify, write_report
 from dinocell_eval.cases import CASES, drawn
 
 
@@ -68,6 +68,16 @@ def test_summary_json_holds_what_to_json_says_and_the_inputs(tmp_path):
     assert found["metrics"]["seg"]["interval"] == list(evaluation.intervals["seg"])
     assert found["counts"]["n_truth"] == 3
     assert found["notes"][0].startswith("only 3 images")
+
+
+def test_the_summary_holds_the_strata_with_their_intervals(fields):
+    evaluation = evaluate(*fields)
+    found = json.loads(evaluation.to_json())["strata"]
+    assert [one["kind"] for one in found] == ["size"] * 4 + ["position"] * 2
+    assert sum(one["n_truth"] for one in found[:4]) == evaluation.counts["n_truth"]
+    expected = stratify(evaluation)[0]
+    assert found[0]["values"] == expected.values
+    assert found[0]["intervals"]["seg"] == list(expected.intervals["seg"])
 
 
 def test_inputs_are_described_by_their_hashes(tmp_path):

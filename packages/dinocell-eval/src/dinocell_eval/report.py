@@ -16,6 +16,7 @@ from dinocell_eval.evaluate import Evaluation
 from dinocell_eval.folders import Pairing
 from dinocell_eval.metrics import COUNTS
 from dinocell_eval.protocols import ProtocolResult
+from dinocell_eval.strata import stratify
 from dinocell_io import atomic_path
 
 SCHEMA_VERSION = 2
@@ -40,6 +41,7 @@ def summary(evaluation: Evaluation, *, inputs: Mapping[str, object] | None = Non
             }
             for name, value in evaluation.pooled.items()
         },
+        "strata": [asdict(stratum) for stratum in stratify(evaluation, num_replicates=evaluation.num_replicates)],
         "counts": dict(evaluation.counts),
         "iou_thresholds": [float(threshold) for threshold in evaluation.iou_thresholds],
         "bootstrap": {"unit": "image", "replicates": evaluation.num_replicates, "seed": SEED, "level": LEVEL},

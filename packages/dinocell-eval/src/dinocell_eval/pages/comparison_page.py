@@ -10,8 +10,9 @@ from dinocell_eval.bootstrap import SEED
 from dinocell_eval.comparison import Comparison, Difference
 from dinocell_eval.evaluate import Evaluation
 from dinocell_eval.pages import charts
+from dinocell_eval.pages.cells import class_counts
 from dinocell_eval.pages.colours import CLASS_COLOURS, FIRST, SECOND
-from dinocell_eval.pages.evaluation_page import ap_line, class_counts
+from dinocell_eval.pages.evaluation_page import ap_line
 from dinocell_eval.pages.page import card, details, figure, legend, notes, number, page, section, span, table
 
 FOREST_METRICS = ("seg", "det", "op_csb", "ap_0.50", "ap_0.75", "ap_mean", "pq", "aji", "mma", "dice")

@@ -11,7 +11,8 @@ from dinocell_eval.evaluate import Evaluation
 from dinocell_eval.matching import threshold_key
 from dinocell_eval.metrics import COUNTS
 from dinocell_eval.pages import charts
-from dinocell_eval.pages.colours import CLASS_COLOURS, CLASS_MEANING, FIRST, SECOND
+from dinocell_eval.pages.cells import area_figure, iou_figure, taxonomy, worst_objects
+from dinocell_eval.pages.colours import CLASS_COLOURS, FIRST, SECOND
 from dinocell_eval.pages.gallery import GalleryImage, data_uri
 from dinocell_eval.pages.page import card, details, figure, legend, notes, number, page, section, span, table
 from dinocell_eval.protocols import ProtocolResult
@@ -20,7 +21,6 @@ from dinocell_eval.taxonomy import PREDICTED_CLASSES, TRUTH_CLASSES
 
 STRIP_METRICS = ("seg", "det", "ap_0.50", "ap_mean", "pq", "aji", "mma", "dice")
 _GE = "\N{GREATER-THAN OR EQUAL TO}"
-_WORST_OBJECTS = 25
 
 
 def evaluation_page(
@@ -43,14 +43,14 @@ def evaluation_page(
         notes(
             [*evaluation.notes, *evaluation.protocol.protocol.caveats], title="What to know about these numbers"
         ),
-        section("Agreement and errors", '<div class="grid2">', _ap_figure(evaluation), _iou_figure(evaluation),
+        section("Agreement and errors", '<div class="grid2">', _ap_figure(evaluation), iou_figure(evaluation),
                 "</div>"),
-        section("Fate of every cell", _taxonomy(evaluation)),
+        section("Fate of every cell", taxonomy(evaluation)),
         section("Image by image", _strip_figure(evaluation), '<div class="grid2">', _count_figure(evaluation),
-                _area_figure(evaluation), "</div>"),
+                area_figure(evaluation), "</div>"),
         section("Size and position", _strata(evaluation)),
         _gallery(gallery),
-        section("Worst cells", _worst_objects(evaluation)),
+        section("Worst cells", worst_objects(evaluation)),
         section("All metrics", metric_table_of(evaluation)),
         section("Provenance", _provenance(evaluation, facts or {}, inputs)),
     )  # fmt: skip
@@ -103,62 +103,6 @@ def _ap_figure(evaluation: Evaluation) -> str:
     )
 
 
-def _iou_figure(evaluation: Evaluation) -> str:
-    objects = evaluation.objects
-    truth = objects.kind == "truth"
-    edges = np.linspace(0, 1, 21)
-    parts = {
-        name: np.histogram(objects.iou[truth & (objects.error_class == name)], edges)[0].astype(np.int64)
-        for name in TRUTH_CLASSES
-    }
-    drawing = charts.stacked_histogram(
-        parts, edges, CLASS_COLOURS, x_name="best IoU with any prediction", y_name="true cells",
-        label="Histogram of the best IoU of every true cell",
-    )  # fmt: skip
-    found = objects.iou[truth & (objects.error_class == "correct")]
-    middle = f" Median of the correct ones: {np.median(found):.3f}." if found.size else ""
-    return figure(
-        drawing, f"<b>IoU of every true cell</b> with the prediction it overlaps best, by its class below.{middle}"
-    )
-
-
-def _taxonomy(evaluation: Evaluation) -> str:
-    rows = class_counts(evaluation)
-    drawing = charts.shares(rows, CLASS_COLOURS, label="Error classes of true and predicted cells")
-    texts = []
-    for row, counts in rows.items():
-        whole = sum(counts.values())
-        texts += [
-            [swatch(name), row,
-             escape(CLASS_MEANING[name]), str(count), f"{count / whole:.1%}" if whole else number(None)]
-            for name, count in counts.items()
-        ]  # fmt: skip
-    return figure(
-        drawing,
-        "Every true and every predicted cell is in exactly one class; the classes of a row add up to its number of "
-        "cells.",
-        wide=True,
-    ) + table(["class", "of", "meaning", "cells", "share"], texts, words=3)
-
-
-def swatch(error_class: str) -> str:
-    """The name of a class with its colour."""
-    dot = f'<span class="swatch" style="background:{CLASS_COLOURS[error_class]}"></span>'
-    return f'<span class="class">{dot}{error_class}</span>'
-
-
-def class_counts(evaluation: Evaluation) -> dict[str, dict[str, int]]:
-    """Cells of each class, of the true and of the predicted cells."""
-    counts = evaluation.counts
-    return {
-        row: {name: counts[f"{kind}_{name.replace(' ', '_')}"] for name in classes}
-        for row, kind, classes in (
-            ("true cells", "truth", TRUTH_CLASSES),
-            ("predicted cells", "predicted", PREDICTED_CLASSES),
-        )
-    }
-
-
 def _strip_figure(evaluation: Evaluation) -> str:
     shown = [name for name in STRIP_METRICS if name in evaluation.pooled]
     drawing = charts.strips(
@@ -187,31 +131,6 @@ def _count_figure(evaluation: Evaluation) -> str:
         f"<b>Number of cells in each image.</b> Predicted / true over the set: {number(ratio)}; count error, which "
         f"does not cancel between images: {number(error)}.",
     )
-
-
-def _area_figure(evaluation: Evaluation) -> str:
-    truth, predicted = matched_areas(evaluation)
-    drawing = charts.scatter(
-        truth, predicted, x_name="true area (px)", y_name="predicted area (px)", log=True,
-        label="Predicted against true area of correct cells",
-    )  # fmt: skip
-    bias = f"Median of predicted / true area: {np.median(predicted / truth):.3f}." if truth.size else ""
-    return figure(drawing, f"<b>Area of {truth.size} correct cells.</b> {bias} Above the line, outlines are too wide.")
-
-
-def matched_areas(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray]:
-    """Areas of the correct true cells whose majority match is correct too, and of these matches."""
-    objects = evaluation.objects
-    truth = np.flatnonzero((objects.kind == "truth") & (objects.error_class == "correct") & (objects.matched_label > 0))
-    predicted = np.flatnonzero(objects.kind == "predicted")
-    rows = zip(
-        objects.image[predicted].tolist(), objects.label[predicted].tolist(), objects.area[predicted].tolist(),
-        strict=True,
-    )  # fmt: skip
-    area = {(image, label): value for image, label, value in rows}
-    wanted = zip(objects.image[truth].tolist(), objects.matched_label[truth].tolist(), strict=True)
-    partner = [area[key] for key in wanted]
-    return objects.area[truth].astype(np.float64), np.array(partner, np.float64)
 
 
 def _strata(evaluation: Evaluation) -> str:
@@ -273,54 +192,25 @@ def _gallery(gallery: Sequence[GalleryImage]) -> str:
     )
 
 
-def _worst_objects(evaluation: Evaluation) -> str:
-    objects = evaluation.objects
-    spurious = (objects.kind == "predicted") & (objects.error_class == "spurious")
-    lost = np.where(objects.kind == "truth", (1 - objects.jaccard) * objects.area, spurious * objects.area)
-    order = [row for row in np.argsort(-lost, kind="stable")[:_WORST_OBJECTS].tolist() if lost[row] > 0]
-    rows = []
-    for row in order:
-        box = "" if objects.box is None else "{0}-{2}, {1}-{3}".format(*objects.box[row].tolist())
-        rows.append(
-            [
-                escape(evaluation.names[int(objects.image[row])]),
-                swatch(str(objects.error_class[row])),
-                str(objects.kind[row]),
-                str(objects.label[row]),
-                str(objects.area[row]),
-                number(float(objects.iou[row])),
-                number(float(objects.jaccard[row])),
-                str(objects.matched_label[row] or number(None)),
-                box,
-            ]
-        )
-    head = ["image", "class", "of", "label", "area (px)", "best IoU", "J", "matched", "rows, columns"]
-    return table(
-        head, rows, words=3,
-        caption="By lost pixels: area \N{MULTIPLICATION SIGN} (1 \N{MINUS SIGN} J) of true cells, area of spurious "
-        "ones. All cells are in objects.csv.",
-    )  # fmt: skip
-
-
 def metric_table_of(evaluation: Evaluation) -> str:
     """Every metric with its definition."""
     rows = []
     for name, value in evaluation.pooled.items():
         metric = evaluation.definitions.get(name)
         count = name in COUNTS
+        meaning, definition = ("", COUNTS[name]) if metric is None else (metric.meaning, metric.definition)
         rows.append(
             [
                 f"<b>{escape(name)}</b>",
-                "" if metric is None else escape(metric.meaning).replace("&gt;=", _GE),
-                f"<code>{COUNTS[name] if metric is None else metric.definition}</code>",
+                f"{escape(meaning).replace('&gt;=', _GE)} <code>{definition}</code>",
                 number(value, digits=0 if count else 4),
                 span(evaluation.intervals[name], digits=4),
                 number(evaluation.per_image_mean[name], digits=1 if count else 4),
                 str(sum(one is not None for one in evaluation.per_image[name])),
             ]
         )
-    head = ["metric", "meaning", "definition", "pooled", "95 % interval", "mean of images", "images"]
-    return details(f"{len(rows)} metrics with their definitions", table(head, rows, words=3))
+    head = ["metric", "meaning and definition", "pooled", "95 % interval", "mean of images", "images"]
+    return details(f"{len(rows)} metrics with their definitions", table(head, rows, words=2))
 
 
 def _provenance(evaluation: Evaluation, facts: Mapping[str, str], inputs: Mapping[str, object] | None) -> str:

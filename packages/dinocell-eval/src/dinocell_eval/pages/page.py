@@ -145,6 +145,7 @@ dl.facts dt{color:var(--soft)}dl.facts dd{margin:0;overflow-wrap:anywhere}
 h1{font-size:1.45rem}.cards{grid-template-columns:repeat(2,1fr);gap:.5rem}.card .value{font-size:1.35rem}
 dl.facts{grid-template-columns:1fr;gap:0}dl.facts dd{margin-bottom:.5rem}}
 @media print{@page{size:A4;margin:14mm}body{background:#fff;font-size:10.5pt}main{max-width:none;margin:0;padding:0;
-box-shadow:none}section{margin-top:1.6rem}h2{break-after:avoid}details>*{display:revert}.scroll{overflow:visible}
-.grid2{grid-template-columns:1fr 1fr}tr{break-inside:avoid}.scroll svg{min-width:0}}
+box-shadow:none}section{margin-top:1.6rem}h2{break-after:avoid}details::details-content{content-visibility:visible;block-size:auto}.scroll{overflow:visible}
+table{font-size:8.5pt}
+th,td{padding:.2rem .4rem}.grid2{grid-template-columns:1fr 1fr}tr{break-inside:avoid}.scroll svg{min-width:0}}
 """.replace("\n", "")
