@@ -2,15 +2,18 @@
 
 import io
 import math
+import tokenize
 
 import numpy as np
 from jaxtyping import Shaped
 from numpy.lib import format as npy_format
 
+from .damage import DAMAGE
 from .image import numbered_channels
 from .lazy_image import LazyImage, Level
 from .memory import check_memory
 from .scenes import chosen_scene
+from .store import StoreError
 from .stored_file import StoredFile
 
 _HEADER_BYTES = 1 << 16
@@ -75,8 +78,8 @@ def open_npy_image(file: StoredFile, scene: str | int | None = None) -> LazyImag
 
 def read_npy_header(file: StoredFile) -> tuple[tuple[int, ...], np.dtype, int, bool]:
     """Shape, dtype, where the numbers begin, and whether they are in Fortran order; ValueError for other files."""
-    start = io.BytesIO(file.read(0, min(file.size, _HEADER_BYTES)))
     try:
+        start = io.BytesIO(file.read(0, min(file.size, _HEADER_BYTES)))
         version = npy_format.read_magic(start)
         read_header = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
         if version not in read_header:
@@ -87,7 +90,9 @@ def read_npy_header(file: StoredFile) -> tuple[tuple[int, ...], np.dtype, int, b
         end = start.tell() + math.prod(shape) * dtype.itemsize
         if min(shape, default=1) < 0 or end > file.size:
             raise ValueError(f"its numbers reach to byte {end} of {file.size}")
-    except (ValueError, TypeError, EOFError, SyntaxError, OverflowError, MemoryError, RecursionError) as error:
+    except (*DAMAGE, tokenize.TokenError) as error:  # NumPy parses the header as Python
+        if isinstance(error, StoreError):
+            raise
         raise ValueError(
             f"{file.uri} cannot be read as a plain npy array ({error}); it is damaged or pickled. "
             "Save the array itself with numpy.save"

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
+from .damage import damage_named
 from .image import check_channel_count, numbered_channels
 from .lazy_image import LazyImage, Level
 from .ngff_metadata import axis_names, channel_labels, pixel_size_um
@@ -49,9 +50,9 @@ def zarr_place(uri: str | Path, store: Store | None) -> tuple[Store, str, str]:
 
 def open_zarr_image(store: Store, key: str, uri: str, scene: str | int | None = None) -> LazyImage:
     """The image at `key`; `uri` is its address for messages."""
-    group = open_group(store, key, uri)
-    attributes = group.attributes
-    try:
+    with damage_named(uri, "OME-Zarr"):
+        group = open_group(store, key, uri)
+        attributes = group.attributes
         if "multiscales" in attributes:
             return _multiscale(group, scene)
         if "plate" in attributes:
@@ -62,16 +63,12 @@ def open_zarr_image(store: Store, key: str, uri: str, scene: str | int | None = 
             return _inside(group, [str(name) for name in attributes["labels"]], scene)
         if "bioformats2raw.layout" in attributes:
             return _inside(group, _series_of(group), scene)
-    except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
-        raise ValueError(
-            f"{group.uri}: its OME metadata are damaged ({type(error).__name__}: {error}); export it again"
-        ) from error
-    if group.zarr_format is not None:
-        raise ValueError(
-            f"{group.uri} is a Zarr group without an image (no multiscales, plate or well in its attributes); give "
-            "the path of an image inside it"
-        )
-    return _plain_array(group, scene)
+        if group.zarr_format is None:
+            return _plain_array(group, scene)
+    raise ValueError(
+        f"{group.uri} is a Zarr group without an image (no multiscales, plate or well in its attributes); give "
+        "the path of an image inside it"
+    )
 
 
 def open_group(store: Store, key: str, uri: str) -> ZarrGroup:

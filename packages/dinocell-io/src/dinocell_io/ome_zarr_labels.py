@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Integer, Shaped
 
 from .atomic import atomic_folder, atomic_path
+from .damage import damage_named
 from .label_rows import bands
 from .local_store import LocalStore
 from .ome_zarr import ZarrGroup, open_group, open_ome_zarr, open_zarr_image, zarr_place
@@ -36,10 +37,11 @@ class _Target:
 def read_zarr_labels(uri: str | Path, *, store: Store | None = None) -> Shaped[np.ndarray, "y x"]:
     """The full-size numbers of a label image, or of the only one in an image's `labels` group."""
     place, key, text = zarr_place(uri, store)
-    group = open_group(place, key, text)
-    if group.zarr_format is not None and "image-label" not in group.attributes:
-        group = _only_labels(group)
-    image = open_zarr_image(group.store, group.key, group.uri)
+    with damage_named(text, "OME-Zarr labels"):
+        group = open_group(place, key, text)
+        if group.zarr_format is not None and "image-label" not in group.attributes:
+            group = _only_labels(group)
+        image = open_zarr_image(group.store, group.key, group.uri)
     if image.axes != "cyx" or len(image.channels) != 1:
         raise ValueError(f"{group.uri} has the axes {image.axes} {image.shape}, expected one plane of labels [y x]")
     return image.read()[0]
