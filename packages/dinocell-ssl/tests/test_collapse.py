@@ -205,6 +205,15 @@ def test_a_single_bad_reading_is_no_collapse(state):
         monitor.on_step(step, {"loss": 3.0}, state)
 
 
+def test_a_collapse_whose_cause_changes_is_still_one(state):
+    monitor = CollapseMonitor(patience=3, start_step=0, action="stop")
+    for step, collapse in enumerate((with_constant_features, lambda o: with_assignments(o, UNIFORM))):
+        state.outputs = collapse(healthy_outputs())
+        monitor.on_step(step, {"loss": 3.0}, state)
+    with pytest.raises(CollapseError, match="step 2: uniform assignments"):
+        monitor.on_step(2, {"loss": 3.0}, state)
+
+
 def test_the_start_of_a_run_is_not_judged_but_for_losses_that_are_not_finite(state):
     monitor = CollapseMonitor(patience=1, start_step=100, action="stop")
     state.outputs = with_constant_features(healthy_outputs())

@@ -17,7 +17,7 @@ from dinocell_ssl.teacher import Teacher
 from dinocell_ssl.tracking import read_log
 
 HEAD = {"prototypes": 32, "hidden": 16, "bottleneck": 8}
-STEPS = 4
+STEPS = 2
 
 
 @pytest.fixture(scope="module")
@@ -53,23 +53,23 @@ def watched(recipe, folder, tmp_path_factory):
     output = tmp_path_factory.mktemp("watched")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ProbeWarning)
-        run_with(recipe, output, collapse_start=1.0, pictures_every=2, probe_folders=(folder,), probe_every=4)
+        run_with(recipe, output, collapse_start=1.0, pictures_every=1, probe_folders=(folder,), probe_every=2)
     return output
 
 
 def test_the_log_has_measures_of_collapse_and_of_the_probes_at_their_steps(watched):
     lines = {line["step"]: line for line in read_log(watched / "log.jsonl")}
     collapse = {"teacher_entropy", "student_entropy", "prototype_usage", "feature_rank", "attention_entropy", "alarms"}
-    assert [step for step in lines if collapse <= lines[step].keys()] == [2, 4]
-    assert [step for step in lines if {"knn_field", "channel_margin"} <= lines[step].keys()] == [4]
+    assert [step for step in lines if collapse <= lines[step].keys()] == [2]
+    assert [step for step in lines if {"knn_field", "channel_margin"} <= lines[step].keys()] == [2]
     assert not collapse & lines[1].keys()
 
 
 def test_pictures_of_the_fields_and_of_the_masks_are_there_when_the_run_ends(watched):
     names = sorted(path.name for path in (watched / "pictures").iterdir())
-    assert names == [f"{kind}_{step:08d}.png" for kind in ("channels", "masks") for step in (2, 4)]
-    # two fields of three rows, two channels; 32 pixels and gaps of 4
-    assert read_image(watched / "pictures" / names[0]).pixels.shape == (3, 6 * 36 - 4, 2 * 36 - 4)
+    assert names == [f"{kind}_{step:08d}.png" for kind in ("channels", "masks") for step in (1, 2)]
+    # two fields of three rows, two channels; 64 pixels, all that the fields have, and gaps of 4
+    assert read_image(watched / "pictures" / names[0]).pixels.shape == (3, 6 * 68 - 4, 2 * 68 - 4)
 
 
 def test_a_watched_run_computes_what_an_unwatched_one_does(watched, recipe, folder, tmp_path):
@@ -157,8 +157,16 @@ def test_of_a_stream_the_masks_are_shown_and_the_fields_of_the_probes(folder, tm
             assert len(monitors[-1].read()) == count
 
 
-def test_shown_fields_are_the_middle_of_fields_spread_over_the_list(folder):
-    images = shown_fields(open_folders([folder]), count=2, size=32, in_channels=1)
-    assert [image.shape for image in images] == [(2, 1, 32, 32)] * 2
-    assert shown_fields(open_folders([folder]), count=2, size=65, in_channels=1) == []
-    assert torch.from_numpy(images[0]).isfinite().all()
+def test_shown_fields_are_their_squares_with_most_contrast(tmp_path):
+    for index, shape in enumerate([(2, 64, 96), (2, 40, 96), (2, 31, 96)]):
+        pixels = np.full(shape, 100, np.uint16)
+        pixels[:, 10:20, 70:90] = 4000
+        pixels[:, 10:20:2] += 1000
+        write_image(tmp_path / f"{index}.tif", Image(pixels, ("DNA", "ER"), None, False, ""))
+    fields = open_folders([tmp_path])
+    images = shown_fields(fields, count=3, size=32, in_channels=1)
+    assert [image.shape for image in images] == [(2, 1, 32, 32)] * 2  # the third is too small
+    assert float(images[0].max()) == pytest.approx(2, abs=0.5)
+    assert (images[0] > 0).mean() > 0.15
+    larger = shown_fields(fields, count=3, size=64, smallest=32, in_channels=1)
+    assert [image.shape for image in larger] == [(2, 1, 64, 64), (2, 1, 40, 40)]

@@ -42,10 +42,12 @@ class CollapseThresholds:
 class Alarm:
     """One cause of collapse, found at one step.
 
-    Causes: loss_not_finite, exploding_loss, constant_features, one_direction, one_prototype, uniform_assignments,
-    equal_assignments, attention_on_one_token. The message says what was found and what to try.
+    Causes by kind: `loss`: loss_not_finite, exploding_loss; `features`: constant_features, one_direction,
+    one_prototype, uniform_assignments, equal_assignments; `attention`: attention_on_one_token. The message says what
+    was found and what to try.
     """
 
+    kind: str
     cause: str
     message: str
 
@@ -62,10 +64,13 @@ def find_alarms(
     loss = values.get("loss", 0.0)
     alarms = []
     if not math.isfinite(loss):
-        alarms.append(_alarm("loss_not_finite", f"the loss is {loss}", "lower the learning rate or train in float32"))
+        alarms.append(
+            _alarm("loss", "loss_not_finite", f"the loss is {loss}", "lower the learning rate or train in float32")
+        )
     elif usual_loss is not None and loss > limit.loss_factor * max(usual_loss, 0.0):
         alarms.append(
             _alarm(
+                "loss",
                 "exploding_loss",
                 f"the loss is {loss:.3g}, {limit.loss_factor:g} times what was usual ({usual_loss:.3g})",
                 "lower the learning rate, clip gradients lower or lengthen the warm-up",
@@ -77,6 +82,7 @@ def find_alarms(
     if values.get("attention_entropy", 1.0) < limit.attention_entropy:
         alarms.append(
             _alarm(
+                "attention",
                 "attention_on_one_token",
                 f"the last block's attention has {values['attention_entropy']:.2%} of the greatest entropy: "
                 "every patch looks at one token",
@@ -89,12 +95,14 @@ def find_alarms(
 def _features(values: Mapping[str, float], limit: CollapseThresholds) -> Alarm | None:
     if values.get("feature_variance", 1.0) < limit.feature_variance:
         return _alarm(
+            "features",
             "constant_features",
             f"the teacher gives all images nearly one feature vector (variance {values['feature_variance']:.2g} of 1)",
             "raise the weight of KoLeo, lower the learning rate, and look whether the crops show anything",
         )
     if values.get("feature_rank_share", 1.0) < limit.feature_rank_share:
         return _alarm(
+            "features",
             "one_direction",
             f"the teacher's features vary along one direction (RankMe is {values['feature_rank_share']:.1%} "
             "of its range)",
@@ -109,19 +117,25 @@ def _assignments(values: Mapping[str, float], limit: CollapseThresholds) -> Alar
     told = f"assignments tell nothing of their image ({values['assignment_information']:.2g} nats)"
     if values.get("prototype_perplexity", math.inf) < 1.5:
         return _alarm(
-            "one_prototype", f"{told}: one prototype takes all", "use Sinkhorn instead of centering, or centre faster"
+            "features",
+            "one_prototype",
+            f"{told}: one prototype takes all",
+            "use Sinkhorn instead of centering, or centre faster",
         )
     if values.get("teacher_entropy", 0.0) > 0.95 * values.get("uniform_entropy", math.inf):
         return _alarm(
+            "features",
             "uniform_assignments",
             f"{told}: every image belongs to all prototypes alike",
             "lower the teacher's temperature or lengthen its warm-up, and lower the learning rate",
         )
-    return _alarm("equal_assignments", f"{told}: all images have the same", "enlarge the batch or the prototypes")
+    return _alarm(
+        "features", "equal_assignments", f"{told}: all images have the same", "enlarge the batch or the prototypes"
+    )
 
 
-def _alarm(cause: str, found: str, advice: str) -> Alarm:
-    return Alarm(cause=cause, message=f"{cause.replace('_', ' ')}: {found}; {advice}")
+def _alarm(kind: str, cause: str, found: str, advice: str) -> Alarm:
+    return Alarm(kind=kind, cause=cause, message=f"{cause.replace('_', ' ')}: {found}; {advice}")
 
 
 @torch.no_grad()
@@ -162,10 +176,11 @@ def collapse_values(outputs: StepOutputs, *, max_patches: int = 1024) -> dict[st
 class CollapseMonitor:
     """Logs the measures of `collapse_values` and attention entropy, and raises alarms.
 
-    From `start_step` on, a cause found at `patience` readings in a row is an alarm: with `action` "stop" it raises
-    CollapseError, with "warn" it warns (CollapseWarning) once until it is gone. The line of the log then has
-    `alarm_<cause>` = 1, `alarms` is their number. Before `start_step` nothing is judged but a loss that is not
-    finite: from scratch, class tokens hardly depend on the image during the first hundreds of steps.
+    From `start_step` on, causes of one kind found at `patience` readings in a row are an alarm, named by the last
+    one: with `action` "stop" it raises CollapseError, with "warn" it warns (CollapseWarning) once until it is gone.
+    The line of the log then has `alarm_<cause>` = 1, `alarms` is their number. Before `start_step` nothing is judged
+    but a loss that is not finite: from scratch, class tokens hardly depend on the image during the first hundreds of
+    steps.
 
     `prototype_usage` is the share of the prototypes in use over about the last ten readings: one batch of n images
     cannot use more than some n of them. The history starts anew when a run resumes. Attention is that of
@@ -209,9 +224,9 @@ class CollapseMonitor:
         return values
 
     def _lasting(self, alarms: Iterable[Alarm]) -> list[Alarm]:
-        found = {alarm.cause: alarm for alarm in alarms}
-        self._found = {cause: self._found.get(cause, 0) + 1 for cause in found}
-        return [found[cause] for cause, count in self._found.items() if count >= self.patience]
+        found = {alarm.kind: alarm for alarm in alarms}
+        self._found = {kind: self._found.get(kind, 0) + 1 for kind in found}
+        return [found[kind] for kind, count in self._found.items() if count >= self.patience]
 
     def _report(self, step: int, alarms: list[Alarm]) -> None:
         if not alarms:
@@ -219,5 +234,5 @@ class CollapseMonitor:
         if self.action == "stop":
             raise CollapseError(f"step {step}: {'. '.join(alarm.message for alarm in alarms)}")
         for alarm in alarms:
-            if self._found[alarm.cause] == self.patience:  # not at every later reading
+            if self._found[alarm.kind] == self.patience:  # not at every later reading
                 warnings.warn(f"step {step}: {alarm.message}", CollapseWarning, stacklevel=3)

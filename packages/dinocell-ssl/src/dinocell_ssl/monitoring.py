@@ -29,6 +29,9 @@ class Monitoring(BaseModel):
     collapse_patience: int = Field(default=3, ge=1, description="measures in a row that make an alarm")
     pictures_every: int = Field(default=1000, ge=0, description="steps between pictures; 0: none")
     picture_fields: int = Field(default=2, ge=1, description="fields that are shown")
+    picture_px: int = Field(
+        default=256, ge=1, description="side of the square that is shown, less in small fields"
+    )
     probe_every: int = Field(default=1000, ge=1, description="steps between probes")
     probe_folders: tuple[Path, ...] = Field(default=(), description="fields to probe on, not trained on; (): no probes")
     probe_channel_pattern: str | None = Field(default=None, description="of their files; null: as data.channel_pattern")
@@ -84,7 +87,12 @@ def run_monitors(
                 if source is None:
                     return []
                 return shown_fields(
-                    source, count=monitoring.picture_fields, size=size, in_channels=in_channels, shown=shown
+                    source,
+                    count=monitoring.picture_fields,
+                    size=max(size, monitoring.picture_px),
+                    smallest=size,
+                    in_channels=in_channels,
+                    shown=shown,
                 )
 
             monitors.append(PictureMonitor(read_shown, writer, every=monitoring.pictures_every))
@@ -92,14 +100,25 @@ def run_monitors(
 
 
 def shown_fields(
-    fields: Fields, *, count: int, size: int, in_channels: int, shown: ShownAs = "repeated"
+    fields: Fields,
+    *,
+    count: int,
+    size: int,
+    smallest: int | None = None,
+    in_channels: int,
+    shown: ShownAs = "repeated",
 ) -> list[ChannelImages]:
-    """The middle square of up to `count` fields, spread evenly; those that cannot be shown are left out."""
-    usable, _ = read_probe_fields(fields, max_fields=count, size=size)
+    """The square with most contrast of up to `count` fields, spread evenly; those that cannot be shown are left out.
+
+    A field smaller than `size` is shown in the largest square it has, if that is not below `smallest` (None: `size`).
+    """
+    usable, _ = read_probe_fields(fields, max_fields=count, size=size if smallest is None else smallest)
     images = []
     for one in usable:
-        places = places_of(one.field, size=size, max_places=9)
-        images.append(
-            channel_images(one.field, places[len(places) // 2], size=size, in_channels=in_channels, shown=shown)
+        side = min(size, *one.field.pixels.shape[1:])
+        places = places_of(one.field, size=side, max_places=25)
+        candidates = (
+            channel_images(one.field, place, size=side, in_channels=in_channels, shown=shown) for place in places
         )
+        images.append(max(candidates, key=lambda image: float(image.std(axis=(-2, -1)).sum())))
     return images

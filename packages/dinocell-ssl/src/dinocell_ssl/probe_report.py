@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from dinocell_core import DinoVisionTransformer, file_sha256
@@ -67,9 +68,9 @@ def probe_checkpoint(
     result = run_probes(backbone, usable, settings=settings)
     random = run_probes(random_like(backbone, seed=settings.seed), usable, settings=settings)
     output.mkdir(parents=True, exist_ok=True)
-    shown = shown_fields(fields, count=2, size=settings.size, in_channels=backbone.in_channels, shown=settings.shown)
-    if shown:
-        sheet = torch.from_numpy(channel_sheet(backbone, shown)).permute(2, 0, 1).contiguous().numpy()
+    pictured = shown_fields(fields, count=2, size=settings.size, in_channels=backbone.in_channels, shown=settings.shown)
+    if pictured:
+        sheet = np.ascontiguousarray(np.moveaxis(channel_sheet(backbone, pictured), 2, 0))
         write_image(output / "channels.png", Image(sheet, ("red", "green", "blue"), None, True, ""))
     report = ProbeReport(checkpoint=result, random=random, notes=notes + result.notes, path=output / "probe.json")
     _write(report, checkpoint, facts, settings)
