@@ -104,12 +104,15 @@ def _evaluate(console: "Console", pairing: Pairing, *, settings: Settings) -> tu
             boxes=True,
         )
         elapsed = perf_counter() - start
+    inputs = describe_inputs(pairing)
+    hashed = perf_counter() - start - elapsed
     console.print(
         f"read {files.num_read} files in {files.read_seconds:.2f} s on {files.num_threads} threads, waited "
-        f"{files.waited_seconds:.2f} s for them, computed {elapsed - files.waited_seconds:.2f} s",
+        f"{files.waited_seconds:.2f} s for them, computed {elapsed - files.waited_seconds:.2f} s, "
+        f"hashed the files in {hashed:.2f} s",
         soft_wrap=True,
     )
-    return evaluation, describe_inputs(pairing)
+    return evaluation, inputs
 
 
 def _predicted(pair: FilePair) -> Integer[np.ndarray, "y x"]:

@@ -37,20 +37,17 @@ def taxonomy(evaluation: Evaluation) -> str:
     """Bars and a table of the error classes."""
     rows = class_counts(evaluation)
     drawing = charts.shares(rows, CLASS_COLOURS, label="Error classes of true and predicted cells")
-    texts = []
+    tables = []
     for row, counts in rows.items():
         whole = sum(counts.values())
-        texts += [
-            [swatch(name), row,
-             escape(CLASS_MEANING[name]), str(count), f"{count / whole:.1%}" if whole else number(None)]
+        cells = [
+            [f"{swatch(name)}<small>{escape(CLASS_MEANING[name])}</small>", str(count),
+             f"{count / whole:.1%}" if whole else number(None)]
             for name, count in counts.items()
         ]  # fmt: skip
-    return figure(
-        drawing,
-        "Every true and every predicted cell is in exactly one class; the classes of a row add up to its number of "
-        "cells.",
-        wide=True,
-    ) + table(["class", "of", "meaning", "cells", "share"], texts, words=3)
+        tables.append(table([row, "cells", "share"], cells))
+    words = "Every true and every predicted cell is in exactly one class; the classes of a row add up to all its cells."
+    return figure(drawing, words, wide=True) + f'<div class="grid2">{"".join(tables)}</div>'
 
 
 def swatch(error_class: str) -> str:

@@ -136,13 +136,14 @@ overflow-wrap:anywhere}
 .shown{background-size:100% 100%;image-rendering:pixelated;border-radius:3px;overflow:hidden}
 .shown img{display:block;width:100%;height:auto;image-rendering:pixelated}
 .item{break-inside:avoid}.item p.facts{margin:0;font-size:.87rem;color:var(--soft)}
-.class{white-space:nowrap}
+.class{white-space:nowrap}.class+small{display:block;margin-left:1.1em}small{color:var(--soft)}
 .swatch{display:inline-block;width:.7em;height:.7em;border-radius:50%;margin-right:.4em}
 details{margin-top:.8rem}summary{cursor:pointer;font-weight:600;color:var(--accent)}
 dl.facts{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1.2rem;margin:0;font-size:.9rem}
 dl.facts dt{color:var(--soft)}dl.facts dd{margin:0;overflow-wrap:anywhere}
 @media(max-width:46rem){body{background:#fff}main{margin:0;padding:1.2rem 1rem 2rem;box-shadow:none;border-radius:0}
 h1{font-size:1.45rem}.cards{grid-template-columns:repeat(2,1fr);gap:.5rem}.card .value{font-size:1.35rem}
+.scroll svg{min-width:19rem}.wide .scroll svg{min-width:27rem}
 dl.facts{grid-template-columns:1fr;gap:0}dl.facts dd{margin-bottom:.5rem}}
 @media print{@page{size:A4;margin:14mm}body{background:#fff;font-size:10.5pt}main{max-width:none;margin:0;padding:0;
 box-shadow:none}section{margin-top:1.6rem}h2{break-after:avoid}details::details-content{content-visibility:visible;block-size:auto}.scroll{overflow:visible}
