@@ -29,9 +29,7 @@ class Monitoring(BaseModel):
     collapse_patience: int = Field(default=3, ge=1, description="measures in a row that make an alarm")
     pictures_every: int = Field(default=1000, ge=0, description="steps between pictures; 0: none")
     picture_fields: int = Field(default=2, ge=1, description="fields that are shown")
-    picture_px: int = Field(
-        default=256, ge=1, description="side of the square that is shown, less in small fields"
-    )
+    picture_px: int = Field(default=256, ge=1, description="side of the square that is shown, less in small fields")
     probe_every: int = Field(default=1000, ge=1, description="steps between probes")
     probe_folders: tuple[Path, ...] = Field(default=(), description="fields to probe on, not trained on; (): no probes")
     probe_channel_pattern: str | None = Field(default=None, description="of their files; null: as data.channel_pattern")
