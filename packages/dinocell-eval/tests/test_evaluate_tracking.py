@@ -2,6 +2,7 @@
 
 import json
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -250,6 +251,12 @@ def test_a_slice_that_the_volume_lacks_is_refused():
 def test_a_negative_tolerance_is_refused():
     with pytest.raises(ValueError, match="max_bc_tolerance is -1, expected 0 or more frames"):
         evaluate_tracking([], None, [], None, max_bc_tolerance=-1)
+
+
+def test_every_measure_and_correction_is_in_the_table_of_the_readme():
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    for name in [*MEASURES, "ns", "fn", "fp", "ed", "ea", "ec"]:
+        assert f"`{name}`" in text.partition("## Sequences")[2], name
 
 
 def test_json_holds_every_measure_with_its_definition():
