@@ -162,7 +162,8 @@ def test_a_short_stream_over_a_slow_origin_gives_fields(tmp_path):
     write_fields(tmp_path, 2, compression=None, size=256)
     with origin(tmp_path, latency_ms=(5, 8)) as (endpoint, pid):
         numbers = throughput(store_at(endpoint, "boto3"), pid, num_files=2, reuses=2, buffer_fields=4, seconds=0.5)
-    assert numbers["fields/s"] > 1.5 * numbers["read/s"] > 0
+    assert numbers["fields/s"] > 0
+    assert numbers["p50 ms"] >= 5
 
 
 def main() -> None:
