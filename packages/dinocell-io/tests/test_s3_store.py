@@ -387,6 +387,16 @@ def test_a_server_of_ones_own_authority_is_trusted_when_named(certificate: tuple
                 ask(FIELD)
 
 
+def test_stores_that_are_alike_share_their_connections_until_the_login_changes(
+    server: ObjectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (S3Store("bucket", endpoint=server.endpoint) for _ in range(2))
+    assert first._client() is second._client()
+    assert S3Store("other", endpoint=server.endpoint)._client() is not first._client()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody-else")
+    assert S3Store("bucket", endpoint=server.endpoint)._client() is not first._client()
+
+
 def test_an_address_opens_the_bucket_that_holds_it(server: ObjectServer) -> None:
     store, key = open_store(f"s3://bucket/{FIELD}", endpoint=server.endpoint, unsigned=True)
     assert store.get(key) == PIXELS

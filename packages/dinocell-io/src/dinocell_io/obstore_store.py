@@ -2,15 +2,15 @@
 
 import os
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .download import Body, Span, StartAgain
-from .retry import Deadline, Transient
-from .s3_client import failure_of_status, untrusted
+from .retry import Deadline, RetryPolicy, Transient
+from .s3_client import S3Client, failure_of_status, untrusted
 from .s3_store import CHUNK_BYTES, S3Store
 from .store import AccessDenied, Refused, StoreError
 
@@ -31,6 +31,7 @@ class ObstoreStore(S3Store):
 
     It fetches and decrypts without holding the interpreter's lock, which threads that decode are glad of; in all it
     takes about as much of the processor as S3Store (benchmarks/bench_store.py).
+
     Options, retries, verification and failures are those of S3Store. Only bodies of more than RESUMED_BYTES are
     resumed: smaller ones come in one piece, which costs half the work, and start again. Needs the extra
     `dinocell-io[obstore]`.
@@ -46,8 +47,6 @@ class ObstoreStore(S3Store):
             raise ImportError(
                 "backend 'obstore' needs obstore, which is not installed; pip install 'dinocell-io[obstore]'"
             ) from missing
-        self._fetcher: Any = None
-        self._making = threading.Lock()
         super().__init__(bucket, **options)
 
     def __repr__(self) -> str:
@@ -63,8 +62,9 @@ class ObstoreStore(S3Store):
             options["range"] = (span.start, span.stop)
         elif span.start:
             options["range"] = {"offset": span.start}
-        with _translated(address, resumed=etag is not None, unsigned=self._client().unsigned):
-            result = obstore.get(self._obstore(address), key, options=options)  # type: ignore[arg-type]
+        client = self._client()
+        with _translated(address, resumed=etag is not None, unsigned=client.unsigned):
+            result = obstore.get(_fetcher(client, self.policy, address), key, options=options)  # type: ignore[arg-type]
             start, _ = result.range
             size = result.meta["size"]
             if span.stop is not None and span.stop > size:
@@ -77,52 +77,50 @@ class ObstoreStore(S3Store):
                 chunks=_chunks(result, length=(size if span.stop is None else span.stop) - start),
             )
 
-    def _obstore(self, address: str) -> Any:
-        global _RUNTIME_OF
-        from obstore.auth.boto3 import Boto3CredentialProvider
-        from obstore.store import S3Store as Fetcher
 
-        with self._making:
-            if _RUNTIME_OF not in (None, os.getpid()):
-                advice = 'start processes with "spawn" or "forkserver", or use backend="boto3"'
-                raise Refused(
-                    address, f"obstore was used before this process was forked, and cannot fetch here; {advice}"
-                )
-            _RUNTIME_OF = os.getpid()
-            if self._fetcher is None:
-                client = self._client()
-                if not client.unsigned and client.session.get_credentials() is None:
-                    advice = "log in, set AWS_PROFILE, or open the store with unsigned=True"
-                    raise AccessDenied(address, f"Unable to locate credentials; {advice}")
-                policy = self.policy
-                trusted: ClientConfig = {}
-                if client.authority is not None:
-                    trusted["root_certificate"] = Path(client.authority).read_bytes()
-                config: S3Config = {"region": client.region, "skip_signature": client.unsigned}
-                if self.place.endpoint is not None:
-                    config["endpoint"] = self.place.endpoint
-                self._fetcher = Fetcher(
-                    self.place.bucket,
-                    config=config,
-                    credential_provider=None if client.unsigned else Boto3CredentialProvider(client.session),
-                    client_options=trusted
-                    | {
-                        "allow_http": True,
-                        "connect_timeout": f"{policy.connect_seconds}s",
-                        "read_timeout": f"{policy.read_seconds}s",
-                        "timeout": f"{policy.deadline_seconds}s",
-                    },
-                    retry_config={"max_retries": 0},  # the retries are ours
-                )
-            return self._fetcher
+def _fetcher(client: S3Client, policy: RetryPolicy, address: str) -> Any:
+    """This process's obstore client for what `client` reaches."""
+    global _RUNTIME_OF
+    if _RUNTIME_OF not in (None, os.getpid()):
+        advice = 'start processes with "spawn" or "forkserver", or use backend="boto3"'
+        raise Refused(address, f"obstore was used before this process was forked, and cannot fetch here; {advice}")
+    if not client.unsigned and client.session.get_credentials() is None:
+        advice = "log in, set AWS_PROFILE, or open the store with unsigned=True"
+        raise AccessDenied(address, f"Unable to locate credentials; {advice}")
+    _RUNTIME_OF = os.getpid()
+    return _fetcher_of(client, policy)
 
-    def after_fork(self) -> None:
-        super().after_fork()
-        self._fetcher = None
-        self._making = threading.Lock()
 
-    def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in super().__getstate__().items() if name not in ("_fetcher", "_making")}
+@lru_cache(maxsize=16)
+def _fetcher_of(client: S3Client, policy: RetryPolicy) -> Any:
+    from obstore.auth.boto3 import Boto3CredentialProvider
+    from obstore.store import S3Store as Fetcher
+
+    trusted: ClientConfig = {}
+    if client.authority is not None:
+        trusted["root_certificate"] = Path(client.authority).read_bytes()
+    config: S3Config = {"region": client.region, "skip_signature": client.unsigned}
+    if client.place.endpoint is not None:
+        config["endpoint"] = client.place.endpoint
+    # a body that takes longer is cut and resumed
+    longest_seconds = policy.deadline_seconds + RESUMED_BYTES / policy.slowest_bytes_per_second
+    return Fetcher(
+        client.place.bucket,
+        config=config,
+        credential_provider=None if client.unsigned else Boto3CredentialProvider(client.session),
+        client_options=trusted
+        | {
+            "allow_http": True,
+            "connect_timeout": _duration(policy.connect_seconds),
+            "read_timeout": _duration(policy.read_seconds),
+            "timeout": _duration(longest_seconds),
+        },
+        retry_config={"max_retries": 0},  # the retries are ours
+    )
+
+
+def _duration(seconds: float) -> str:
+    return f"{round(1000 * seconds)}ms"
 
 
 def _chunks(result: Any, *, length: int) -> Iterator[bytes]:
@@ -153,6 +151,8 @@ def _translated(address: str, *, resumed: bool, unsigned: bool) -> Iterator[None
             raise untrusted(address, _first_line(error)) from None
         if status == 0 and "non-partial response" in str(error):
             raise Transient("the server ignores ranges") from None
+        if "Config error" in str(error):
+            raise Refused(address, _first_line(error)) from None
         if status == 0:
             raise Transient(_first_line(error)) from None
         if status == 416 and resumed:

@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -93,9 +93,30 @@ class S3Client:
             url: str = self.boto.generate_presigned_url(method, Params=parameters, ExpiresIn=3600)
         return url
 
-    def close(self) -> None:
-        self.pool.clear()
-        self.boto.close()
+
+def connected_client(place: S3Place, *, policy: RetryPolicy, connections: int, region: str | None = None) -> S3Client:
+    """This process's client of the place: made once, with its connections, for all stores that are alike.
+
+    Opening a store for each of a thousand images must not connect a thousand times. Other variables in the
+    environment (another login) make another client.
+    """
+    environment = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
+    return _client_of(place, policy, connections, region, environment)
+
+
+@lru_cache(maxsize=16)
+def _client_of(
+    place: S3Place,
+    policy: RetryPolicy,
+    connections: int,
+    region: str | None,
+    environment: tuple[tuple[str, str], ...],
+) -> S3Client:
+    return S3Client(place, policy=policy, connections=connections, region=region)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_client_of.cache_clear)  # a child must not talk over its parent's sockets
 
 
 @cache

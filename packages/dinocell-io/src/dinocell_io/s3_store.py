@@ -14,7 +14,7 @@ from .fork_safe import renew_after_fork
 from .overdue import OVERDUE
 from .retry import Deadline, RetryPolicy, Transient, with_retries
 from .retry_budget import RetryBudget
-from .s3_client import S3Client, S3Place, failure_of_status, translated
+from .s3_client import S3Client, S3Place, connected_client, failure_of_status, translated
 from .store import ObjectInfo, Refused
 from .store_counts import StoreCounts
 
@@ -175,7 +175,7 @@ class S3Store:
     def _client(self) -> S3Client:
         with self._lock:
             if self._connected is None:
-                self._connected = S3Client(
+                self._connected = connected_client(
                     self.place, policy=self.policy, connections=self.connections, region=self._region
                 )
             return self._connected
