@@ -250,6 +250,11 @@ def test_objects_wholly_in_the_margin_do_not_count(tmp_path):
     assert evaluated(tmp_path, field_of_interest=2, measures=["seg"]).seg == inner.seg
 
 
+def test_a_gap_in_the_truth_is_no_contradiction_in_the_field_of_interest(dataset):
+    (dataset / "01_GT" / "TRA" / "man_track001.tif").unlink()
+    assert evaluated(dataset, field_of_interest=1).tra is None
+
+
 def test_the_field_of_interest_hides_no_contradiction(dataset):
     write_tracks(dataset / "01_RES" / "res_track.txt", [(1, 0, 3, 0)])
     with pytest.raises(ValueError, match="the result tracks are not consistent with the image data"):

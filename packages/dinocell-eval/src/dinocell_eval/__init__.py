@@ -1,7 +1,8 @@
 """Exact and fast evaluation of cell segmentation: SEG, DET, OP_CSB, AP and more, pooled and per image."""
 
 from dinocell_eval.comparison import Comparison, Difference, compare
-from dinocell_eval.ctc_dataset import CtcSequence, evaluate_ctc_sequence, open_ctc_sequence
+from dinocell_eval.ctc_dataset import CtcSequence, open_ctc_sequence
+from dinocell_eval.ctc_evaluation import evaluate_ctc_sequence
 from dinocell_eval.evaluate import Evaluation, evaluate
 from dinocell_eval.folders import FilePair, Pairing, pair_folders
 from dinocell_eval.overlap import PairTable, pair_table

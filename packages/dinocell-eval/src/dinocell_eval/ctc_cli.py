@@ -42,7 +42,8 @@ def eval_ctc_command(
     bc_tolerance: Annotated[int, typer.Option(help="Greatest tolerance of BC(i), in frames.", min=0)] = 3,
 ) -> None:
     """Evaluate a sequence in the folders of the Cell Tracking Challenge: SEG, DET, TRA, LNK, CT, TF, BC, CCA, CHOTA."""
-    from dinocell_eval.ctc_dataset import evaluate_ctc_sequence, open_ctc_sequence
+    from dinocell_eval.ctc_dataset import open_ctc_sequence
+    from dinocell_eval.ctc_evaluation import evaluate_ctc_sequence
 
     official = [name.lower() for name in measure or ()]
     try:

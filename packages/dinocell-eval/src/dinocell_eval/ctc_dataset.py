@@ -7,22 +7,9 @@ DATASET/01_RES/mask000.tif, ..., res_track.txt             the result
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-from jaxtyping import Integer
-
-from dinocell_eval.correspondence import lineage
-from dinocell_eval.ctc_labels import read_ctc_labels
-from dinocell_eval.field_of_interest import keep_in_field, labels_in_field, tracks_in_field
-from dinocell_eval.tracking import TrackingEvaluation, evaluate_tracking
-from dinocell_eval.tracks import Tracks, read_tracks
-
-MEASURES = ("seg", "det", "tra")
-Labels = Integer[np.ndarray, "..."]
 
 
 @dataclass(frozen=True)
@@ -76,189 +63,6 @@ def open_ctc_sequence(
     )
 
 
-def evaluate_ctc_sequence(
-    sequence: CtcSequence,
-    *,
-    measures: Collection[str] | None = None,
-    missing_as_empty: bool = False,
-    strict: bool = False,
-    field_of_interest: int = 0,
-    max_bc_tolerance: int = 3,
-) -> TrackingEvaluation:
-    """Evaluate the files of a sequence, frame by frame, as `evaluate_tracking` does with arrays.
-
-    `measures` are of "seg", "det" and "tra", where "tra" stands for all that needs tracks; only their files are read.
-    By default all that have truth are computed, and notes say what was left out. Result files without truth are
-    ignored. `missing_as_empty` counts a missing result file as an empty image. `strict` refuses files that the official
-    tools do. `field_of_interest` is the margin in pixels whose result objects do not count; then result files are read
-    twice for "tra". Raises ValueError or FileNotFoundError naming the file.
-    """
-    wanted, notes = _available(sequence) if measures is None else (_known(measures), [])
-    markers = sequence.markers if wanted & {"det", "tra"} else {}
-    segmentation = sequence.segmentation if "seg" in wanted else {}
-    if not markers and wanted & {"det", "tra"}:
-        raise ValueError(_nothing_found(sequence.markers_folder, "man_track", sequence.digits))
-    if not segmentation and "seg" in wanted:
-        raise ValueError(_nothing_found(sequence.segmentation_folder, "man_seg", sequence.digits))
-    needed = markers.keys() | segmentation.keys()
-    notes += _check_results(sequence, needed, missing_as_empty=missing_as_empty)
-    misread: dict[str, set[str]] = {}
-
-    def read(path: Path) -> Labels:
-        labels, departures = read_ctc_labels(path, strict=strict)
-        for departure in departures:
-            misread.setdefault(departure, set()).add(str(path))
-        return labels
-
-    truth_tracks, result_tracks = _tracks(sequence, strict=strict) if "tra" in wanted else (None, None)
-    renamed: dict[int, dict[int, int]] = {}
-    if field_of_interest:
-        notes.append(f"result objects wholly within {field_of_interest} pixels of the border are left out")
-        if result_tracks is not None:
-            result_tracks, renamed = _tracks_left(sequence, result_tracks, read, margin=field_of_interest)
-
-    def read_result(frame: int) -> Labels:
-        labels = read(sequence.results[frame])
-        if field_of_interest:
-            labels = keep_in_field(labels, margin=field_of_interest, renamed=renamed.get(frame, {}))
-        return labels
-
-    with ThreadPoolExecutor(1) as pool:
-        pending: list[Future[Labels] | None] = []
-
-        def truths() -> Iterator[Labels | None]:
-            for frame in range(max(needed) + 1):
-                there = frame in needed and frame in sequence.results
-                # the result is decoded while the truth of the same frame is
-                pending.append(pool.submit(read_result, frame) if there else None)
-                yield read(markers[frame]) if frame in markers else None
-
-        def results() -> Iterator[Labels | None]:
-            for _ in range(max(needed) + 1):
-                yield _taken(pending)  # without a name here, which would hold the frame while the next one is read
-
-        evaluation = evaluate_tracking(
-            truths(),
-            truth_tracks,
-            results(),
-            result_tracks,
-            segmentation_truths=_SegmentationFiles(segmentation, read),
-            max_bc_tolerance=max_bc_tolerance,
-        )
-    notes += [f"{min(paths)} {what} ({len(paths)} files in all)" for what, paths in sorted(misread.items())]
-    return replace(evaluation, notes=(*notes, *evaluation.notes))
-
-
-def _taken(pending: list[Future[Labels] | None]) -> Labels | None:
-    result = pending.pop()
-    return None if result is None else result.result()
-
-
-@dataclass(frozen=True)
-class _Slices(Mapping[int, Labels]):
-    """Label images by number, each read when it is looked up."""
-
-    files: Mapping[int, Path]
-    read: Callable[[Path], Labels]
-
-    def __getitem__(self, z: int) -> Labels:
-        return self.read(self.files[z])
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.files)
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-
-@dataclass(frozen=True)
-class _SegmentationFiles(Mapping[int, Labels | Mapping[int, Labels]]):
-    files: Mapping[int, Path | Mapping[int, Path]]
-    read: Callable[[Path], Labels]
-
-    def __getitem__(self, frame: int) -> Labels | Mapping[int, Labels]:
-        files = self.files[frame]
-        return _Slices(files, self.read) if isinstance(files, Mapping) else self.read(files)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.files)
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __contains__(self, frame: object) -> bool:
-        return frame in self.files  # the inherited one would read the file
-
-
-def _known(measures: Collection[str]) -> frozenset[str]:
-    if unknown := sorted(set(measures) - set(MEASURES)) or not measures:
-        raise ValueError(f"measures are {list(measures)}, expected some of {', '.join(MEASURES)}; unknown: {unknown}")
-    return frozenset(measures)
-
-
-def _available(sequence: CtcSequence) -> tuple[frozenset[str], list[str]]:
-    """What can be computed from the files that are there, and what cannot and why."""
-    measures, notes = set(), []
-    no_markers = _nothing_found(sequence.markers_folder, "man_track", sequence.digits)
-    no_segmentation = _nothing_found(sequence.segmentation_folder, "man_seg", sequence.digits)
-    if not sequence.markers and not sequence.segmentation:
-        raise ValueError(f"{no_markers}; {no_segmentation}")
-    if sequence.segmentation:
-        measures.add("seg")
-    else:
-        notes.append(f"{no_segmentation}: SEG is left out")
-    if not sequence.markers:
-        return frozenset(measures), [*notes, f"{no_markers}: DET and TRA are left out"]
-    measures.add("det")
-    absent = [str(path) for path in (sequence.truth_tracks, sequence.result_tracks) if not path.is_file()]
-    if absent:
-        notes.append(f"{' and '.join(absent)} not found: TRA and all that needs tracks are left out")
-    else:
-        measures.add("tra")
-    return frozenset(measures), notes
-
-
-def _check_results(sequence: CtcSequence, needed: Collection[int], *, missing_as_empty: bool) -> list[str]:
-    if not sequence.results and not missing_as_empty:
-        raise FileNotFoundError(_nothing_found(sequence.result_folder, "mask", sequence.digits))
-    if not sequence.results and any(sequence.result_folder.glob("mask*.tif")):
-        raise FileNotFoundError(_nothing_found(sequence.result_folder, "mask", sequence.digits))
-    missing = [f"mask{frame:0{sequence.digits}d}.tif" for frame in sorted(needed) if frame not in sequence.results]
-    if missing and not missing_as_empty:
-        raise FileNotFoundError(
-            f"{sequence.result_folder} lacks {_some(missing)}, expected a result for each of the {len(needed)} true "
-            "frames; add them, or pass --missing-as-empty to count them as empty"
-        )
-    notes = [f"{len(missing)} result files are missing ({_some(missing)}) and counted as empty"] if missing else []
-    if sequence.markers and (extra := sequence.results.keys() - sequence.markers.keys() - set(needed)):
-        notes.append(f"{len(extra)} result files have no true frame ({_some(sorted(extra))}) and are ignored")
-    return notes
-
-
-def _tracks(sequence: CtcSequence, *, strict: bool) -> tuple[Tracks, Tracks]:
-    return read_tracks(sequence.truth_tracks, strict=strict), read_tracks(sequence.result_tracks, strict=strict)
-
-
-def _tracks_left(
-    sequence: CtcSequence, tracks: Tracks, read: Callable[[Path], Labels], *, margin: int
-) -> tuple[Tracks, dict[int, dict[int, int]]]:
-    """Tracks of the result in the field of interest, and new labels; the whole tracks are checked before."""
-    every, kept = {}, {}
-    for frame in sequence.markers.keys() & sequence.results.keys():
-        labels = read(sequence.results[frame])
-        every[frame] = labels_in_field(labels, margin=0)
-        kept[frame] = labels_in_field(labels, margin=margin)
-    frames = sorted(every)
-    lineage(
-        tracks,
-        frame=np.repeat(np.array(frames, np.int64), [every[frame].size for frame in frames]),
-        label=np.concatenate([np.zeros(0, np.int64), *(every[frame] for frame in frames)]),
-        num_frames=max(sequence.markers) + 1,
-        role="result",
-    )
-    return tracks_in_field(tracks, kept)
-
-
 def _numbered(folder: Path, prefix: str, digits: int) -> dict[int, Path]:
     """Files such as mask000.tif by frame, in the order of time."""
     found = {}
@@ -296,7 +100,8 @@ def _is_frame(number: str, digits: int) -> bool:
     return number == str(int(number)).zfill(digits)
 
 
-def _nothing_found(folder: Path, prefix: str, digits: int) -> str:
+def nothing_found(folder: Path, prefix: str, digits: int) -> str:
+    """Which files were looked for in a folder, and which are there."""
     first = f"{prefix}{0:0{digits}d}.tif"
     if not folder.is_dir():
         return f"no {first} and so on: {folder} is not a folder"
@@ -304,10 +109,11 @@ def _nothing_found(folder: Path, prefix: str, digits: int) -> str:
     others = [name for name in names if re.fullmatch(rf"{prefix}_?[0-9_]+\.tif", name)]
     if others:
         found = len(re.findall(r"[0-9]+", others[0])[0])
-        return f"{folder} has no {first} and so on, but {_some(others)}; the number of digits is {found}, not {digits}"
-    return f"{folder} has no {first} and so on, its TIFF files are: {_some(names) or 'none'}"
+        return f"{folder} has no {first} and so on, but {listed(others)}; the number of digits is {found}, not {digits}"
+    return f"{folder} has no {first} and so on, its TIFF files are: {listed(names) or 'none'}"
 
 
-def _some(names: Collection[object], limit: int = 5) -> str:
+def listed(names: Collection[object], limit: int = 5) -> str:
+    """The first few of many names, and how many more there are."""
     shown = [str(name) for name in list(names)[:limit]]
     return ", ".join(shown) + (f", ... {len(names) - limit} more" if len(names) > limit else "")
