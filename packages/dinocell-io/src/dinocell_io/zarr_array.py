@@ -1,7 +1,7 @@
 """Regions of Zarr arrays, formats 2 and 3, from any store.
 
-A reader of our own: zarr-python takes 0.4 s to import and 40 MB, and runs a thread of its own that does not
-survive a fork into DataLoader workers; of the codecs, all that microscopes' files use are in imagecodecs.
+A reader of our own: zarr-python takes as long to import as this package, 40 MB, and runs a thread of its own that does
+not survive a fork into DataLoader workers; of the codecs, all that microscopes' files use are in imagecodecs.
 """
 
 import itertools
