@@ -22,9 +22,9 @@ Array<int32_t> run(const Array<Value>& map, double peak, double fill, size_t num
 }
 
 // `labels` holds the markers and becomes the result.
-template <typename Value>
-void run_markers(const Array<Value>& image, Array<int32_t>& labels, const std::optional<Array<uint8_t>>& mask,
-                 int connectivity) {
+template <typename Value, typename Kernel>
+void run_on_markers(const Kernel& kernel, const Array<Value>& image, Array<int32_t>& labels,
+                    const std::optional<Array<uint8_t>>& mask, int connectivity) {
     require(image.ndim() == 2 && labels.ndim() == 2 && (!mask || mask->ndim() == 2), "arrays must be 2-D");
     const size_t height = length(image, 0), width = length(image, 1);
     require(length(labels, 0) == height && length(labels, 1) == width, "markers must have the image's shape");
@@ -33,10 +33,19 @@ void run_markers(const Array<Value>& image, Array<int32_t>& labels, const std::o
     const Value* in = image.data();
     int32_t* to = labels.mutable_data();
     const uint8_t* inside = mask ? mask->data() : nullptr;
-    {
-        const py::gil_scoped_release release;
-        marker_watershed(in, height, width, to, inside, connectivity);
-    }
+    const py::gil_scoped_release release;
+    kernel(in, height, width, to, inside, connectivity);
+}
+
+template <typename Value>
+void run_markers(const Array<Value>& image, Array<int32_t>& labels, const std::optional<Array<uint8_t>>& mask,
+                 int connectivity) {
+    run_on_markers(&marker_watershed<Value>, image, labels, mask, connectivity);
+}
+
+void run_heap(const Array<double>& image, Array<int32_t>& labels, const std::optional<Array<uint8_t>>& mask,
+              int connectivity) {
+    run_on_markers(&heap_watershed, image, labels, mask, connectivity);
 }
 
 }  // namespace
@@ -51,6 +60,8 @@ void bind_watershed(py::module_& module) {
     module.def("marker_watershed", &run_markers<double>, py::arg("image").noconvert(), py::arg("labels").noconvert(),
                py::arg("mask").noconvert(), py::arg("connectivity"));
     module.def("marker_watershed", &run_markers<int64_t>, py::arg("image").noconvert(), py::arg("labels").noconvert(),
+               py::arg("mask").noconvert(), py::arg("connectivity"));
+    module.def("heap_watershed", &run_heap, py::arg("image").noconvert(), py::arg("labels").noconvert(),
                py::arg("mask").noconvert(), py::arg("connectivity"));
 }
 

@@ -86,6 +86,20 @@ inline uint8_t border_bits(size_t y, size_t x, size_t height, size_t width) {
                                 (y + 1 == height ? kBottom : 0));
 }
 
+// The states of an image, of which free pixels take part in a flooding from the nonzero labels; labels outside the mask
+// (nullptr: none is) are erased.
+inline std::vector<uint8_t> flood_states(size_t height, size_t width, int32_t* labels, const uint8_t* mask) {
+    std::vector<uint8_t> states(height * width);
+    for (size_t y = 0; y < height; ++y)
+        for (size_t x = 0; x < width; ++x) {
+            const size_t p = y * width + x;
+            const bool inside = mask == nullptr || mask[p] != 0;
+            if (!inside) labels[p] = 0;
+            states[p] = static_cast<uint8_t>(border_bits(y, x, height, width) | (inside && labels[p] == 0 ? kFree : 0));
+        }
+    return states;
+}
+
 // Calls visit(neighbour) in the canonical order.
 template <int connectivity, typename Visit>
 void for_each_neighbour(size_t pixel, uint8_t state, size_t width, const Visit& visit) {

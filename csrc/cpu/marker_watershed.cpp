@@ -22,14 +22,7 @@ template <typename Value>
 void marker_watershed(const Value* image, size_t height, size_t width, int32_t* labels, const uint8_t* mask,
                       int connectivity) {
     require_countable(height, width);
-    std::vector<uint8_t> states(height * width);
-    for (size_t y = 0; y < height; ++y)
-        for (size_t x = 0; x < width; ++x) {
-            const size_t p = y * width + x;
-            const bool inside = mask == nullptr || mask[p] != 0;
-            if (!inside) labels[p] = 0;
-            states[p] = static_cast<uint8_t>(border_bits(y, x, height, width) | (inside && labels[p] == 0 ? kFree : 0));
-        }
+    std::vector<uint8_t> states = flood_states(height, width, labels, mask);
     if (connectivity == 1)
         flood_image<1>(image, height, width, labels, states.data());
     else

@@ -37,4 +37,10 @@ template <typename Value>
 void marker_watershed(const Value* image, size_t height, size_t width, int32_t* labels, const uint8_t* mask,
                       int connectivity);
 
+// As marker_watershed, but among markers of equal value in the order that the heap of skimage.segmentation.watershed
+// (0.25 to 0.26) happens to give them, which depends on the whole image: equal to it pixel by pixel, for any input.
+// O(n log n).
+void heap_watershed(const double* image, size_t height, size_t width, int32_t* labels, const uint8_t* mask,
+                    int connectivity);
+
 }  // namespace dinocell

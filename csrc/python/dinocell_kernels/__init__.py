@@ -7,7 +7,7 @@ from dinocell_kernels.label_overlap import Overlap, label_overlap
 from dinocell_kernels.prominent_maxima import prominent_maxima
 from dinocell_kernels.relabel import relabel, remove_small
 from dinocell_kernels.tiles import blend_tiles, gather_tiles, gather_tiles_bfloat16
-from dinocell_kernels.watershed import marker_watershed, watershed
+from dinocell_kernels.watershed import heap_watershed, marker_watershed, watershed
 
 __all__ = [
     "Overlap",
@@ -17,6 +17,7 @@ __all__ = [
     "distance_map",
     "gather_tiles",
     "gather_tiles_bfloat16",
+    "heap_watershed",
     "label_overlap",
     "marker_watershed",
     "prominent_maxima",
