@@ -19,10 +19,11 @@ def edt_normalised(labels: np.ndarray) -> np.ndarray:
     return distances / deepest[labels]
 
 
-def test_dinocell(grouped, labels):
-    result = grouped(distance_map, labels, num_threads=1)
-    np.testing.assert_array_equal(result, edt_normalised(labels))
-
-
-def test_edt(grouped, labels):
-    grouped(edt_normalised, labels)
+def test_distance_map(contest, labels, size):
+    np.testing.assert_array_equal(distance_map(labels), edt_normalised(labels))
+    contest(
+        f"distance_map {size}",
+        lambda: distance_map(labels, num_threads=1),
+        {"edt + numpy.maximum.at": lambda: edt_normalised(labels)},
+        bytes_moved=8 * size**2,
+    )

@@ -2,25 +2,47 @@
 
 Timed: from int32 labels to consecutive int32 labels without cells below 700 px, one thread.
 Not timed: making the labels, imports, the comparison of the results.
-Against: skimage.morphology.remove_small_objects and skimage.segmentation.relabel_sequential.
+Against: fastremap (unique, mask, renumber); skimage remove_small_objects and relabel_sequential.
 """
 
+import fastremap
 import numpy as np
 from skimage.morphology import remove_small_objects
 from skimage.segmentation import relabel_sequential
 
-from dinocell_kernels import remove_small
+from dinocell_kernels import relabel, remove_small
 
 
 def skimage_pipeline(labels: np.ndarray) -> np.ndarray:
     return relabel_sequential(remove_small_objects(labels, max_size=699))[0]
 
 
-def test_dinocell(grouped, labels):
-    result, count = grouped(remove_small, labels, min_size=700)
+def fastremap_pipeline(labels: np.ndarray) -> np.ndarray:
+    values, pixels = fastremap.unique(labels, return_counts=True)
+    return fastremap.renumber(fastremap.mask(labels, values[pixels < 700]), in_place=True)[0]
+
+
+def test_remove_small(contest, labels, size):
+    result, count = remove_small(labels, min_size=700)
     assert 0 < count < labels.max()
     np.testing.assert_array_equal(result, skimage_pipeline(labels))
+    assert fastremap_pipeline(labels).max() == count
+    contest(
+        f"remove_small {size}",
+        lambda: remove_small(labels, min_size=700),
+        {"fastremap": lambda: fastremap_pipeline(labels), "scikit-image": lambda: skimage_pipeline(labels)},
+        bytes_moved=8 * size**2,
+    )
 
 
-def test_skimage(grouped, labels):
-    grouped(skimage_pipeline, labels)
+def test_relabel(contest, labels, size):
+    expected, names = fastremap.renumber(labels, in_place=False)
+    result, count = relabel(labels)
+    np.testing.assert_array_equal(result, expected)
+    assert count == len(names) - (0 in names)
+    contest(
+        f"relabel {size}",
+        lambda: relabel(labels),
+        {"fastremap.renumber": lambda: fastremap.renumber(labels, in_place=False)},
+        bytes_moved=8 * size**2,
+    )

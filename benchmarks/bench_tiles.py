@@ -1,16 +1,18 @@
 """Tiles for a network and back: 256-pixel tiles at stride 192 with ramps of 32 pixels.
 
-Timed: gathering three uint8 channels into scaled float32 tiles; blending one float32 channel; one thread, results
-allocated by the call.
+Timed: gathering three uint8 channels into scaled float32 or bfloat16 tiles; blending one float32 channel; one thread.
+Ours writes into `out`, as a caller does who tiles one image after the other; NumPy's gathering too.
 Not timed: making image and tiles, imports, the comparison of the results.
-Against: numpy.pad and a loop over tiles; a numpy loop with a weight image; torch.nn.functional.fold.
+Against: numpy.pad and a loop over tiles (then torch's rounding to bfloat16); a numpy loop with a weight image;
+torch.nn.functional.fold. Two threads of torch are kept from starting.
 """
 
 import numpy as np
+import pytest
 import torch
 from torch.nn import functional
 
-from dinocell_kernels import blend_tiles, gather_tiles
+from dinocell_kernels import blend_tiles, gather_tiles, gather_tiles_bfloat16
 
 TILE, STRIDE, RAMP = 256, 192, 32
 SCALE = np.array([0.02, 0.03, 0.04], np.float32)
@@ -26,14 +28,15 @@ def image_of(labels: np.ndarray) -> np.ndarray:
     return np.stack([labels % 251, labels % 241, labels % 239]).astype(np.uint8)
 
 
-def gather(image: np.ndarray, begins: np.ndarray) -> np.ndarray:
-    return gather_tiles(image, begins, begins, tile=TILE, scale=SCALE, offset=OFFSET, low=-4.0, high=6.0, num_threads=1)
+def gather(image: np.ndarray, begins: np.ndarray, kernel=gather_tiles, out: np.ndarray | None = None) -> np.ndarray:
+    return kernel(
+        image, begins, begins, tile=TILE, scale=SCALE, offset=OFFSET, low=-4.0, high=6.0, out=out, num_threads=1
+    )
 
 
-def numpy_gather(image: np.ndarray, begins: np.ndarray) -> np.ndarray:
+def numpy_gather(image: np.ndarray, begins: np.ndarray, out: np.ndarray) -> np.ndarray:
     pad = TILE
     padded = np.pad(image, ((0, 0), (pad, pad), (pad, pad)), mode="reflect")
-    out = np.empty((len(begins), len(begins), 3, TILE, TILE), np.float32)
     for i, y in enumerate(begins + pad):
         for j, x in enumerate(begins + pad):
             tile = padded[:, y : y + TILE, x : x + TILE] * SCALE[:, None, None] + OFFSET[:, None, None]
@@ -79,34 +82,61 @@ def predictions(labels: np.ndarray, begins: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(gather(image_of(labels), begins)[:, :, 0])
 
 
-def test_dinocell_gather(grouped, labels, size):
-    grouped.group = f"gather_tiles {size}"
+@pytest.fixture(autouse=True)
+def one_torch_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_gather_tiles(contest, labels, size):
     image, begins = image_of(labels), starts(size)
-    np.testing.assert_array_equal(grouped(gather, image, begins), numpy_gather(image, begins))
+    out = gather(image, begins)
+    other = np.empty_like(out)
+    np.testing.assert_array_equal(out, numpy_gather(image, begins, other))
+    contest(
+        f"gather_tiles {size}",
+        lambda: gather(image, begins, out=out),
+        {"numpy": lambda: numpy_gather(image, begins, other)},
+        bytes_moved=image.nbytes + out.nbytes,
+    )
 
 
-def test_numpy_gather(grouped, labels, size):
-    grouped.group = f"gather_tiles {size}"
-    grouped(numpy_gather, image_of(labels), starts(size))
+def test_gather_tiles_bfloat16(contest, labels, size):
+    image, begins = image_of(labels), starts(size)
+    out = gather(image, begins, gather_tiles_bfloat16)
+    other = np.empty(out.shape, np.float32)
+
+    def rounded() -> torch.Tensor:
+        return torch.from_numpy(numpy_gather(image, begins, other)).to(torch.bfloat16)
+
+    assert torch.equal(torch.from_numpy(out).view(torch.bfloat16), rounded())
+    contest(
+        f"gather_tiles_bfloat16 {size}",
+        lambda: gather(image, begins, gather_tiles_bfloat16, out),
+        {"numpy + torch": rounded},
+        bytes_moved=image.nbytes + out.nbytes,
+    )
 
 
-def test_dinocell_blend(grouped, labels, size):
-    grouped.group = f"blend_tiles {size}"
+def test_blend_tiles(contest, labels, size):
     begins = starts(size)
     tiles = predictions(labels, begins)
-    result = grouped(blend_tiles, tiles, begins, begins, overlap=RAMP, rows=(0, size), width=size, num_threads=1)
-    np.testing.assert_allclose(result, numpy_blend(tiles, begins, size), rtol=1e-5, atol=1e-5)
+    out = np.empty((size, size), np.float32)
 
+    def blend() -> np.ndarray:
+        return blend_tiles(tiles, begins, begins, overlap=RAMP, rows=(0, size), width=size, num_threads=1, out=out)
 
-def test_numpy_blend(grouped, labels, size):
-    grouped.group = f"blend_tiles {size}"
-    begins = starts(size)
-    grouped(numpy_blend, predictions(labels, begins), begins, size)
-
-
-def test_torch_fold(grouped, labels, size):
-    grouped.group = f"blend_tiles {size}"
-    begins = starts(size)
-    tiles = predictions(labels, begins)
-    result = grouped.pedantic(fold_blend, args=(tiles, begins, size), rounds=5)
-    np.testing.assert_allclose(result, numpy_blend(tiles, begins, size), rtol=1e-5, atol=1e-5)
+    expected = numpy_blend(tiles, begins, size)
+    np.testing.assert_allclose(blend(), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(fold_blend(tiles, begins, size), expected, rtol=1e-5, atol=1e-5)
+    contest(
+        f"blend_tiles {size}",
+        blend,
+        {
+            "numpy": lambda: numpy_blend(tiles, begins, size),
+            "torch.nn.functional.fold": lambda: fold_blend(tiles, begins, size),
+        },
+        bytes_moved=tiles.nbytes + out.nbytes,
+    )

@@ -1,0 +1,18 @@
+#!/bin/sh
+# Builds the C++ kernels with sanitizers and runs csrc/tests/sanitize.cpp: memory and undefined behaviour, then threads.
+set -eu
+cd "$(dirname "$0")/../csrc"
+build=$(mktemp -d)
+trap 'rm -rf "$build"' EXIT
+for kind in address,undefined thread; do
+    echo "sanitize: $kind"
+    objects=
+    for source in cpu/*.cpp tests/sanitize.cpp; do
+        object=$build/$(basename "$source").$(echo "$kind" | tr ',' '_').o
+        ${CXX:-g++} -std=c++20 -O1 -g -Wno-psabi -ffp-contract=off -fno-math-errno -fno-trapping-math \
+            -fsanitize="$kind" -fno-sanitize-recover=all -Iinclude -Icpu -c "$source" -o "$object"
+        objects="$objects $object"
+    done
+    ${CXX:-g++} -fsanitize="$kind" $objects -o "$build/sanitize" -pthread
+    "$build/sanitize"
+done
