@@ -151,6 +151,17 @@ time.sleep(60)
     assert budget.retry()
 
 
+def test_the_default_budget_is_the_machines_or_where_no_file_can_be_made_the_processs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    shared = RetryBudget.of_node()
+    assert shared.path is not None
+    assert shared.path.parent == tmp_path
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "missing"))
+    assert RetryBudget.of_node().path is None
+
+
 def test_a_link_in_place_of_the_budgets_file_is_not_followed(tmp_path: Path) -> None:
     target = tmp_path / "precious"
     target.write_bytes(b"do not touch")

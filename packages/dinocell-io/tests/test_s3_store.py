@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -352,7 +353,9 @@ def test_obstore_in_a_forked_child_refuses_instead_of_waiting_for_ever(server: O
 def in_a_forked_child(call: Callable[[], Any]) -> Any:
     reader, writer = multiprocessing.Pipe()
     child = multiprocessing.get_context("fork").Process(target=lambda: writer.send(call()))
-    child.start()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of what is tested: threads and a fork
+        child.start()
     assert reader.poll(20), "the child gave no answer"
     child.join()
     return reader.recv()

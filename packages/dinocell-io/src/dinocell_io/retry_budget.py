@@ -45,10 +45,18 @@ class RetryBudget:
 
     @classmethod
     def of_node(cls) -> "RetryBudget":
-        """The budget that all processes of this user on this machine share by default."""
+        """The budget that all processes of this user on this machine share by default.
+
+        Where no file can be made for it (a system that is read-only), it is this process's own.
+        """
         folder = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
         user = os.getuid() if hasattr(os, "getuid") else 0
-        return cls(path=Path(folder, f"dinocell-retries-{user}"))
+        budget = cls(path=Path(folder, f"dinocell-retries-{user}"))
+        try:
+            budget._opened()
+        except OSError:
+            return cls()
+        return budget
 
     def request(self) -> None:
         """Note a request that is not a retry."""
