@@ -60,7 +60,8 @@ class DiskCache:
         self._ledger = CacheLedger(self.folder / "ledger", recount=self._recount)
         if quota_bytes is None and not self._ledger_exists():
             raise FileNotFoundError(
-                f"{self.folder} is no cache; create it with quota_bytes (dinocell cache warm --quota), or name another folder"
+                f"{self.folder} is no cache; create it with quota_bytes (dinocell cache warm --quota), "
+                "or name another folder"
             )
         self._objects.mkdir(parents=True, exist_ok=True)
         self._partial.mkdir(exist_ok=True)
