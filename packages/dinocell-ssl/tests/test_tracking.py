@@ -160,4 +160,7 @@ def test_an_offline_run_of_the_real_wandb_is_left_in_the_folder(tmp_path, monkey
         tracker.log({"step": 1, "koleo_of_this_test": 0.5})
     (written,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
     assert written.name == f"run-{(tmp_path / 'wandb_run_id').read_text()}.wandb"
+    patience = time.monotonic() + 60  # wandb's own process may write a moment after finish()
+    while b"koleo_of_this_test" not in written.read_bytes() and time.monotonic() < patience:
+        time.sleep(0.05)
     assert b"koleo_of_this_test" in written.read_bytes()
