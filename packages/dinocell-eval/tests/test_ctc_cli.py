@@ -142,7 +142,7 @@ def test_the_field_of_interest_and_missing_frames_are_options(run, dataset):
         (["01", "x"], "the number of digits is 'x', expected 3 for mask000.tif or 4 for mask0000.tif"),
         (["01", "0"], "the number of digits is '0'"),
         (["01", "-1"], None),
-        (["01", "3", "--measure", "fun"], "measures are ['fun'], expected some of seg, det, tra"),
+        (["01", "3", "--measure", "fun"], "measures are ['fun'], expected one or more of seg, det, tra"),
         (["01", "3", "--silver-truth"], "01_ST is not a folder"),
     ],
 )

@@ -114,7 +114,7 @@ def test_missing_result_files_are_named_or_counted_as_empty(dataset):
     write_tracks(dataset / "01_RES" / "res_track.txt", [(2, 1, 1, 0), (3, 1, 3, 0), (4, 2, 3, 2), (5, 2, 3, 2)])
     found = evaluated(dataset, missing_as_empty=True)
     assert found.fn == 3
-    assert found.notes[0] == "1 result files are missing (mask000.tif) and counted as empty"
+    assert found.notes[0] == "missing result files are counted as empty images: mask000.tif"
 
 
 def test_all_results_may_be_missing_but_not_because_of_the_digits(dataset):
@@ -131,7 +131,7 @@ def test_result_files_without_truth_are_ignored_and_noted(dataset):
     write_labels(dataset / "01_RES" / "mask009.tif", drawn("123456"))
     found = evaluated(dataset)
     assert found.fp == 3
-    assert found.notes == ("1 result files have no true frame (9) and are ignored",)
+    assert found.notes == ("result files of frames without truth are ignored: 9",)
     assert evaluated(dataset, measures=["seg"]).seg == 3 / 4
 
 
@@ -186,8 +186,10 @@ def test_missing_folders_are_named(dataset):
 
 
 def test_unknown_measures_and_digits_are_refused(dataset):
-    with pytest.raises(ValueError, match=r"measures are \['fun'\], expected some of seg, det, tra; unknown: \['fun'\]"):
-        evaluated(dataset, measures=["fun"])
+    with pytest.raises(ValueError, match=r"measures are \['fun', 'seg'\], expected one or more of seg, det, tra"):
+        evaluated(dataset, measures=["fun", "seg"])
+    with pytest.raises(ValueError, match=r"measures are \[\], expected one or more of seg, det, tra"):
+        evaluated(dataset, measures=[])
     with pytest.raises(ValueError, match="digits is 0, expected the digits of the frame numbers"):
         open_ctc_sequence(dataset, "01", digits=0)
 

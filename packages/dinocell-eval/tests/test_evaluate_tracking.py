@@ -170,7 +170,7 @@ def test_a_result_track_may_go_on_after_the_last_frame_and_is_noted():
     found = evaluate_tracking(frames, truth, frames, result)
     assert found.tra == 1
     assert found.ct == 2 * 1 / 5
-    assert found.notes == ("2 result tracks go on after the last frame, 1 (labels 1, 4)",)
+    assert found.notes == ("result tracks go on after the last frame, 1: labels 1, 4",)
 
 
 @pytest.mark.parametrize(

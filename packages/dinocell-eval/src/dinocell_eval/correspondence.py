@@ -127,11 +127,7 @@ def lineage(
             "correct either of them"
         )
     beyond = tracks.label[tracks.end >= num_frames].tolist()
-    notes = (
-        (f"{len(beyond)} result tracks go on after the last frame, {num_frames - 1} (labels {_some(beyond)})",)
-        if beyond
-        else ()
-    )
+    notes = (f"result tracks go on after the last frame, {num_frames - 1}: labels {_some(beyond)}",) if beyond else ()
     return found, notes
 
 

@@ -14,10 +14,15 @@ OFFICIAL_FAILURE = 255  # what the official tools return for every error
 
 def eval_ctc_command(
     dataset: Annotated[Path, typer.Argument(help="Folder with 01_GT and 01_RES.", metavar="DIR")],
-    sequence: Annotated[str, typer.Argument(help="Name of the sequence, such as 01.")],
-    digits: Annotated[str, typer.Argument(help="Digits of the frame numbers, 3 as in mask000.tif.")] = "3",
+    sequence: Annotated[str, typer.Argument(help="Name of the sequence, such as 01.", metavar="SEQUENCE")],
+    digits: Annotated[
+        str, typer.Argument(help="Digits of the frame numbers, 3 as in mask000.tif.", metavar="DIGITS")
+    ] = "3",
     penalize_fp: Annotated[
-        str, typer.Argument(help="0 computes DET without false positives, as the official DETMeasure does.")
+        str,
+        typer.Argument(
+            help="0 computes DET without false positives, as the official DETMeasure does.", metavar="PENALIZE_FP"
+        ),
     ] = "1",
     measure: Annotated[
         list[str] | None,
@@ -26,7 +31,8 @@ def eval_ctc_command(
     log: Annotated[
         bool | None,
         typer.Option(
-            "--log/--no-log", help="Write SEG_log.txt, DET_log.txt and TRA_log.txt to 01_RES [default: with --measure]."
+            "--log/--no-log",
+            help="Write SEG_log.txt, DET_log.txt and TRA_log.txt to 01_RES; without either only with --measure.",
         ),
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Write all measures to this JSON file.", metavar="FILE")] = None,
@@ -38,7 +44,9 @@ def eval_ctc_command(
         typer.Option("--foi", help="Leave out result objects that lie wholly in this margin, in pixels.", min=0),
     ] = 0,
     silver_truth: Annotated[bool, typer.Option("--silver-truth", help="Take the truth of SEG from 01_ST.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Refuse all files that the official tools refuse.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse files that the official tools refuse or misread.")
+    ] = False,
     bc_tolerance: Annotated[int, typer.Option(help="Greatest tolerance of BC(i), in frames.", min=0)] = 3,
 ) -> None:
     """Evaluate a sequence in the folders of the Cell Tracking Challenge: SEG, DET, TRA, LNK, CT, TF, BC, CCA, CHOTA."""

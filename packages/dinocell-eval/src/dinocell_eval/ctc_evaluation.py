@@ -143,8 +143,8 @@ class _SegmentationFiles(Mapping[int, Labels | Mapping[int, Labels]]):
 
 
 def _known(measures: Collection[str]) -> frozenset[str]:
-    if unknown := sorted(set(measures) - set(MEASURES)) or not measures:
-        raise ValueError(f"measures are {list(measures)}, expected some of {', '.join(MEASURES)}; unknown: {unknown}")
+    if not measures or set(measures) - set(MEASURES):
+        raise ValueError(f"measures are {list(measures)}, expected one or more of {', '.join(MEASURES)}")
     return frozenset(measures)
 
 
@@ -179,11 +179,11 @@ def _check_results(sequence: CtcSequence, needed: Collection[int], *, missing_as
     if missing and not missing_as_empty:
         raise FileNotFoundError(
             f"{sequence.result_folder} lacks {listed(missing)}, expected a result for each of the {len(needed)} true "
-            "frames; add them, or pass --missing-as-empty to count them as empty"
+            "frames; add them, or pass --missing-as-empty (missing_as_empty=True) to count them as empty images"
         )
-    notes = [f"{len(missing)} result files are missing ({listed(missing)}) and counted as empty"] if missing else []
+    notes = [f"missing result files are counted as empty images: {listed(missing)}"] if missing else []
     if sequence.markers and (extra := sequence.results.keys() - sequence.markers.keys() - set(needed)):
-        notes.append(f"{len(extra)} result files have no true frame ({listed(sorted(extra))}) and are ignored")
+        notes.append(f"result files of frames without truth are ignored: {listed(sorted(extra))}")
     return notes
 
 

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int64, Integer
+from jaxtyping import Bool, Int64
 
 from dinocell_io import atomic_path
 
@@ -66,7 +67,7 @@ class Tracks:
         return self.parent_row[self._by_parent]
 
 
-TrackRows = Tracks | Iterable[Sequence[int]] | Integer[np.ndarray, "track 4"]
+TrackRows = Tracks | Iterable[Any]  # rows are checked by `as_tracks`, with better words than a type checker has
 
 
 def as_tracks(rows: TrackRows, *, role: str) -> Tracks:
@@ -80,7 +81,7 @@ def as_tracks(rows: TrackRows, *, role: str) -> Tracks:
     found: list[Row] = []
     for number, row in enumerate(rows):
         values = tuple(row)
-        if len(values) != 4 or any(int(value) != value for value in values):
+        if len(values) != 4 or not all(map(_is_whole, values)):
             raise ValueError(
                 f"row {number} of the {role} tracks is {values}, expected four whole numbers: label, begin, end, parent"
             )
@@ -143,6 +144,10 @@ def write_tracks(path: str | Path, tracks: TrackRows) -> None:
     rows = as_tracks(tracks, role="given").rows()
     with atomic_path(path) as temporary:
         temporary.write_text("".join(f"{' '.join(map(str, row))}\n" for row in rows), encoding="ascii", newline="\n")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | float | np.number) and bool(np.isfinite(value) and int(value) == value)
 
 
 def _checked(rows: list[Row], places: list[str], source: str, notes: tuple[str, ...] = ()) -> Tracks:
