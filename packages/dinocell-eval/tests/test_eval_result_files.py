@@ -87,10 +87,51 @@ def test_an_array_of_another_class_and_an_object_scalar_are_refused(tmp_path):
         read_cellpose_seg(tmp_path / "b_seg.npy")
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["<u2", ">u2", ">i4"])
+def test_masks_of_any_byte_order_and_memory_order_are_read(tmp_path, dtype, order):
+    np.save(tmp_path / "a_seg.npy", {"masks": np.asarray(MASKS.astype(dtype), order=order)})
+    assert np.array_equal(read_cellpose_seg(tmp_path / "a_seg.npy"), MASKS)
+
+
+class Bytes:
+    """An array whose pickle says that some bytes are objects, so that NumPy would take them for pointers."""
+
+    def __reduce__(self):
+        kind = Harmful(np.dtype, "V8", False, True)
+        kind.call = (*kind.call, (3, "|", None, ("f0",), {"f0": (np.dtype("O"), 0)}, 8, 1, 0))
+        empty = np._core.multiarray._reconstruct
+        return empty, (np.ndarray, (0,), b"b"), (1, (1,), kind, False, b"12345678")
+
+
+@pytest.mark.parametrize(
+    ("harmful", "message"),
+    [
+        (Bytes(), "it holds an array of type 'V8'"),
+        (Harmful(np.ndarray, (1,), np.dtype("O"), b"12345678"), "it makes an array without its contents"),
+    ],
+)
+def test_arrays_that_lie_about_their_memory_are_refused(tmp_path, harmful, message):
+    save(tmp_path / "a_seg.npy", {"masks": MASKS, "more": harmful})
+    with pytest.raises(ValueError, match=message):
+        read_cellpose_seg(tmp_path / "a_seg.npy")
+
+
+def test_a_pickle_cannot_change_the_reader(tmp_path):
+    """The BUILD instruction on a constructor would leave its mark for the files read later."""
+    changed = b"\x80\x04cnumpy\ndtype\n}b."
+    with (tmp_path / "a_seg.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": ()})
+        file.write(changed)
+    with pytest.raises(ValueError, match="it changes a constructor"):
+        read_cellpose_seg(tmp_path / "a_seg.npy")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ({"outlines": MASKS}, "holds no dictionary with masks"),
+        ({"masks": np.array([MASKS, None], object)}, "its masks are object of shape"),
         ({"masks": MASKS * 0.5}, "its masks are float64 of shape .*, expected one plane"),
         ({"masks": np.stack([MASKS, MASKS])}, "its masks are uint16 of shape .2, 3, 4., expected one plane"),
     ],

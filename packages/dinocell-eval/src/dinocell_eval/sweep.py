@@ -3,9 +3,10 @@
 `dinocell calibrate` runs the network and stores thresholds; this needs no network and shows the whole grid.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -18,6 +19,7 @@ from dinocell_kernels import remove_small, watershed
 
 PEAKS = tuple(k / 20 for k in range(2, 20))
 FILLS = tuple(k / 50 for k in range(1, 16))
+NO_RESULT = "these images chose the thresholds: their scores are no result"
 METRICS = ("op_csb", "ap_mean", "mma")
 
 
@@ -77,6 +79,29 @@ class Sweep:
         with np.errstate(invalid="ignore"):
             plateau = scores >= score - (error or 0.0)
         return Optimum(self.peaks[row], self.fills[column], score, interval, error, plateau)
+
+    def to_json(self) -> str:
+        """Grid, scores, best points and plateaus as JSON text; null where undefined."""
+        metrics = {}
+        for name in self.values:
+            best = self.best(name)
+            metrics[name] = {
+                "best": {key: value for key, value in asdict(best).items() if key != "plateau"},
+                "plateau": [
+                    [self.peaks[row], self.fills[column]] for row, column in np.argwhere(best.plateau).tolist()
+                ],
+                "scores": [[None if np.isnan(score) else score for score in row] for row in self.scores(name).tolist()],
+            }
+        content = {
+            "schema_version": 1,
+            "split": self.split,
+            "images": list(self.names),
+            "peaks": list(self.peaks),
+            "fills": list(self.fills),
+            "metrics": metrics,
+            "note": NO_RESULT,
+        }
+        return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
     def _values(self, metric: str) -> Float64[np.ndarray, "peak fill image"]:
         if metric not in self.values:

@@ -26,7 +26,7 @@ def sweep_command(
 ) -> None:
     """Map SEG, AP or any metric over a grid of thresholds on saved distance maps."""
     from dinocell_eval.pages.sweep_page import sweep_page
-    from dinocell_eval.sweep import FILLS, METRICS, PEAKS, sweep_distance_maps
+    from dinocell_eval.sweep import FILLS, METRICS, NO_RESULT, PEAKS, sweep_distance_maps
     from dinocell_io import atomic_path
 
     try:
@@ -37,7 +37,7 @@ def sweep_command(
         )  # fmt: skip
         output.mkdir(parents=True, exist_ok=True)
         texts = {
-            "sweep.json": _json(sweep),
+            "sweep.json": sweep.to_json(),
             "sweep.html": sweep_page(sweep, facts={"true labels": str(gt_dir), "distance maps": str(map_dir)}),
         }
         for name, content in texts.items():
@@ -53,7 +53,7 @@ def sweep_command(
             f"{name}: {best.score:.4f} at peak {best.peak:g}, fill {best.fill:g}{interval}; "
             f"{int(best.plateau.sum())} points within one standard error"
         )
-    typer.echo("these images chose the thresholds: their scores are no result")
+    typer.echo(NO_RESULT)
     typer.echo(f"wrote {output}/sweep.json, sweep.html")
 
 
@@ -97,32 +97,3 @@ def _read(gt_dir: Path, map_dir: Path, *, split: str | None, splits_csv: Path | 
         [read_result(found[name]) for name in names],
         [read_image(maps[name]).pixels[0].astype("float32") for name in names],
     )
-
-
-def _json(sweep: object) -> str:
-    import json
-
-    import numpy as np
-
-    from dinocell_eval.sweep import Sweep
-
-    assert isinstance(sweep, Sweep)
-    metrics = {}
-    for name in sweep.values:
-        best, scores = sweep.best(name), sweep.scores(name)
-        metrics[name] = {
-            "best": {
-                "peak": best.peak, "fill": best.fill, "score": best.score, "interval": best.interval,
-                "standard_error": best.standard_error,
-            },
-            "plateau": [
-                [sweep.peaks[row], sweep.fills[column]] for row, column in np.argwhere(best.plateau).tolist()
-            ],
-            "scores": [[None if np.isnan(score) else score for score in row] for row in scores.tolist()],
-        }  # fmt: skip
-    content = {
-        "schema_version": 1, "split": sweep.split, "images": list(sweep.names), "peaks": list(sweep.peaks),
-        "fills": list(sweep.fills), "metrics": metrics,
-        "note": "these images chose the thresholds: their scores are no result",
-    }  # fmt: skip
-    return json.dumps(content, indent=2, allow_nan=False) + "\n"

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from dinocell_eval.pages.colours import FIRST
-from dinocell_eval.pages.svg import Chart, Number, element, polygon, polyline, text, tip
+from dinocell_eval.pages.svg import Axis, Chart, Number, element, polygon, polyline, text, tip
 
 Interval = tuple[Number, Number] | None
 WIDE = 860  # pixels of a drawing over the whole width of the page, half of it for the others
@@ -217,8 +217,7 @@ def estimates(
     return chart.drawing(*content, label=label)
 
 
-def _estimate(mark: Estimate, x_axis: object, y: Number) -> str:
-    assert callable(x_axis)
+def _estimate(mark: Estimate, x_axis: Axis, y: Number) -> str:
     if mark.value is None:
         return ""
     words = f"{mark.value:.3f}" + (f" ({mark.interval[0]:.3f} to {mark.interval[1]:.3f})" if mark.interval else "")
@@ -232,10 +231,8 @@ def _estimate(mark: Estimate, x_axis: object, y: Number) -> str:
     return whisker + element("circle", tip(words), cx=x, cy=y, r=5, fill=mark.colour)
 
 
-def _squares(x: np.ndarray, y: np.ndarray, x_axis: object, y_axis: object) -> list[str]:
+def _squares(x: np.ndarray, y: np.ndarray, x_axis: Axis, y_axis: Axis) -> list[str]:
     """Counts of points in squares of 8 pixels, by opacity."""
-    assert callable(x_axis)
-    assert callable(y_axis)
     side = 8
     cells: dict[tuple[int, int], int] = {}
     for a, b in zip(x.tolist(), y.tolist(), strict=True):

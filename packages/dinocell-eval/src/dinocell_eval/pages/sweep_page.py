@@ -10,7 +10,7 @@ from jaxtyping import Float64
 from dinocell_eval.bootstrap import FEWEST_IMAGES
 from dinocell_eval.pages.page import card, figure, notes, number, page, section, span, table
 from dinocell_eval.pages.svg import Chart, element, text, tip
-from dinocell_eval.sweep import Optimum, Sweep
+from dinocell_eval.sweep import NO_RESULT, Optimum, Sweep
 
 # Anchors of the colour map viridis, which is even in lightness for every kind of colour vision.
 _VIRIDIS = ("#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725")
@@ -20,10 +20,7 @@ _MOST_TEXTS = 130
 def sweep_page(sweep: Sweep, *, title: str = "Sweep of thresholds", facts: Mapping[str, str] | None = None) -> str:
     """HTML text: for each metric a heat map with the best point and its plateau, and the numbers."""
     optima = {metric: sweep.best(metric) for metric in sweep.values}
-    warnings = [
-        "these images chose the thresholds: their scores are no result; report the test split once, with the "
-        "thresholds that came out"
-    ]
+    warnings = [f"{NO_RESULT}; report the test split once, with the thresholds that came out"]
     if len(sweep.names) < FEWEST_IMAGES:
         warnings.append(f"only {len(sweep.names)} images: intervals and plateaus are rough below {FEWEST_IMAGES}")
     maps = "".join(_figure(sweep, metric, optimum) for metric, optimum in optima.items())
