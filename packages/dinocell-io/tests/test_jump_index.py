@@ -187,6 +187,50 @@ def test_damaged_parquet_is_refused_by_name(tmp_path):
         list(rows_of_parquet(tmp_path / "a.parquet"))
 
 
+def test_damaged_tables_give_sites_or_an_error(tmp_path):
+    whole = csv_text(site_addresses(GALLERY_PLATES[1])).encode()
+    counts, told = [], []
+    for seed in range(80):
+        folder = tmp_path / f"{seed}/s/workspace/load_data_csv/b/p"
+        folder.mkdir(parents=True)
+        if seed % 2:
+            (folder / "load_data.csv.gz").write_bytes(damage(gzip.compress(whole), seed))
+        else:
+            (folder / "load_data.csv").write_bytes(damage(whole, seed))
+        try:
+            counts.append(sum(len(part.wells) for part in rows_of_load_data(folder)))
+        except ValueError as error:
+            told.append("load_data.csv" in str(error))
+    assert all(told)
+    assert len(told) > 20
+    assert 4 in counts
+
+
+def test_damaged_parquet_gives_sites_or_an_error_that_names_it():
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = site_addresses(GALLERY_PLATES[1])
+    sink = pyarrow.BufferOutputStream()
+    parquet.write_table(pyarrow.table({column: [row[column] for row in rows] for column in rows[0]}), sink)
+    counts, told = [], []
+    for seed in range(80):
+        try:
+            counts.append(sum(len(part.wells) for part in rows_of_parquet(damage(sink.getvalue().to_pybytes(), seed))))
+        except ValueError as error:
+            told.append("Parquet table" in str(error))
+    assert all(told)
+    assert len(told) > 20
+    assert 4 in counts
+
+
+def damage(whole: bytes, seed: int) -> bytes:
+    rng = np.random.default_rng(seed)
+    damaged = bytearray(whole)
+    for _ in range(rng.integers(1, 5)):
+        damaged[rng.integers(len(whole))] = rng.integers(256)
+    return bytes(damaged[: rng.integers(len(whole))] if rng.random() < 0.3 else damaged)
+
+
 def test_old_tables_name_files_by_path_and_lack_source_and_batch(tmp_path):
     folder = tmp_path / "source_4/workspace/load_data_csv/2021_04_26_Batch1/BR00117035"
     folder.mkdir(parents=True)
@@ -210,7 +254,7 @@ def test_old_tables_name_files_by_path_and_lack_source_and_batch(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"has the columns \(none\); expected Metadata_Source"),
+        ("", r"cannot be read as CSV"),
         ("a,b\n1,2\n", "has the columns a, b; expected Metadata_Source"),
         (
             "Metadata_Source,Metadata_Batch,Metadata_Plate,Metadata_Well,Metadata_Site,URL_OrigDNA\ns,b,p,A01\n",
@@ -265,6 +309,12 @@ def test_unusual_addresses_are_kept_exactly(tmp_path, urls):
     for site in range(len(urls["DNA"])):
         expected = {c: column[site].removeprefix("s3://b/") for c, column in urls.items() if column[site]}
         assert found[site] == expected
+
+
+def test_a_site_without_any_file_is_left_out(tmp_path):
+    rows = rows_of({"DNA": ["", "s3://b/f/2.tif", ""], "ER": ["", "s3://b/f/2e.tif", "s3://b/f/3e.tif"]})
+    index = open_jump_index(build_jump_index([rows], tmp_path / "index"))
+    assert sorted(index.site.tolist()) == [1, 2]
 
 
 def test_a_site_that_comes_twice_is_kept_once(tmp_path):
@@ -336,6 +386,10 @@ def test_one_plate_can_be_listed_if_its_channels_are_named(bucket, tmp_path):
     names = dict(enumerate(plate.channels, start=1))
     rows = rows_of_listing(str(folder), channels=names)
     thumbnail.unlink()
+    index = open_jump_index(build_jump_index([rows], tmp_path / "index"))
+    with pytest.raises(ValueError, match="made of names without a bucket; pass uri"):
+        jump_fields(index, np.arange(4))
+    assert len(list(FieldStream(jump_fields(index, np.arange(4), uri=str(bucket))))) == 4
     assert (rows.source, rows.batch, rows.plate) == ("source_8", "J1", "A1170383")
     for at, row in enumerate(site_addresses(plate)):
         assert (rows.wells[at], rows.sites[at]) == (row["Metadata_Well"], row["Metadata_Site"])

@@ -48,8 +48,8 @@ def build_jump_index(
     """Write the index of all sites in `rows` as a new folder, whole or not at all; 8 million take half a minute.
 
     plate_types: (source, batch, plate) -> type, see `read_plate_types`; needed to select by type.
-    A site that comes twice is kept once. Raises ValueError without sites, for a site number that is no number, and
-    for files in different buckets.
+    A site that comes twice is kept once, one without any file is left out. Raises ValueError without sites, for a
+    site number that is no number, and for files in different buckets.
     """
     with atomic_folder(folder) as temporary:
         with _Builder(temporary, plate_types or {}) as builder:
@@ -97,6 +97,8 @@ class _Builder:
         by_folder: dict[str, list[int]] = {}
         sites = list(zip(*rows.urls.values(), strict=True))
         for at, urls in enumerate(sites):
+            if not any(urls):  # a well without images
+                continue
             folder = _folder_of(urls)
             is_shared = all(url.startswith(folder) for url in urls if url)
             by_folder.setdefault(folder if is_shared else "", []).append(at)
@@ -183,6 +185,8 @@ class _Builder:
         """Drop what came twice; what is to be known beside the columns."""
         if not self._plates:
             raise ValueError("the tables hold no site; nothing was indexed")
+        if len(self._wells) > np.iinfo(np.uint16).max:
+            raise ValueError(f"the tables name {len(self._wells)} wells, expected names as A01; correct the tables")
         num_sites = self._columns["plate"].count
         kept = self._first_of_each_site()
         for name in ("plate", "well", "site", "names") if kept is not None else ():

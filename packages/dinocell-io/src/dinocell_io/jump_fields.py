@@ -86,6 +86,8 @@ def jump_fields(
         raise ValueError(
             f"channels are {', '.join(channels) or '(none)'}; choose of {', '.join(sorted(known))} in this index"
         )
+    if not (uri or index.root):
+        raise ValueError(f"{index.folder} was made of names without a bucket; pass uri, the place of the files")
     return JumpFields(str(index.folder), rows.astype(np.uint32), tuple(channels), uri or index.root)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from .jump_tables import SiteRows
 from .store import ObjectInfo, open_store
+from .uri import is_remote
 
 _PHENIX = re.compile(r"r(?P<row>\d+)c(?P<column>\d+)f(?P<site>\d+)p\d+-ch(?P<channel>\d+)sk\d+fk\d+fl\d+\.tiff?")
 _YOKOGAWA = re.compile(r".*_(?P<well>[A-Z]{1,2}\d{2})_T\d+F(?P<site>\d+)L\d+A\d+Z\d+C(?P<channel>\d+)\.tiff?")
@@ -17,7 +18,7 @@ _IMAGEXPRESS = re.compile(
     r".*_(?P<well>[A-Z]{1,2}\d{2})_s(?P<site>\d+)_w(?P<channel>\d)"
     r"(?P<guid>[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})?\.tiff?"
 )
-_FULL_PLATE = re.compile(r"(?P<source>[^/]+)/images/(?P<batch>[^/]+)/images/(?P<full_plate>[^/]+)/")
+_FULL_PLATE = re.compile(r"(?:cpg[^/]+/)?(?P<source>[^/]+)/images/(?P<batch>[^/]+)/images/(?P<full_plate>[^/]+)/")
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ def rows_of_listing(uri: str, *, channels: Mapping[int, str]) -> SiteRows:
 
     channels: the name of each channel number that occurs; take them from the load_data table of a plate of the same
         batch. Of two files of one channel the larger is the image and the other its thumbnail.
+    The addresses of a folder of this machine begin with the source's folder (or cpg0016-jump above it): pass the
+    folder above to `jump_fields(uri=...)`.
     Raises ValueError for an empty folder, a path that names no source, batch and plate, and unnamed channels.
     """
     folder = uri if uri.endswith("/") else f"{uri}/"
@@ -80,6 +83,7 @@ def rows_of_listing(uri: str, *, channels: Mapping[int, str]) -> SiteRows:
             "name each one (--channel 1=Mito), as the load_data table of a plate of this batch does"
         )
     sites = sorted(found)
+    address = folder if is_remote(folder) else folder[place.start() :]
     return SiteRows(
         place["source"],
         place["batch"],
@@ -88,7 +92,7 @@ def rows_of_listing(uri: str, *, channels: Mapping[int, str]) -> SiteRows:
         [str(site) for _, site in sites],
         {
             channels[number]: [
-                folder + found[at][number].key.rpartition("/")[2] if number in found[at] else "" for at in sites
+                address + found[at][number].key.rpartition("/")[2] if number in found[at] else "" for at in sites
             ]
             for number in numbers
         },

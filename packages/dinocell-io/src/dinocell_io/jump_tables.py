@@ -8,6 +8,7 @@ import csv
 import gzip
 import io
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ def rows_of_parquet(data: str | Path | bytes) -> Iterator[SiteRows]:
 
     Raises ModuleNotFoundError without it, and ValueError for a damaged table or one without the columns.
     """
-    parquet, invalid = _pyarrow()
+    parquet, arrow_error = _pyarrow()
     name = "the Parquet table" if isinstance(data, bytes) else str(data)
     try:
         file = parquet.ParquetFile(io.BytesIO(data) if isinstance(data, bytes) else data)
@@ -59,23 +60,26 @@ def rows_of_parquet(data: str | Path | bytes) -> Iterator[SiteRows]:
                 for at, column in enumerate(part.schema.names)
             }
             yield from _by_plate(table, columns, name)
-    except invalid as error:
+    except FileNotFoundError:
+        raise
+    except (arrow_error, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{name} cannot be read as Parquet ({error}); download it again") from error
 
 
 def rows_of_csv(text: str, *, name: str, defaults: Mapping[str, str] | None = None) -> Iterator[SiteRows]:
     """The sites of one load_data table. `defaults` stand in for Source, Batch and Plate where it lacks the columns."""
-    reader = csv.reader(io.StringIO(text))
-    header = next(reader, [])
+    reader = csv.reader(io.StringIO(text), strict=True)
+    try:
+        header, *rows = reader
+    except (csv.Error, ValueError) as error:
+        raise ValueError(f"{name} cannot be read as CSV ({error}); download it again") from error
     columns = _columns_of(header, name, defaults)
-    rows = []
-    for number, row in enumerate(reader, start=2):
+    for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise ValueError(
                 f"{name}, line {number} has {len(row)} values and the header {len(header)}; it is cut short or "
                 "damaged, download it again"
             )
-        rows.append(row)
     values = list(zip(*rows, strict=True)) if rows else [()] * len(header)
     table = {column: list(cells) for column, cells in zip(header, values, strict=True)}
     yield from _by_plate(table, columns, name, defaults)
@@ -152,6 +156,9 @@ def _by_plate(
 ) -> Iterator[SiteRows]:
     count = len(table[columns.metadata["Well"]])
     values = {key: table[column] for key, column in columns.metadata.items()}
+    empty = [key for key, cells in values.items() if None in cells or "" in cells]
+    if empty:
+        raise ValueError(f"{name} lacks the {', '.join(empty)} of some sites; it is damaged, download it again")
     for key, value in (defaults or {}).items():
         values.setdefault(key, [value] * count)
     urls = {channel: table[column] for channel, column in columns.urls.items()}
@@ -216,14 +223,14 @@ def _rows_of_table(key: str, data: bytes) -> Iterable[SiteRows]:
     defaults = {} if match is None else {name.capitalize(): value for name, value in match.groupdict().items()}
     try:
         text = (gzip.decompress(data) if key.endswith(".gz") else data).decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise ValueError(f"{key} cannot be read as CSV ({error}); download it again") from error
     return rows_of_csv(text, name=key, defaults=defaults)
 
 
 def _pyarrow() -> tuple[Any, type[Exception]]:
     try:
-        return import_module("pyarrow.parquet"), import_module("pyarrow").ArrowInvalid
+        return import_module("pyarrow.parquet"), import_module("pyarrow").ArrowException
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             'reading Parquet needs pyarrow; install it with pip install "dinocell-io[jump]", or index load_data.csv'
