@@ -299,3 +299,15 @@ def test_labels_go_to_a_bucket_as_one_object(monkeypatch: pytest.MonkeyPatch, su
     np.testing.assert_array_equal(read_labels(f"plate/a.{suffix}", store=Bucket()), labels)
     with pytest.raises(ValueError, match=r"s3://bucket/a\.zarr: OME-Zarr labels are many objects"):
         write_labels("s3://bucket/a.zarr", labels)
+
+
+def test_a_plane_of_stacked_labels_is_chosen(tmp_path: Path) -> None:
+    stack = np.arange(5 * 6 * 7, dtype=np.uint16).reshape(5, 6, 7)
+    tifffile.imwrite(tmp_path / "a.tif", stack, metadata={"axes": "TYX"}, photometric="minisblack")
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.tif", t=3), stack[3])
+    with pytest.raises(ValueError, match=r"choose t= \(0 to 4\)"):
+        read_labels(tmp_path / "a.tif")
+    write_labels(tmp_path / "a.png", stack[0])
+    assert read_labels(tmp_path / "a.png", z=0).max() == 41
+    with pytest.raises(ValueError, match=r"a\.png holds one plane, got scene=None, z=2"):
+        read_labels(tmp_path / "a.png", z=2)

@@ -131,8 +131,13 @@ STORAGES = [
 ]
 
 
+@pytest.mark.parametrize("is_mapped", [False, True])
 @pytest.mark.parametrize("storage", STORAGES, ids=str)
-def test_any_region_of_any_storage_is_that_part_of_the_whole(tmp_path: Path, storage: dict[str, object]) -> None:
+def test_any_region_of_any_storage_is_that_part_of_the_whole(
+    tmp_path: Path, storage: dict[str, object], is_mapped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_mapped:
+        monkeypatch.setattr("dinocell_io.tiff_pages._MAP_FROM_BYTES", 1)
     rng = np.random.default_rng(0)
     planes = rng.integers(0, 60000, (3, 53, 71)).astype(np.uint16)
     stored = np.moveaxis(planes, 0, 2) if storage.get("planarconfig") == "contig" else planes
@@ -359,3 +364,10 @@ def test_black_and_white_is_0_and_255_in_every_format(tmp_path: Path) -> None:
         pixels = read_image(tmp_path / f"a.{suffix}").pixels
         assert pixels.dtype == np.uint8
         np.testing.assert_array_equal(pixels[0], mask * np.uint8(255))
+
+
+def test_a_black_bilevel_image_packs_better_than_its_pixels_as_bytes_could(tmp_path: Path) -> None:
+    mask = np.zeros((3000, 4000), bool)
+    tifffile.imwrite(tmp_path / "a.tif", mask, compression="zlib", photometric="minisblack", rowsperstrip=3000)
+    assert (tmp_path / "a.tif").stat().st_size < 3000
+    assert read_image(tmp_path / "a.tif").pixels.max() == 0

@@ -231,6 +231,7 @@ def test_labels_are_written_beside_their_image_with_its_levels_and_pixel_size(tm
     np.testing.assert_array_equal(read_labels(tmp_path / "a.zarr" / "labels" / "nuclei"), labels // 2)
     with pytest.raises(ValueError, match=r"holds 2 label images \(cells, nuclei\), expected one"):
         read_labels(tmp_path / "a.zarr")
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.zarr", scene="nuclei"), labels // 2)
 
     group = zarr.open_group(tmp_path / "a.zarr", mode="r")
     attributes = group["labels"].attrs

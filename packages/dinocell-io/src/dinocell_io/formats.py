@@ -32,8 +32,8 @@ def open_image(uri: str | Path, *, scene: str | int | None = None, store: Store 
     """Open one image and read what it says about itself; pixels are read by `LazyImage.read`.
 
     `uri` is a path, a `file://` or `s3://` address, or a key in `store`. The suffix says the format: TIFF and
-    its OME, ImageJ, BigTIFF and pyramidal kinds, the slide formats that are TIFF inside, PNG, JPEG, npy, a
-    folder of OME-Zarr (an address with a part that ends with .zarr), and with an extra ND2, CZI and LIF.
+    its OME, ImageJ, BigTIFF and pyramidal kinds, the slide formats that are TIFF inside, PNG, JPEG, npy, CZI, a
+    folder of OME-Zarr (an address with a part that ends with .zarr), and with an extra ND2 and LIF.
     `scene` chooses one image, by name or by index from 0, where a file holds several.
     Raises FileNotFoundError, StoreError, or ValueError for a file that is empty, damaged, cut short, of an
     unsupported format, ambiguous (with the list), or that needs an extra (with its name).

@@ -15,26 +15,36 @@ from .stored_file import StoredFile, stored_file
 LABEL_SUFFIXES = (".png", *TIFF_SUFFIXES, ".npy")
 
 
-def read_labels(uri: str | Path, *, store: Store | None = None) -> Integer[np.ndarray, "y x"]:
+def read_labels(
+    uri: str | Path,
+    *,
+    scene: str | int | None = None,
+    z: int | None = None,
+    t: int | None = None,
+    store: Store | None = None,
+) -> Integer[np.ndarray, "y x"]:
     """Read a label image from PNG, TIFF, npy or OME-Zarr, with the numbers that are in the file.
 
     Of an OME-Zarr image its only labels are read; where there are several, name them in the
-    address (`image.zarr/labels/nuclei`).
+    address (`image.zarr/labels/nuclei`) or by `scene`.
 
     A colour map or WhiteIsZero is display and changes no number; a bilevel file gives 0 and 1. Floats
-    that are whole numbers become integers. The dtype is the file's integer type.
+    that are whole numbers become integers. The dtype is the file's integer type. `scene`, `z` and `t` choose a plane as
+    in `read_image`; of OME-Zarr, `scene` is the name of the labels.
     Raises ValueError for colour, several planes, fractions, NaN or negative numbers, for JPEG (it changes
     numbers), and for pickled npy (it could run code); else as `read_image`.
     """
     if is_zarr(uri):
         from .ome_zarr_labels import read_zarr_labels
 
-        return whole_numbers(read_zarr_labels(uri, store=store), str(uri))
+        return whole_numbers(read_zarr_labels(uri, scene=scene, z=z, t=t, store=store), str(uri))
     file = stored_file(uri, store=store)
+    if file.suffix not in TIFF_SUFFIXES and any(choice not in (None, 0) for choice in (scene, z, t)):
+        raise ValueError(f"{file.uri} holds one plane, got scene={scene}, z={z}, t={t}; leave the choice out")
     if file.suffix == ".png":
         stored = _png_numbers(file)
     elif file.suffix in TIFF_SUFFIXES:
-        stored = _tiff_numbers(file)
+        stored = _tiff_numbers(file, scene, z, t)
     elif file.suffix == ".npy":
         stored = _npy_numbers(file)
     else:
@@ -55,10 +65,10 @@ def _png_numbers(file: StoredFile) -> Shaped[np.ndarray, "y x"]:
     return upright(stored.pixels, stored.orientation)[..., 0]
 
 
-def _tiff_numbers(file: StoredFile) -> Shaped[np.ndarray, "y x"]:
+def _tiff_numbers(file: StoredFile, scene: str | int | None, z: int | None, t: int | None) -> Shaped[np.ndarray, "y x"]:
     from .tiff import open_stored_tiff
 
-    image = open_stored_tiff(file).image
+    image = open_stored_tiff(file, scene).image
     if image.is_rgb:
         raise _colour(file.uri)
     if len(image.channels) != 1:
@@ -66,7 +76,7 @@ def _tiff_numbers(file: StoredFile) -> Shaped[np.ndarray, "y x"]:
             f"{file.uri} has {len(image.channels)} planes ({', '.join(image.channels)}), expected one "
             "plane of labels; save each as a file of its own"
         )
-    return image.read()[0]
+    return image.read(z=z, t=t)[0]
 
 
 def _npy_numbers(file: StoredFile) -> Shaped[np.ndarray, "..."]:

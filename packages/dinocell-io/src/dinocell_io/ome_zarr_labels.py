@@ -14,6 +14,7 @@ from .damage import damage_named
 from .label_rows import bands
 from .local_store import LocalStore
 from .ome_zarr import ZarrGroup, open_group, open_ome_zarr, open_zarr_image, zarr_place
+from .scenes import chosen_scene
 from .store import Store
 from .uri import is_remote, split_uri
 from .zarr_array import open_zarr_array
@@ -34,30 +35,38 @@ class _Target:
     pixel_size_um: float | None
 
 
-def read_zarr_labels(uri: str | Path, *, store: Store | None = None) -> Shaped[np.ndarray, "y x"]:
+def read_zarr_labels(
+    uri: str | Path,
+    *,
+    scene: str | int | None = None,
+    z: int | None = None,
+    t: int | None = None,
+    store: Store | None = None,
+) -> Shaped[np.ndarray, "y x"]:
     """The full-size numbers of a label image, or of the only one in an image's `labels` group."""
     place, key, text = zarr_place(uri, store)
     with damage_named(text, "OME-Zarr labels"):
         group = open_group(place, key, text)
         if group.zarr_format is not None and "image-label" not in group.attributes:
-            group = _only_labels(group)
+            group = _chosen_labels(group, scene)
         image = open_zarr_image(group.store, group.key, group.uri)
-    if image.axes != "cyx" or len(image.channels) != 1:
-        raise ValueError(f"{group.uri} has the axes {image.axes} {image.shape}, expected one plane of labels [y x]")
-    return image.read()[0]
+    if len(image.channels) != 1:
+        raise ValueError(f"{group.uri} has {len(image.channels)} channels, expected one plane of labels [y x]")
+    return image.read(z=z, t=t)[0]
 
 
-def _only_labels(group: ZarrGroup) -> ZarrGroup:
+def _chosen_labels(group: ZarrGroup, scene: str | int | None) -> ZarrGroup:
     labels = group
     if not isinstance(group.attributes.get("labels"), list):
         labels = open_group(group.store, f"{group.key}/labels", f"{group.uri}/labels")
     names = [str(name) for name in labels.attributes.get("labels") or []]
-    if len(names) != 1:
+    if not names or (scene is None and len(names) > 1):
         raise ValueError(
             f"{group.uri} holds {len(names)} label images ({', '.join(names) or 'none'}), expected one; give the "
             "address of one: image.zarr/labels/NAME"
         )
-    return open_group(labels.store, f"{labels.key}/{names[0]}", f"{labels.uri}/{names[0]}")
+    name = names[chosen_scene(group.uri, names, scene)]
+    return open_group(labels.store, f"{labels.key}/{name}", f"{labels.uri}/{name}")
 
 
 def write_zarr_labels(

@@ -202,8 +202,9 @@ def _levels(series: tifffile.TiffPageSeries, file: StoredFile) -> tuple[tuple[Le
         for keyframe in {id(page.keyframe): page.keyframe for page in pages}.values():
             # both may look into the file, which is closed when pixels are read; they are kept once made
             _ = keyframe.decode, keyframe.jpegheader
+        offset = copy.dataoffset if all(page.parent is pages[0].parent for page in pages) else None
         stored = np.dtype(copy.dtype).newbyteorder(copy.keyframe.parent.byteorder)
-        stacks.append(PageStack(file, axes, shape, stored, pages, copy.dataoffset))
+        stacks.append(PageStack(file, axes, shape, stored, pages, offset))
         levels.append(Level(height, width, ((full_height / height) * (full_width / width)) ** 0.5))
     return tuple(levels), tuple(stacks)
 

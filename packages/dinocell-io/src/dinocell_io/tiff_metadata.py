@@ -35,7 +35,8 @@ def channel_names(tif: tifffile.TiffFile, count: int, series: int = 0) -> tuple[
     """The `count` channel names of one of the file's images, or None if it does not name each of them."""
     names: list[str] = []
     if tif.is_ome:
-        names = [channel.get("Name") or "" for channel in _ome_pixels(tif, series).iterfind("{*}Channel")]
+        pixels = _ome_pixels(tif, series)
+        names = [] if pixels is None else [channel.get("Name") or "" for channel in pixels.iterfind("{*}Channel")]
     elif tif.is_imagej:
         labels = (tif.imagej_metadata or {}).get("Labels") or []
         names = [str(label or "").strip() for label in ([labels] if isinstance(labels, str) else labels)]
@@ -48,7 +49,8 @@ def channel_names(tif: tifffile.TiffFile, count: int, series: int = 0) -> tuple[
 def pixel_size_um(tif: tifffile.TiffFile, series: int = 0) -> float | None:
     """The side of a square pixel in micrometres; None if unknown, implausible or not square."""
     if tif.is_ome:
-        x, y = _ome_sizes_um(_ome_pixels(tif, series))
+        pixels = _ome_pixels(tif, series)
+        x, y = (None, None) if pixels is None else _ome_sizes_um(pixels)
     elif tif.is_imagej:
         unit = str((tif.imagej_metadata or {}).get("unit") or "").strip().lower()
         factor = _UM_PER_UNIT.get(unit)
@@ -70,16 +72,17 @@ def pixel_size_um(tif: tifffile.TiffFile, series: int = 0) -> float | None:
     return x
 
 
-def _ome_pixels(tif: tifffile.TiffFile, series: int) -> ElementTree.Element:
+def _ome_pixels(tif: tifffile.TiffFile, series: int) -> ElementTree.Element | None:
+    """What the OME-XML says of one of the file's images; None if it is not sure which of several it describes."""
     try:
         found = ElementTree.fromstring(tif.ome_metadata or "").findall("{*}Image/{*}Pixels")
     except ElementTree.ParseError as error:
         raise OSError(f"its OME-XML cannot be parsed: {error}") from error
     if not found:
         raise OSError("its OME-XML describes no pixels")
-    if len(found) != len(tif.series) and len(found) > 1:
-        raise OSError(f"its OME-XML describes {len(found)} images, and {len(tif.series)} are in the file")
-    return found[series if len(found) > 1 else 0]
+    if len(found) == 1:
+        return found[0]
+    return found[series] if len(found) == len(tif.series) else None
 
 
 def _ome_sizes_um(pixels: ElementTree.Element) -> tuple[float | None, float | None]:

@@ -119,9 +119,12 @@ class PageStack:
 
         def place(index: int) -> None:
             start, count = page.dataoffsets[index], page.databytecounts[index]
-            claimed = math.prod(keyframe.chunks) * self.dtype.itemsize
+            num_numbers = math.prod(keyframe.chunks)
+            claimed = num_numbers * self.dtype.itemsize
             if packed != "none":
-                check_ratio(file.uri, stored=count, claimed=claimed, packed=packed)
+                # of few bits, several numbers lie in a byte
+                bits = keyframe.bitspersample if isinstance(keyframe.bitspersample, int) else 8 * self.dtype.itemsize
+                check_ratio(file.uri, stored=count, claimed=num_numbers * bits // 8, packed=packed)
             check_memory(file.uri, claimed)
             segment, (sample, _, y, x, _), _ = keyframe.decode(file.read(start, start + count), index, **tables)
             inner = segment[0, max(0, rows.start - y) : rows.stop - y, max(0, columns.start - x) : columns.stop - x]

@@ -72,7 +72,7 @@ class ZarrArray:
     shards: Shards | None
     chunk_key: Callable[[tuple[int, ...]], str]
     dimension_names: tuple[str, ...] | None
-    _indices: dict[str, Shaped[np.ndarray, "..."] | None] = field(default_factory=dict, repr=False)
+    _indices: dict[str, Shaped[np.ndarray, "..."]] = field(default_factory=dict, repr=False)
 
     def read(self, selection: Sequence[slice], *, may_be_empty: bool = True) -> Shaped[np.ndarray, "..."]:
         """The region, in native byte order; chunks that are not stored are the fill value, as the format says.
@@ -146,11 +146,15 @@ class ZarrArray:
 
     def _index_of(self, key: str) -> Shaped[np.ndarray, "..."] | None:
         assert self.shards is not None
-        if key not in self._indices:
-            if len(self._indices) >= _MAX_KEPT_INDICES:
-                self._indices.clear()
-            self._indices[key] = self._read_index(key, self.shards)
-        return self._indices[key]
+        kept = self._indices.get(key)  # one look: another thread may clear the table between two
+        if kept is not None:
+            return kept
+        index = self._read_index(key, self.shards)
+        if len(self._indices) >= _MAX_KEPT_INDICES:
+            self._indices.clear()
+        if index is not None:
+            self._indices[key] = index
+        return index
 
     def _read_index(self, key: str, shards: Shards) -> Shaped[np.ndarray, "..."] | None:
         try:
