@@ -47,6 +47,14 @@ def test_micro_batches_must_divide_the_batch():
         validated(PretrainRecipe, {"schedule": {"accumulate": 3}})
 
 
+def test_data_are_folders_or_a_stream():
+    with pytest.raises(ValueError, match=r"no data: give folders of images with --data"):
+        PretrainRecipe().data.open()
+    both = validated(PretrainRecipe, {"data": {"folders": ["a"], "stream": {"index": "b"}}})
+    with pytest.raises(ValueError, match=r"data.folders and data.stream; give one of them"):
+        both.data.open()
+
+
 def test_overrides_lie_over_the_file_section_by_section():
     values = merged({"crops": {"num_local": 4, "local_px": 32}}, read_overrides(["crops.num_local=2", "seed=3"]))
     assert values == {"crops": {"num_local": 2, "local_px": 32}, "seed": 3}

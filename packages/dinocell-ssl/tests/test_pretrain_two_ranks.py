@@ -11,6 +11,7 @@ import torch
 
 from dinocell_io import Image, write_image
 from dinocell_ssl.distributed import joined_ranks
+from dinocell_ssl.monitor import CollapseError
 from dinocell_ssl.pretrain import pretrain
 from dinocell_ssl.recipe import PretrainRecipe
 from dinocell_ssl.recipe_file import merged
@@ -28,6 +29,22 @@ SMALL = {
     "schedule": {"steps": 3, "batch_size": 8, "warmup": 0.0, "log_every": 1, "checkpoint_every": 2},
     "loading": {"num_workers": 0},
 }
+
+
+class StopAfter:
+    """A monitor that ends a run in the step after `step`."""
+
+    every = 1
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_step(self, step, values, state):
+        if step > self.step:
+            raise CollapseError("stopped")
+        return {}
+
+
 RUN = """
 import sys
 from dinocell_ssl.pretrain import pretrain
@@ -81,10 +98,17 @@ def run_two_ranks(recipe, output):
 
 @pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="this PyTorch has no gloo")
 @pytest.mark.slow
-@pytest.mark.parametrize("accumulate", [2])
-def test_losses_gradients_and_weights_are_those_of_one_process_with_the_whole_batch(folder, tmp_path, accumulate):
-    recipe = recipe_of(folder, schedule={"accumulate": accumulate})
+@pytest.mark.parametrize(("sharding", "stopped"), [("none", False), ("fsdp", True)])
+def test_losses_gradients_and_weights_are_those_of_one_process_with_the_whole_batch(
+    folder, tmp_path, sharding, stopped
+):
+    """Of weights that are whole on each rank or cut over both; the second run is also begun by one process alone."""
+    recipe = recipe_of(folder, schedule={"accumulate": 2}, network={"sharding": sharding})
     pretrain(recipe, tmp_path / "one")
+    if stopped:
+        with pytest.raises(CollapseError):
+            pretrain(recipe, tmp_path / "two", monitors=[StopAfter(2)])
+        assert latest_checkpoint(tmp_path / "two").name == "step_00000002.pt"
     run_two_ranks(recipe, tmp_path / "two")
     one, two = (read_log(tmp_path / name / "log.jsonl") for name in ("one", "two"))
     assert [line["step"] for line in two] == [1, 2, 3]

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
-from dinocell_core import DinoVisionTransformer
+from dinocell_core import DinoVisionTransformer, ViTConfig
 from dinocell_io import atomic_path
 
 _HEADER = "dinocell_backbone"
@@ -18,7 +19,13 @@ _HEADER = "dinocell_backbone"
 
 def save_backbone(path: str | Path, backbone: DinoVisionTransformer, *, facts: Mapping[str, Any]) -> None:
     """Write weights in the published (Meta) layout, float32, and JSON-able facts beside them, all or nothing."""
-    config = backbone.config
+    save_backbone_weights(path, backbone.state_dict(), config=backbone.config, facts=facts)
+
+
+def save_backbone_weights(
+    path: str | Path, weights: Mapping[str, Tensor], *, config: ViTConfig, facts: Mapping[str, Any]
+) -> None:
+    """The same from a backbone's state dict."""
     header = {
         **facts,
         "embed_dim": config.embed_dim,
@@ -27,11 +34,9 @@ def save_backbone(path: str | Path, backbone: DinoVisionTransformer, *, facts: M
         "in_channels": config.in_channels,
         "software_version": version("dinocell-ssl"),
     }
-    weights = {
-        name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in backbone.state_dict().items()
-    }
+    tensors = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in weights.items()}
     with atomic_path(path) as temporary:
-        save_file(weights, temporary, metadata={_HEADER: json.dumps(header, sort_keys=True, allow_nan=False)})
+        save_file(tensors, temporary, metadata={_HEADER: json.dumps(header, sort_keys=True, allow_nan=False)})
 
 
 def read_backbone_facts(path: str | Path) -> dict[str, Any]:

@@ -4,9 +4,10 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
+from jaxtyping import Bool, Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
@@ -32,6 +33,9 @@ class Network(BaseModel):
     rope_per_block: bool = Field(default=False, description="draw that factor anew in every block, as published")
     activation_checkpointing: bool = Field(default=False, description="less memory, a third more time")
     compile: bool = Field(default=False, description="torch.compile each block")
+    sharding: Literal["auto", "none", "fsdp"] = Field(
+        default="auto", description="of weights and optimiser over ranks; auto: on GPUs from base on"
+    )
     start_from: Path | None = Field(
         default=None,
         description="DINOv3 file (Meta, Hugging Face, timm), a checkpoint or backbone.safetensors of a run",
@@ -51,6 +55,15 @@ class Head(BaseModel):
     prototypes: int = Field(default=8192, ge=2)
     hidden: int = Field(default=2048, ge=1)
     bottleneck: int = Field(default=256, ge=1)
+
+
+class TeacherOutputs(NamedTuple):
+    """What the teacher says of unmasked global crops; of patches only the masked ones have logits."""
+
+    class_tokens: Float[Tensor, "2 sample feature"]
+    class_logits: Float[Tensor, "2 sample prototype"]
+    patch_tokens: Float[Tensor, "image patch feature"]
+    patch_logits: Float[Tensor, "masked_patch patch_prototype"]
 
 
 class SslNetwork(nn.Module):
@@ -85,6 +98,19 @@ class SslNetwork(nn.Module):
                     bottleneck_features=head.bottleneck,
                 ),
             )
+
+    def forward(
+        self, global_crops: Float[Tensor, "2 sample channel y x"], masks: Bool[Tensor, "image patch"]
+    ) -> TeacherOutputs:
+        """The teacher's part: unmasked crops; `masks` say of which patches the student will be asked."""
+        features = self.backbone.forward_features(global_crops.flatten(0, 1))
+        class_tokens, patch_tokens = features["x_norm_clstoken"], features["x_norm_patchtokens"]
+        return TeacherOutputs(
+            class_tokens.unflatten(0, (2, -1)),
+            self.dino_head(class_tokens).unflatten(0, (2, -1)),
+            patch_tokens,
+            self.ibot_head(patch_tokens[masks]),
+        )
 
 
 @dataclass(frozen=True)

@@ -21,15 +21,6 @@ LocalCrops = Float[Tensor, "local_crop sample channel local_y local_x"]
 Masks = Bool[Tensor, "image patch"]
 
 
-class TeacherOutputs(NamedTuple):
-    """What the teacher says of unmasked global crops; of patches only the masked ones have logits."""
-
-    class_tokens: Float[Tensor, "2 sample feature"]
-    class_logits: Float[Tensor, "2 sample prototype"]
-    patch_tokens: Float[Tensor, "image patch feature"]
-    patch_logits: Float[Tensor, "masked_patch patch_prototype"]
-
-
 class Losses(NamedTuple):
     """`total` to differentiate, its terms before their weights, and the student's class tokens and logits."""
 
@@ -40,19 +31,6 @@ class Losses(NamedTuple):
     koleo: Float[Tensor, ""]
     class_tokens: Float[Tensor, "2 sample feature"]
     class_logits: Float[Tensor, "2 sample prototype"]
-
-
-@torch.no_grad()
-def teacher_outputs(teacher: SslNetwork, global_crops: GlobalCrops, masks: Masks) -> TeacherOutputs:
-    """Run the teacher on unmasked crops; `masks` say of which patches the student will be asked."""
-    features = teacher.backbone.forward_features(global_crops.flatten(0, 1))
-    class_tokens, patch_tokens = features["x_norm_clstoken"], features["x_norm_patchtokens"]
-    return TeacherOutputs(
-        class_tokens.unflatten(0, (2, -1)),
-        teacher.dino_head(class_tokens).unflatten(0, (2, -1)),
-        patch_tokens,
-        teacher.ibot_head(patch_tokens[masks]),
-    )
 
 
 class TargetMaker:
@@ -96,12 +74,14 @@ class Objective(nn.Module):
         global_crops: GlobalCrops,
         local_crops: LocalCrops,
         masks: Masks,
-        dino_targets: Float[Tensor, "2 sample prototype"],
-        ibot_targets: Float[Tensor, "masked_patch patch_prototype"],
+        dino_targets: Float[Tensor, "2 sample prototype"] | None = None,
+        ibot_targets: Float[Tensor, "masked_patch patch_prototype"] | None = None,
         share: float = 1.0,
         class_token_gradient: Float[Tensor, "2 sample feature"] | None = None,
-    ) -> Losses:
-        """Losses of a (micro-)batch that is `share` of the step's samples.
+    ) -> Losses | Float[Tensor, "2 sample feature"]:
+        """Losses of a (micro-)batch that is `share` of the step's samples; without targets its class tokens alone.
+
+        The same random state gives the same class tokens with targets and without.
 
         KoLeo is that of these samples, unless `class_token_gradient` holds its gradient on the class tokens from all
         micro-batches (see `koleo_gradient`); it then counts in the gradient of `total`, not in its value.
@@ -109,6 +89,9 @@ class Objective(nn.Module):
         settings, network = self._loss, self.network
         features = self._features(global_crops, local_crops, masks)
         global_tokens = features[0]["x_norm_clstoken"]
+        class_tokens = global_tokens.unflatten(0, (2, -1))
+        if dino_targets is None or ibot_targets is None:
+            return class_tokens
         all_tokens = torch.cat([one["x_norm_clstoken"] for one in features])
         logits = network.dino_head(all_tokens)
         num_global = len(global_tokens)
@@ -132,7 +115,6 @@ class Objective(nn.Module):
         shares = crop_shares(2, len(local_crops))
         dino = shares.global_crops * dino_global + settings.local * shares.local_crops * dino_local
         total = share * (settings.dino * dino + settings.ibot * ibot)
-        class_tokens = global_tokens.unflatten(0, (2, -1))
         koleo = total.new_zeros(())
         if class_token_gradient is not None:
             agreement = (class_tokens.float() * class_token_gradient).sum()
@@ -149,13 +131,6 @@ class Objective(nn.Module):
             class_tokens.detach(),
             global_logits.detach(),
         )
-
-    @torch.no_grad()
-    def class_tokens(
-        self, global_crops: GlobalCrops, local_crops: LocalCrops, masks: Masks
-    ) -> Float[Tensor, "2 sample feature"]:
-        """The student's class tokens of global crops; with the same random state those of `forward`."""
-        return self._features(global_crops, local_crops, masks)[0]["x_norm_clstoken"].unflatten(0, (2, -1))
 
     def koleo(self, class_tokens: Float[Tensor, "2 sample feature"]) -> Float[Tensor, ""]:
         """Sum over both global crops."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 PARTS = ("backbone", "dino_head", "ibot_head")
 
@@ -74,7 +75,8 @@ def clip_gradients(parts: Mapping[str, nn.Module], largest: float) -> dict[str, 
     for name, part in parts.items():
         parameters = [parameter for parameter in part.parameters() if parameter.grad is not None]
         if parameters:
-            norms[name] = nn.utils.clip_grad_norm_(parameters, largest)
+            norm = nn.utils.clip_grad_norm_(parameters, largest)
+            norms[name] = norm.full_tensor() if isinstance(norm, DTensor) else norm
     return norms
 
 

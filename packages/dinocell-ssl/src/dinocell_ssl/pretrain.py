@@ -1,9 +1,9 @@
 """Pretraining: folders of images in, a backbone and a log out; the same call again continues."""
 
 import json
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +12,29 @@ from rich.console import Console
 from torch.nn.parallel import DistributedDataParallel
 
 from dinocell_io import FieldList, atomic_path
-from dinocell_ssl.backbone_file import save_backbone
-from dinocell_ssl.data import Batch, BatchPlan, load_batches
-from dinocell_ssl.distributed import Ranks, joined_ranks
+from dinocell_ssl.assemble import Run, assemble, data_identity
+from dinocell_ssl.backbone_file import save_backbone_weights
+from dinocell_ssl.data import Batch, load_batches
+from dinocell_ssl.distributed import joined_ranks
 from dinocell_ssl.field_source import Skipped
 from dinocell_ssl.fields import Fields
-from dinocell_ssl.monitor import Monitor, TrainState
+from dinocell_ssl.monitor import Monitor
 from dinocell_ssl.monitoring import run_monitors
-from dinocell_ssl.network import SslNetwork, Start, create_network
-from dinocell_ssl.objective import Objective, TargetMaker
+from dinocell_ssl.objective import Objective
 from dinocell_ssl.pace import Pace
-from dinocell_ssl.parameter_groups import create_optimizer
 from dinocell_ssl.recipe import PretrainRecipe, step_rates
 from dinocell_ssl.resume import (
+    checkpoint_contents,
     checkpoint_path,
-    latest_checkpoint,
-    load_checkpoint,
     remove_old_checkpoints,
     save_checkpoint,
 )
 from dinocell_ssl.step import Stepper
-from dinocell_ssl.teacher import Teacher
 from dinocell_ssl.tracking import Tracker, WandbSettings
 
-_HEAD_ONLY_SHARE = 0.1
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint could not be written; the next one will be tried."""
 
 
 def pretrain(
@@ -74,7 +73,7 @@ def pretrain(
     if fields is None:
         fields = recipe.data.open()
     with joined_ranks(torch.device(device).type) as ranks:
-        run = _start(recipe, output, fields, _device_of(device, ranks), ranks)
+        run = assemble(recipe, output, fields, device=device, ranks=ranks)
         if run.state.step < recipe.schedule.steps:
             if ranks.is_first:
                 output.mkdir(parents=True, exist_ok=True)
@@ -95,72 +94,7 @@ def pretrain(
     return output / "backbone.safetensors"
 
 
-@dataclass(frozen=True)
-class _Run:
-    """What stays the same during a run, and its state."""
-
-    state: TrainState
-    recipe: PretrainRecipe
-    plan: BatchPlan
-    start: Start
-    targets: TargetMaker
-    ranks: Ranks
-    device: torch.device
-    network: SslNetwork
-    head_only_steps: int
-
-
-def _start(
-    recipe: PretrainRecipe, output: Path, fields: Fields | FieldList, device: torch.device, ranks: Ranks
-) -> _Run:
-    stream = recipe.data.stream
-    plan = BatchPlan(
-        fields=fields,
-        batch_size=recipe.schedule.batch_size,
-        patch=recipe.network.patch,
-        seed=recipe.seed,
-        crops=recipe.crops,
-        views=recipe.views,
-        augmentation=recipe.augmentation,
-        masking=recipe.masking,
-        rank=ranks.rank,
-        world_size=ranks.world_size,
-        reuses=stream.reuses if stream else 1,
-        buffer_fields=stream.buffer_fields if stream else 512,
-        quarantine=output / "quarantine.jsonl",
-    )
-    if len(plan.own_samples) % recipe.schedule.accumulate:
-        raise ValueError(
-            f"the {len(plan.own_samples)} samples of a rank do not divide into {recipe.schedule.accumulate} "
-            "micro-batches; set schedule.accumulate to a divisor"
-        )
-    torch.manual_seed(recipe.seed)
-    network, start = create_network(recipe.network, dino_head=recipe.dino_head, ibot_head=recipe.ibot_head)
-    network.to(device)
-    teacher = Teacher(network)
-    if recipe.network.compile:
-        for module in (*network.backbone.blocks, *teacher.module.get_submodule("backbone.blocks").children()):
-            module.compile()
-    state = TrainState(
-        step=0,
-        student=network.train(),
-        teacher=teacher,
-        optimizer=create_optimizer(network, recipe.optimization),
-        recipe=recipe.model_dump(mode="json"),
-        output=output,
-    )
-    targets = TargetMaker(recipe.loss, group=ranks.group)
-    checkpoint = latest_checkpoint(output)
-    if checkpoint is not None:
-        targets.centers = load_checkpoint(checkpoint, state, data=_identity(plan, recipe))
-    share = recipe.schedule.head_only
-    if share is None:
-        share = 0.0 if start.has_heads else _HEAD_ONLY_SHARE
-    head_only_steps = round(share * recipe.schedule.steps)
-    return _Run(state, recipe, plan, start, targets, ranks, device, network, head_only_steps)
-
-
-def _train(run: _Run, monitors: Sequence[Monitor], tracker: Tracker | None) -> None:
+def _train(run: Run, monitors: Sequence[Monitor], tracker: Tracker | None) -> None:
     """From the run's step to its last; only the first rank has a tracker and writes."""
     state, schedule = run.state, run.recipe.schedule
     pace = Pace(device=run.device)
@@ -212,11 +146,11 @@ def _recipe_monitors(
     )
 
 
-def _stepper(run: _Run) -> Stepper:
+def _stepper(run: Run) -> Stepper:
     learns = run.state.step >= run.head_only_steps
     run.network.backbone.requires_grad_(learns)
-    objective: Objective | DistributedDataParallel = Objective(run.network, run.recipe.loss, group=run.ranks.group)
-    if run.ranks.group is not None:
+    objective: Objective | DistributedDataParallel = run.objective
+    if run.ranks.group is not None and not run.is_sharded:
         objective = DistributedDataParallel(
             objective,
             device_ids=[run.device.index] if run.device.type == "cuda" else None,
@@ -227,7 +161,7 @@ def _stepper(run: _Run) -> Stepper:
     return Stepper(run.state, run.recipe, objective, targets=run.targets, ranks=run.ranks, device=run.device)
 
 
-def _observe(run: _Run, values: dict[str, float], monitors: Sequence[Monitor], tracker: Tracker, pace: Pace) -> None:
+def _observe(run: Run, values: dict[str, float], monitors: Sequence[Monitor], tracker: Tracker, pace: Pace) -> None:
     state, schedule = run.state, run.recipe.schedule
     called = [monitor for monitor in monitors if state.step % monitor.every == 0]
     is_logged = state.step % schedule.log_every == 0 or state.step in (1, schedule.steps)
@@ -238,7 +172,7 @@ def _observe(run: _Run, values: dict[str, float], monitors: Sequence[Monitor], t
         tracker.log({"step": state.step, **values})
 
 
-def _check_skips(run: _Run) -> None:
+def _check_skips(run: Run) -> None:
     state, schedule = run.state, run.recipe.schedule
     if state.consecutive_skips >= schedule.max_consecutive_skips:
         raise FloatingPointError(
@@ -257,41 +191,30 @@ def _report_skipped(output: Path, batch: Batch, reported: set[Skipped]) -> None:
                 file.write(json.dumps({"step": batch.step, **skipped._asdict()}) + "\n")
 
 
-def _save(run: _Run) -> None:
+def _save(run: Run) -> None:
     """Checkpoint and backbone. A full disk ends a run only when it is finished: until then the next may find room."""
     state, schedule = run.state, run.recipe.schedule
+    contents = checkpoint_contents(state, data=data_identity(run.plan, run.recipe), centers=run.targets.centers)
     if run.ranks.is_first:
         try:
-            save_checkpoint(
-                checkpoint_path(state.output, state.step),
-                state,
-                data=_identity(run.plan, run.recipe),
-                centers=run.targets.centers,
+            save_checkpoint(checkpoint_path(state.output, state.step), contents)
+            teacher = contents["teacher"]
+            prefix = "backbone."
+            save_backbone_weights(
+                state.output / "backbone.safetensors",
+                {name.removeprefix(prefix): tensor for name, tensor in teacher.items() if name.startswith(prefix)},
+                config=run.network.backbone.config,
+                facts=_facts(run),
             )
-            save_backbone(state.output / "backbone.safetensors", _teacher_backbone(state), facts=_facts(run))
         except OSError as error:
             if state.step == schedule.steps:
                 raise
-            with (state.output / "errors.log").open("a") as file:
-                file.write(f"step {state.step}: {error}\n")
+            warnings.warn(f"step {state.step}: {error}; training goes on", CheckpointWarning, stacklevel=2)
         else:
             remove_old_checkpoints(state.output, keep=schedule.keep)
 
 
-def _identity(plan: BatchPlan, recipe: PretrainRecipe) -> dict[str, Any]:
-    """What decides which fields come when, besides the recipe."""
-    identity: dict[str, Any] = {"fields": len(plan.fields)}
-    if isinstance(plan.fields, FieldList):
-        workers = max(1, recipe.loading.num_workers)
-        identity |= {"fingerprint": plan.fields.fingerprint, "ranks": plan.world_size, "workers": workers}
-    return identity
-
-
-def _teacher_backbone(state: TrainState) -> Any:
-    return state.teacher.module.get_submodule("backbone")
-
-
-def _facts(run: _Run) -> dict[str, Any]:
+def _facts(run: Run) -> dict[str, Any]:
     return {
         "size": run.recipe.network.size,
         "step": run.state.step,
@@ -308,10 +231,3 @@ def _write_recipe(output: Path, recipe: PretrainRecipe) -> None:
 
     with atomic_path(output / "recipe.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
-
-
-def _device_of(device: str, ranks: Ranks) -> torch.device:
-    chosen = torch.device(device)
-    if chosen.type == "cuda" and chosen.index is None:
-        return torch.device("cuda", ranks.local_rank)
-    return chosen

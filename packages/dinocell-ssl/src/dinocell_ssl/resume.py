@@ -17,10 +17,21 @@ from torch import Tensor
 from dinocell_io import atomic_path
 from dinocell_ssl.monitor import TrainState
 from dinocell_ssl.recipe_file import differences
+from dinocell_ssl.sharded import copy_into, load_optimizer, whole
 
 # What may change between a run and its continuation: none of it decides the numbers.
-_FREE = (("loading",), ("monitoring",), ("data", "folders"), ("schedule", "checkpoint_every"), ("schedule", "keep"))
-_FREE_SCHEDULE = (("schedule", "log_every"), ("schedule", "max_consecutive_skips"))
+_FREE = (
+    "loading",
+    "monitoring",
+    "data.folders",
+    "data.stream.index",
+    "data.stream.selection",
+    "data.stream.uri",
+    "schedule.checkpoint_every",
+    "schedule.keep",
+    "schedule.log_every",
+    "schedule.max_consecutive_skips",
+)
 
 
 def checkpoint_path(output: Path, step: int) -> Path:
@@ -38,17 +49,16 @@ def latest_checkpoint(output: Path) -> Path | None:
     return max(found)[1] if found else None
 
 
-def save_checkpoint(path: Path, state: TrainState, *, data: Mapping[str, Any], centers: Mapping[str, Tensor]) -> None:
-    """Write a checkpoint, all of it or nothing; OSError when the disk is full, and the file that was there stays.
+def checkpoint_contents(state: TrainState, *, data: Mapping[str, Any], centers: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Everything a run must remember; of sharded weights all ranks must call.
 
     Its `teacher` entry has the layout of the published training checkpoints: other programs, and `network.start_from`,
     read it as one.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    contents = {
-        "teacher": state.teacher.state_dict(),
-        "student": state.student.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
+    return {
+        "teacher": whole(state.teacher.state_dict()),
+        "student": whole(state.student.state_dict()),
+        "optimizer": whole(state.optimizer.state_dict()),
         "centers": dict(centers),
         "step": state.step,
         "skipped_steps": state.skipped_steps,
@@ -56,9 +66,14 @@ def save_checkpoint(path: Path, state: TrainState, *, data: Mapping[str, Any], c
         "recipe": state.recipe,
         "rng": torch.get_rng_state(),
     }
+
+
+def save_checkpoint(path: Path, contents: Mapping[str, Any]) -> None:
+    """Write `checkpoint_contents`, all or nothing; OSError when the disk is full, and the file that was there stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         try:
-            torch.save(contents, temporary)
+            torch.save(dict(contents), temporary)
         except RuntimeError as error:  # torch's own writer has no OSError
             free = shutil.disk_usage(path.parent).free
             raise OSError(f"{path} could not be written ({free / 1e6:.0f} MB free): {error}") from error
@@ -84,9 +99,9 @@ def load_checkpoint(path: Path, state: TrainState, *, data: Mapping[str, Any]) -
             f"{path} was written with another recipe ({'; '.join(changed)}); continue with the same one, or start in "
             "another folder"
         )
-    state.student.load_state_dict(contents["student"])
-    state.teacher.load_state_dict(contents["teacher"])
-    state.optimizer.load_state_dict(contents["optimizer"])
+    copy_into(state.student.state_dict(), contents["student"])
+    copy_into(state.teacher.state_dict(), contents["teacher"])
+    load_optimizer(state.optimizer, contents["optimizer"])
     state.step = contents["step"]
     state.skipped_steps = contents["skipped_steps"]
     torch.set_rng_state(contents["rng"])
@@ -101,12 +116,10 @@ def remove_old_checkpoints(output: Path, *, keep: int) -> None:
         path.unlink(missing_ok=True)
 
 
-def _binding(recipe: Mapping[str, Any]) -> dict[str, Any]:
+def _binding(recipe: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A resolved recipe without what may change."""
-    kept = {section: dict(value) if isinstance(value, Mapping) else value for section, value in recipe.items()}
-    for section, *key in (*_FREE, *_FREE_SCHEDULE):
-        if not key:
-            kept.pop(section, None)
-        elif isinstance(kept.get(section), dict):
-            kept[section].pop(key[0], None)
-    return kept
+    return {
+        key: _binding(value, f"{prefix}{key}.") if isinstance(value, Mapping) else value
+        for key, value in recipe.items()
+        if prefix + key not in _FREE
+    }

@@ -1,20 +1,22 @@
 """One step of pretraining: teacher, targets, student, optimiser, average - or nothing, when a number is not finite."""
 
 import math
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from dinocell_ssl.data import Batch
 from dinocell_ssl.distributed import Ranks, reduce_in_place
 from dinocell_ssl.monitor import StepOutputs, TrainState
-from dinocell_ssl.network import SslNetwork
-from dinocell_ssl.objective import Losses, Objective, TargetMaker, TeacherOutputs, teacher_outputs
+from dinocell_ssl.network import TeacherOutputs
+from dinocell_ssl.objective import Losses, Objective, TargetMaker
 from dinocell_ssl.parameter_groups import PARTS, clip_gradients, set_rates
 from dinocell_ssl.recipe import PretrainRecipe, StepRates
 
@@ -32,7 +34,7 @@ class _Part(NamedTuple):
 class Stepper:
     """Takes steps of one run on one rank.
 
-    `objective` is the student with its losses, within DDP when there are several ranks.
+    `objective` is the student with its losses, within DDP or sharded by FSDP when there are several ranks.
     """
 
     def __init__(
@@ -56,8 +58,7 @@ class Stepper:
         skipped, on all ranks together.
         """
         state, recipe = self._state, self._recipe
-        teacher = state.teacher.module
-        assert isinstance(teacher, SslNetwork)
+        state.outputs = None  # the targets of the last step are the largest arrays there are
         parts = self._parts(batch)
         set_rates(
             state.optimizer,
@@ -65,9 +66,10 @@ class Stepper:
             weight_decay=rates.weight_decay,
             last_layer_frozen=rates.last_layer_frozen,
         )
-        with self._autocast():
-            taught = [teacher_outputs(teacher, part.global_crops, part.masks) for part in parts]
+        with torch.no_grad(), self._autocast():
+            taught = [state.teacher.module(part.global_crops, part.masks) for part in parts]
             dino, ibot = self._make_targets(taught, rates.teacher_temperature)
+            taught = [part._replace(patch_logits=part.patch_logits[:0].clone()) for part in taught]
             koleo, gradients = self._koleo_of_all(parts)
         state.optimizer.zero_grad(set_to_none=True)
         losses = [
@@ -118,7 +120,7 @@ class Stepper:
         tokens = []
         for index, part in enumerate(parts):
             self._seed(index)
-            tokens.append(self._plain.class_tokens(part.global_crops, part.local_crops, part.masks))
+            tokens.append(self._objective(*part))
         value, gradient = self._plain.koleo_gradient(torch.cat(tokens, dim=1))
         return value, gradient.chunk(len(parts), dim=1)
 
@@ -197,6 +199,16 @@ class Stepper:
     def _autocast(self) -> AbstractContextManager[None]:
         return torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._recipe.precision == "bf16")
 
-    def _unsynchronised(self) -> AbstractContextManager[None]:
-        wrapped: nn.Module = self._objective
-        return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()
+    @contextmanager
+    def _unsynchronised(self) -> Iterator[None]:
+        """Gradients are summed here and averaged over ranks with those of the last micro-batch."""
+        wrapped = self._objective
+        if isinstance(wrapped, DistributedDataParallel):
+            with wrapped.no_sync():
+                yield
+        elif isinstance(wrapped, FSDPModule):
+            wrapped.set_requires_gradient_sync(False)
+            yield
+            wrapped.set_requires_gradient_sync(True)
+        else:
+            yield
