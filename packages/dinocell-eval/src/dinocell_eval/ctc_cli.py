@@ -150,9 +150,9 @@ def _print_all(evaluation: "TrackingEvaluation", values: dict[str, float], *, ti
     from rich.table import Table
 
     console = Console()
-    table = Table(
-        "measure", "value", title=f"{title}: {evaluation.num_frames} frames, {evaluation.n_truth} true objects"
-    )
+    counted = f"{evaluation.num_frames} frames, {evaluation.n_truth} true and {evaluation.n_result} result objects"
+    console.print(f"{title}: {counted}", soft_wrap=True, markup=False)
+    table = Table("measure", "value")
     shown: dict[str, float | None] = {
         "SEG": evaluation.seg,
         "DET": values.get("det"),
@@ -162,7 +162,7 @@ def _print_all(evaluation: "TrackingEvaluation", values: dict[str, float], *, ti
         "OP_CTB": evaluation.op_ctb,
         "CT": evaluation.ct,
         "TF": evaluation.tf,
-        "TF, any order": evaluation.tf_stable,
+        "TF_stable": evaluation.tf_stable,
         **{f"BC({i})": value for i, value in enumerate(evaluation.bc)},
         "CCA": evaluation.cca,
         **{f"OP_CLB({i})": value for i, value in enumerate(evaluation.op_clb)},
@@ -172,7 +172,6 @@ def _print_all(evaluation: "TrackingEvaluation", values: dict[str, float], *, ti
         table.add_row(name, "-" if value is None else f"{value:.6f}")
     console.print(table)
     operations = ("ns", "fn", "fp", "ed", "ea", "ec")
-    console.print(f"{evaluation.n_truth} true and {evaluation.n_result} result objects", soft_wrap=True)
     counts = {name.upper(): getattr(evaluation, name) for name in operations}
     listed = ", ".join(f"{count} {name}" for name, count in counts.items() if count is not None)
     cost = "" if evaluation.aogm is None else f", AOGM {evaluation.aogm:g}"
