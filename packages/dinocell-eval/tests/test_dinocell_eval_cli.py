@@ -162,7 +162,8 @@ def test_a_picture_that_is_missing_for_the_gallery_is_named(app, folders):
     (folders / "images").mkdir()
     result = app(folders / "masks", folders / "out", "--output", folders / "report", "--images", folders / "images")
     assert result.exit_code == 1
-    assert "--images holds no image m" in result.output
+    assert "images holds no image for merged_cells, missed_cell, split_cell, expected one" in result.output
+    assert not (folders / "report").exists()
 
 
 def test_without_html_no_report_is_written(app, folders):

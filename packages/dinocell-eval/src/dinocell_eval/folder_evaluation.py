@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from time import perf_counter, strftime
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from dinocell_eval.folders import FilePair, Pairing
 from dinocell_eval.printed import print_comparison, print_metrics
 from dinocell_eval.reading import ReadAhead
 from dinocell_eval.report import describe_inputs, write_comparison, write_report
-from dinocell_eval.result_files import read_result
+from dinocell_eval.result_files import TRUTH_ENDINGS, read_result
 from dinocell_io import IMAGE_SUFFIXES, atomic_path, grey_image, read_image
 
 if TYPE_CHECKING:
@@ -44,6 +43,7 @@ class Settings:
 def evaluate_folder(console: "Console", predictions: Predictions, output: Path, *, settings: Settings) -> Evaluation:
     """Evaluate paired files, print the metrics and write the reports into `output`."""
     folder, pairing = predictions
+    planes = _image_files(settings.images, pairing.pairs)
     evaluation, inputs = _evaluate(console, pairing, settings=settings)
     print_metrics(console, evaluation)
     written = ["summary.json", "images.csv", "objects.csv"]
@@ -53,7 +53,7 @@ def evaluate_folder(console: "Console", predictions: Predictions, output: Path, 
 
         page = evaluation_page(
             evaluation, title=f"Segmentation of {folder.name or folder}", facts=_facts(pairing, [folder]),
-            gallery=_gallery(evaluation, pairing.pairs, settings=settings), inputs=inputs,
+            gallery=_gallery(evaluation, pairing.pairs, planes, number=settings.gallery), inputs=inputs,
         )  # fmt: skip
         _write_text(output / "report.html", page)
         written.append("report.html")
@@ -122,38 +122,45 @@ def _predicted(pair: FilePair) -> Integer[np.ndarray, "y x"]:
     return read_result(pair.predicted)
 
 
-def _gallery(evaluation: Evaluation, pairs: Sequence[FilePair], *, settings: Settings) -> "list[GalleryImage]":
+def _gallery(
+    evaluation: Evaluation, pairs: Sequence[FilePair], planes: Sequence[Path | None], *, number: int
+) -> "list[GalleryImage]":
     from dinocell_eval.pages import draw_gallery_image, worst_images
 
-    find_plane = partial(_plane, files=None if settings.images is None else _image_files(settings.images))
     return [
         draw_gallery_image(
-            evaluation, image, read_result(pairs[image].truth), _predicted(pairs[image]), plane=find_plane(pairs[image])
+            evaluation, image, read_result(pairs[image].truth), _predicted(pairs[image]), plane=_plane(planes[image])
         )
-        for image in worst_images(evaluation, number=settings.gallery)
+        for image in worst_images(evaluation, number=number)
     ]
 
 
-def _plane(pair: FilePair, *, files: dict[str, Path] | None) -> Num[np.ndarray, "y x"] | None:
-    """The grey image of a pair; the first channel where there are several."""
-    if files is None:
-        return None
-    names = (pair.name, *(pair.name.removesuffix(ending) for ending in ("_masks", "_mask", "_seg", "_cp_masks")))
-    path = next((files[name] for name in names if name in files), None)
+def _plane(path: Path | None) -> Num[np.ndarray, "y x"] | None:
+    """The grey image in a file; the first channel where there are several."""
     if path is None:
-        raise ValueError(f"--images holds no image {pair.name}, expected one for every true label file")
+        return None
     image = read_image(path)
     return grey_image(image, channel=None if image.is_rgb or len(image.channels) == 1 else 0)
 
 
-def _image_files(folder: Path) -> dict[str, Path]:
+def _image_files(folder: Path | None, pairs: Sequence[FilePair]) -> list[Path | None]:
+    """The image of each pair, found by name before anything is computed; None without a folder."""
+    if folder is None:
+        return [None] * len(pairs)
     if not folder.is_dir():
         raise FileNotFoundError(f"--images {folder} is not a folder")
-    return {
+    files = {
         path.stem.removesuffix(".ome"): path
         for path in sorted(folder.iterdir())
         if path.name.lower().endswith(tuple(IMAGE_SUFFIXES)) and path.is_file()
     }
+    short = {pair.name: [pair.name, *map(pair.name.removesuffix, TRUTH_ENDINGS)] for pair in pairs}
+    missing = [name for name, names in short.items() if not any(one in files for one in names)]
+    if missing:
+        raise ValueError(
+            f"--images {folder} holds no image for {', '.join(missing[:5])}, expected one for every true label file"
+        )
+    return [next(files[one] for one in names if one in files) for names in short.values()]
 
 
 def _facts(pairing: Pairing, folders: Sequence[Path]) -> dict[str, str]:

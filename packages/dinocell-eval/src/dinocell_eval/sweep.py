@@ -195,13 +195,18 @@ def _check(
     metrics: Sequence[str],
     names: Sequence[str] | None,
 ) -> None:
-    if split == "test":
-        raise ValueError(
-            "thresholds chosen on a test split make its scores worthless; sweep the split 'val' and report the test "
-            "split once, with the thresholds that came out"
-        )
+    refuse_test_split(split)
     if len(truths) != num_images or not truths:
         raise ValueError(f"{len(truths)} truths but {num_images} maps, expected equal numbers and at least one")
     if names is not None and len(names) != len(truths):
         raise ValueError(f"{len(names)} names but {len(truths)} images, expected one name an image")
     per_image_values([], [], metrics=metrics)  # refuses unknown ones before the work
+
+
+def refuse_test_split(split: str) -> None:
+    """Raise ValueError if thresholds would be chosen on the split "test"."""
+    if split == "test":
+        raise ValueError(
+            "thresholds chosen on a test split make its scores worthless; sweep the split 'val' and report the test "
+            "split once, with the thresholds that came out"
+        )

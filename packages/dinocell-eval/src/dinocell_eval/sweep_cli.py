@@ -59,41 +59,53 @@ def sweep_command(
 
 def _read(gt_dir: Path, map_dir: Path, *, split: str | None, splits_csv: Path | None) -> tuple[list, list, list]:
     """Names, true labels and distance maps of the split."""
-    from dinocell_eval.folders import find_splits, names_of_split
-    from dinocell_eval.result_files import TRUTH_ENDINGS, read_result
-    from dinocell_io import LABEL_SUFFIXES, read_image
+    from dinocell_eval.result_files import read_result
+    from dinocell_io import read_image
 
-    if split == "test":
-        raise ValueError(
-            "thresholds chosen on a test split make its scores worthless; sweep the split 'val' and report the test "
-            "split once, with the thresholds that came out"
-        )
-    table = splits_csv or find_splits(gt_dir)
-    if split is None and table is not None:
-        raise ValueError(f"{table} divides the images into splits; pass --split with one that is not for testing")
-    if split is not None and table is None:
-        raise ValueError(f"no splits.csv in or above {gt_dir}; pass --splits-csv")
-    wanted = None if split is None or table is None else names_of_split(table, split)
     for folder in (gt_dir, map_dir):
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder} is not a folder")
-    maps = {path.stem.removesuffix(_MAP_ENDING): path for path in map_dir.glob("*.tif*")
-            if path.stem.endswith(_MAP_ENDING)} or {path.stem: path for path in map_dir.glob("*.tif*")}  # fmt: skip
-    found: dict[str, Path] = {}
-    for path in sorted(gt_dir.iterdir()):
-        if path.suffix.lower() in LABEL_SUFFIXES:
-            short = next((path.stem.removesuffix(e) for e in TRUTH_ENDINGS if path.stem.endswith(e)), path.stem)
-            if wanted is None or path.stem in wanted or short in wanted:
-                found[path.stem if path.stem in maps else short] = path
-    missing = sorted(set(found) - set(maps))
-    if missing or not found:
+    wanted = _names(gt_dir, split=split, splits_csv=splits_csv)
+    files = list(map_dir.glob("*.tif*"))
+    named = {path.stem.removesuffix(_MAP_ENDING): path for path in files if path.stem.endswith(_MAP_ENDING)}
+    maps = named or {path.stem: path for path in files}
+    truths = _true_files(gt_dir, maps, wanted)
+    missing = sorted(set(truths) - set(maps))
+    if missing or not truths:
         raise ValueError(
             f"{map_dir} has no distance map for {', '.join(missing[:5]) or 'any true label file'}; "
             "write them with dinocell segment --save-distance-map"
         )
-    names = sorted(found)
-    return (
-        names,
-        [read_result(found[name]) for name in names],
-        [read_image(maps[name]).pixels[0].astype("float32") for name in names],
-    )
+    names = sorted(truths)
+    planes = [read_image(maps[name]).pixels[0].astype("float32") for name in names]
+    return names, [read_result(truths[name]) for name in names], planes
+
+
+def _names(gt_dir: Path, *, split: str | None, splits_csv: Path | None) -> frozenset[str] | None:
+    """Names of the split; None for all images of a folder that is not divided into splits."""
+    from dinocell_eval.folders import find_splits, names_of_split
+    from dinocell_eval.sweep import refuse_test_split
+
+    if split is not None:
+        refuse_test_split(split)
+    table = splits_csv or find_splits(gt_dir)
+    if split is None:
+        if table is not None:
+            raise ValueError(f"{table} divides the images into splits; pass --split with one that is not for testing")
+        return None
+    if table is None:
+        raise ValueError(f"no splits.csv in or above {gt_dir}; pass --splits-csv")
+    return names_of_split(table, split)
+
+
+def _true_files(gt_dir: Path, maps: dict[str, Path], wanted: frozenset[str] | None) -> dict[str, Path]:
+    """True label files by the name of their map, or by their own name without an ending such as `_masks`."""
+    from dinocell_eval.result_files import TRUTH_ENDINGS
+    from dinocell_io import LABEL_SUFFIXES
+
+    found = {}
+    for path in sorted(gt_dir.iterdir()):
+        short = next((path.stem.removesuffix(end) for end in TRUTH_ENDINGS if path.stem.endswith(end)), path.stem)
+        if path.suffix.lower() in LABEL_SUFFIXES and (wanted is None or {path.stem, short} & wanted):
+            found[path.stem if path.stem in maps else short] = path
+    return found
