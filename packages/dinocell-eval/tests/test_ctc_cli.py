@@ -90,6 +90,7 @@ def test_without_measure_all_measures_are_shown_and_no_log_is_written(run, datas
     result = run(dataset, "01", "3")
     assert result.exit_code == 0, result.output
     for text in (
+        "sequence 01: 4 frames, 8 true and 9 result objects",
         "TRA",
         "0.662983",
         "BC(1)",

@@ -142,6 +142,11 @@ def test_a_result_frame_that_is_none_has_no_object():
     assert (found.fn, found.ea) == (1, 1)
 
 
+def test_images_without_pixels_have_no_objects():
+    empty = np.zeros((0, 4), int)
+    assert evaluate_tracking([empty], None, [empty], None).n_truth == 0
+
+
 def test_no_frames_at_all_are_undefined():
     found = evaluate_tracking([], [], [], [])
     assert {found.seg, found.det, found.tra, found.ct, found.chota} == {None}

@@ -4,7 +4,6 @@ from math import fsum, sqrt
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64
 
 from dinocell_eval.correspondence import Correspondence, Lineage
 from dinocell_eval.tracks import Tracks
@@ -51,7 +50,7 @@ def _relations(tracks: Tracks) -> Any:
 
     parent = np.append(tracks.parent_row, -1)
     descendant = np.arange(tracks.num_tracks)
-    ancestor: Int64[np.ndarray, pair] = descendant
+    ancestor = descendant
     rows, columns = [descendant], [descendant]
     while True:
         ancestor = parent[ancestor]

@@ -99,7 +99,7 @@ def _label_image(
     name = f"frame {frame}" if z is None else f"frame {frame}, slice {z}"
     if array.ndim == 0:
         raise ValueError(f"{name}: the {role} labels are {array!r}, expected a label image")
-    checked = as_labels(array.reshape(array.shape[0], -1), name=name, role="truth" if role == "truth" else "predicted")
+    checked = as_labels(array.reshape(1, array.size), name=name, role="truth" if role == "truth" else "predicted")
     return checked.reshape(array.shape)
 
 
