@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -390,6 +391,21 @@ def test_a_server_of_ones_own_authority_is_trusted_when_named(certificate: tuple
                 ask(FIELD)
 
 
+def test_a_bucket_of_another_region_is_asked_there(server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = server._get
+
+    def elsewhere(key: str, headers: Any, fault: Fault | None) -> Any:
+        if len(server.requests) > 1:
+            return answer(key, headers, fault)
+        moved = server._put("unused", b"", {})
+        return replace(moved, status=301, headers={"x-amz-bucket-region": "eu-west-1"})
+
+    monkeypatch.setattr(server, "_get", elsewhere)
+    store = S3Store("bucket", endpoint=server.endpoint, region="us-east-1", policy=QUICK, budget=RetryBudget())
+    assert store.get(FIELD) == PIXELS
+    assert store._client().region == "eu-west-1"
+
+
 def test_stores_that_are_alike_share_their_connections_until_the_login_changes(
     server: ObjectServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -403,6 +419,23 @@ def test_stores_that_are_alike_share_their_connections_until_the_login_changes(
 def test_an_address_opens_the_bucket_that_holds_it(server: ObjectServer) -> None:
     store, key = open_store(f"s3://bucket/{FIELD}", endpoint=server.endpoint, unsigned=True)
     assert store.get(key) == PIXELS
+
+
+def test_an_unknown_profile_is_a_typed_failure(server: ObjectServer, open_bucket: Bucket) -> None:
+    store = open_bucket(profile="nobody")
+    for ask in (store.get, store.size):
+        with pytest.raises(Refused, match=r"s3://bucket/: The config profile \(nobody\) could not be found"):
+            ask(FIELD)
+    assert server.requests == []
+
+
+def test_failed_requests_are_counted_too(server: ObjectServer) -> None:
+    server.always_fail(FIELD, Fault.THROTTLED)
+    store = S3Store("bucket", endpoint=server.endpoint, policy=QUICK, budget=RetryBudget())
+    for ask in (store.get, store.size):
+        with pytest.raises(Exhausted):
+            ask(FIELD)
+    assert (store.counts.requests, store.counts.retries) == (2, 6)
 
 
 def test_unknown_ways_to_verify_are_refused() -> None:

@@ -15,7 +15,7 @@ from .overdue import OVERDUE
 from .retry import Deadline, RetryPolicy, Transient, with_retries
 from .retry_budget import RetryBudget
 from .s3_client import S3Client, S3Place, connected_client, failure_of_status, translated
-from .store import ObjectInfo, Refused
+from .store import ObjectInfo, Refused, StoreError
 from .store_counts import StoreCounts
 
 VERIFY = ("auto", "etag", "length")
@@ -109,14 +109,17 @@ class S3Store:
             with translated(address, unsigned=client.unsigned):
                 return call(client.boto)
 
-        answer, attempts = with_retries(attempt, key=address, policy=self.policy, budget=self.budget)
+        try:
+            answer, attempts = with_retries(attempt, key=address, policy=self.policy, budget=self.budget)
+        except StoreError as failure:
+            self.counts.note(failure.attempts)
+            raise
         self.counts.note(attempts)
         return answer
 
     def _download(self, key: str, span: Span) -> bytes:
         client = self._client()
         check_md5 = self.verify == "etag" or (self.verify == "auto" and client.boto.meta.endpoint_url[:5] == "http:")
-
         return download(
             partial(self._opened, key),
             self.place.address(key),
@@ -167,17 +170,18 @@ class S3Store:
             raise StartAgain(f"{response.status} {code}: the object is not what it was")
         region = response.headers.get("x-amz-bucket-region")
         if region and region != client.region:
-            self._region = region
-            self.after_fork()  # the next attempt connects to the bucket's own region
+            with self._lock:  # the next attempt connects to the bucket's own region
+                self._region, self._connected = region, None
             raise Transient(f"the bucket is in {region}, not in {client.region}")
         raise failure_of_status(address, response.status, code, unsigned=client.unsigned)
 
     def _client(self) -> S3Client:
         with self._lock:
             if self._connected is None:
-                self._connected = connected_client(
-                    self.place, policy=self.policy, connections=self.connections, region=self._region
-                )
+                with translated(self.place.address("")):
+                    self._connected = connected_client(
+                        self.place, policy=self.policy, connections=self.connections, region=self._region
+                    )
             return self._connected
 
     def after_fork(self) -> None:
