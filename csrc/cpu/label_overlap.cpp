@@ -19,7 +19,7 @@ class PairTable {
     void add(uint64_t key, uint64_t pixels) {
         Slot* slot = find(key);
         if (slot->pixels == 0) {
-            if (4 * ++used_ > 3 * slots_.size()) {
+            if (8 * ++used_ > 3 * slots_.size()) {  // few collisions: each is a branch that cannot be foreseen
                 grow();
                 slot = find(key);
             }

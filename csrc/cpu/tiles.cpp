@@ -12,7 +12,7 @@ namespace dinocell {
 namespace {
 
 // Results from this size on are written past the caches: they would not fit there anyway.
-constexpr size_t kStreamedBytes = size_t{8} << 20;
+constexpr size_t kStreamedBytes = size_t{32} << 20;
 
 struct Scaling {
     float scale, offset, low, high;

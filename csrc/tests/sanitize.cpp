@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <functional>
 #include <random>
 #include <string>
 #include <vector>
@@ -70,6 +69,9 @@ std::string results(const Image& image, size_t threads) {
         for (size_t i = 0; i < size; i += 17) seeds[i] = static_cast<int32_t>(i);
         marker_watershed(image.map.data(), height, width, seeds.data(), image.mask.data(), connectivity);
         keep(seeds);
+        const std::vector<double> wide(image.map.begin(), image.map.end());
+        heap_watershed(wide.data(), height, width, seeds.data(), image.mask.data(), connectivity);
+        keep(seeds);
     }
     for (const double fill : {0.2, -1.0}) {
         watershed(image.map.data(), height, width, 0.75, fill, labels.data(), threads);
@@ -127,7 +129,7 @@ int main() {
     // A result large enough to be written past the caches, at an address that is no multiple of a line.
     const std::vector<uint8_t> pixels(400 * 400, 7);
     const std::vector<int64_t> starts{0, 100, 200};
-    const size_t tile = 517;
+    const size_t tile = 1023;  // 36 MiB in all
     const float scale = 1, offset = 0;
     for (const Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512}) {
         if (!isa_available(isa)) continue;

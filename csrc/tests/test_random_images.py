@@ -140,7 +140,7 @@ def test_marker_watersheds_of_distinct_values_equal_scikit_image():
 
 def test_heap_watersheds_full_of_ties_equal_scikit_image():
     differs = 0
-    for rng, shape, _ in random_images(share=0.5):
+    for rng, shape, _ in random_images(share=0.25):
         image = np.round(distinct_values(rng, shape) * 6)
         markers = np.where(rng.random(shape) < 0.2, rng.integers(-3, 9, shape), 0).astype(np.int32)
         mask = rng.random(shape) < 0.8 if rng.random() < 0.5 else None
@@ -175,7 +175,7 @@ def test_labels_are_renumbered_and_counted_as_numpy_does():
 
 
 def test_tiles_equal_a_padded_image_and_blend_back_to_it():
-    for rng, shape, threads in random_images(share=0.5):
+    for rng, shape, threads in random_images(share=0.25):
         tile = int(rng.integers(2, 20))
         image = rng.integers(0, 255, (1, *shape)).astype(np.uint8)
         step = tile - tile // 3

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dinocell_kernels import blend_tiles, gather_tiles
+from dinocell_kernels import blend_tiles, gather_tiles, gather_tiles_bfloat16
 from dinocell_kernels.tiles import blend_weights
 
 ONE = np.ones(1, np.float32)
@@ -260,3 +260,60 @@ def test_out_that_shares_memory_with_the_input_is_refused():
     start = np.array([0])
     with pytest.raises(ValueError, match="out shares memory with the input"):
         gather_tiles(image[0, 0], start, start, tile=4, scale=ONE, offset=ZERO, out=image, **WIDE)
+
+
+def test_bfloat16_tiles_are_the_nearest_with_ties_to_even():
+    # bfloat16 keeps 7 bits after the leading one: near 1 its steps are 1/128.
+    step = 2.0**-7
+    pixels = [1, 1 + 0.49 * step, 1 + 0.5 * step, 1 + 0.51 * step, 1 + 1.5 * step, -1 - 0.5 * step, np.inf, -np.inf]
+    expected = [1, 1, 1, 1 + step, 1 + 2 * step, -1, np.inf, -np.inf]
+    image = np.array(pixels, np.float32)[None, None]
+    begins = np.zeros(1, np.int64)
+    bits = gather_tiles_bfloat16(np.repeat(image, 8, axis=1), begins, begins, tile=8, scale=ONE, offset=ZERO, **WIDE)
+    assert bits.dtype == np.uint16
+    np.testing.assert_array_equal((bits.astype(np.uint32) << 16).view(np.float32)[0, 0, 0, 3], expected)
+
+
+def test_nan_stays_nan_in_bfloat16():
+    # All bits set: plain rounding would carry into the sign and give zero.
+    image = np.array([[[0xFFFFFFFF, 0x7F800001]]], np.uint32).view(np.float32)
+    assert np.isnan(image).all(), "test invalid"
+    begins = np.zeros(1, np.int64)
+    bits = gather_tiles_bfloat16(image, begins, begins, tile=1, scale=ONE, offset=ZERO, **WIDE)
+    assert np.isnan((bits.astype(np.uint32) << 16).view(np.float32)).all()
+
+
+def test_a_bfloat16_result_in_another_memory_order_is_refused():
+    image = np.zeros((1, 4, 4), np.uint8)
+    begins = np.zeros(1, np.int64)
+    out = np.empty((1, 1, 1, 4, 4), np.uint16, order="F")
+    with pytest.raises(ValueError, match=r"row-major uint16 array of shape \(1, 1, 1, 4, 4\)"):
+        gather_tiles_bfloat16(image, begins, begins, tile=4, scale=ONE, offset=ZERO, out=out, **WIDE)
+
+
+@pytest.mark.parametrize("shift", [0, 3])
+def test_results_past_the_caches_are_complete_to_the_last_pixel(shift):
+    # 33 MiB in tiles of 1021 pixels: no row begins where a line of memory does, nor does the result if shifted.
+    begins = np.array([0, 100, 200])
+    image = (np.arange(1300 * 1300) % 251).astype(np.uint8).reshape(1, 1300, 1300)
+    room = np.zeros(9 * 1021 * 1021 + 2 * shift, np.float32)
+    out = room[shift : room.size - shift].reshape(3, 3, 1, 1021, 1021)
+    assert out.nbytes >= 32 << 20, "test invalid"
+    gather_tiles(image, begins, begins, tile=1021, scale=ONE, offset=ZERO, out=out, **WIDE)
+    for i, y in enumerate(begins):
+        for j, x in enumerate(begins):
+            np.testing.assert_array_equal(out[i, j, 0], image[0, y : y + 1021, x : x + 1021])
+    assert not room[:shift].any()
+    assert not room[room.size - shift :].any()
+
+
+def test_blended_images_past_the_caches_are_complete_to_the_last_pixel():
+    # One tile of 2920 x 2920 is 32.5 MiB and stays as it is, whatever its address.
+    tile = np.random.default_rng(0).random((1, 1, 2920, 2920), np.float32)
+    start = np.zeros(1, np.int64)
+    room = np.zeros(2920 * 2919 + 1, np.float32)
+    out = room[1:].reshape(2920, 2919)
+    assert out.nbytes >= 32 << 20, "test invalid"
+    blend_tiles(tile, start, start, overlap=8, rows=(0, 2920), width=2919, out=out)
+    np.testing.assert_array_equal(out, tile[0, 0, :, :2919])
+    assert room[0] == 0
