@@ -1,6 +1,7 @@
 """The measures of random sequences against py-ctcmetrics and traccuracy, where these are right.
 
-Both are optional and large; the tests skip without them. DINOCELL_PEER_SEQUENCES sets the number of sequences. What is left out is what they get wrong or refuse:
+Both are optional and large; the tests skip without them. DINOCELL_PEER_SEQUENCES sets the number
+of sequences. What is left out is what they get wrong or refuse:
 py-ctcmetrics needs two frames, an edge and an object in every frame of the truth, and one in the result, and its CHOTA
 needs only children with higher labels than their parents; traccuracy counts merged objects once and knows parental
 edges only of divisions.
