@@ -156,6 +156,19 @@ def test_training_stops_when_the_validation_loss_no_longer_improves(folder, tmp_
     assert steps == [1, 2, 3]
 
 
+def test_the_model_file_is_of_the_lowest_validation_loss_however_small_the_step(folder, tmp_path):
+    losses = {}
+    model = train(
+        [folder],
+        tmp_path,
+        recipe=recipe(steps=6, steps_per_epoch=1, patience=9, min_delta=10),
+        on_epoch=lambda epoch: losses.update({epoch["step"]: epoch["validation_loss"]}),
+    )
+    best = min(losses, key=losses.get)
+    assert best > 1, "test invalid: the first epoch is the best"
+    assert load_model(model).metadata["step"] == best
+
+
 def test_a_loss_that_is_not_finite_ends_the_run_before_it_reaches_the_weights(folder, tmp_path):
     settings = TrainRecipe.model_validate({**RECIPE, "optimization": {"learning_rate": 1e30, "warmup_steps": 0}})
     with pytest.raises(FloatingPointError, match=r"lower optimization\.learning_rate"):

@@ -154,7 +154,7 @@ def train(
                 validation_loss = _validate(state.averaged, validation, recipe)
                 improved = validation_loss < state.best_loss - recipe.schedule.min_delta
                 state.epochs_without_improvement = 0 if improved else state.epochs_without_improvement + 1
-                if improved:
+                if validation_loss < state.best_loss:  # by however little: min_delta is for patience
                     state.best_loss = validation_loss
                     facts["step"] = state.step
                     facts["validation_loss"] = validation_loss
