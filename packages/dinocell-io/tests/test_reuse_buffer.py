@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from dinocell_io.reuse_buffer import ReuseSchedule
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 5), st.integers(0, 30), st.integers(0, 3), st.data())
 def test_every_field_is_used_equally_often_from_a_bounded_buffer(num_fields, reuses, extra, epoch, data):
     buffer_fields = reuses + extra

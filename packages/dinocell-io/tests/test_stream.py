@@ -143,7 +143,7 @@ def test_without_a_number_of_epochs_it_never_ends():
     assert Counter(keys(stream_of(3, num_epochs=None), 12)) == {0: 4, 1: 4, 2: 4}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.integers(1, 25),
     st.sampled_from([(1, 1, 1), (2, 1, 1), (2, 2, 2), (4, 2, 1), (3, 1, 2)]),
@@ -180,7 +180,7 @@ def test_all_parts_together_read_every_field_once_per_epoch(count, ranks, reuses
     assert sum(times - reuses for times in read.values()) == (-count % shares) * reuses
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(1, 20), st.integers(1, 3), st.integers(0, 130), st.booleans())
 def test_a_run_resumed_anywhere_goes_on_with_the_same_fields(count, reuses, stop, through_json):
     options = {"reuses": reuses, "buffer_fields": 7, "num_epochs": 2, "seed": 3}

@@ -78,7 +78,8 @@ class FieldStream:
 
     A field that cannot be read is replaced by the next one in the order, so every part keeps its length.
     `state_dict` after any field says where to go on; `load_state_dict` in a new process continues with the same
-    fields. A stream can be pickled and forked before it is iterated; threads exist only while it is.
+    fields, as far as the same ones can be read. A stream can be pickled and forked before it is iterated; threads
+    exist only while it is.
 
     Raises TooManyFailures and StreamStalled by `limits`, StreamError if no field of the part can be read.
     """
