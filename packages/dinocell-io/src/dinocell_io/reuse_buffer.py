@@ -17,7 +17,7 @@ from .stream_order import random_shares
 
 @dataclass(frozen=True)
 class ReuseSchedule:
-    """Every one of `num_fields` fields is used `reuses` times, at most `buffer_fields` being between first and last use.
+    """Every one of `num_fields` fields is used `reuses` times; at most `buffer_fields` are between first and last use.
 
     Fields enter in groups of buffer_fields // reuses and stay for `reuses` rounds. A round uses every field of the
     buffer once, in an order that is new in each round but moves no field by more than about half a buffer: two uses
