@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from dinocell_core import DinoVisionTransformer, ViTConfig
 from dinocell_io import Image, read_image, write_image
 from dinocell_ssl.fields import open_folders
 from dinocell_ssl.monitor import CollapseError, Monitor, TrainState
@@ -14,6 +15,7 @@ from dinocell_ssl.pretrain import pretrain
 from dinocell_ssl.probe_monitor import ProbeMonitor, ProbeWarning
 from dinocell_ssl.recipe import PretrainRecipe
 from dinocell_ssl.teacher import Teacher
+from dinocell_ssl.teacher_backbone import teacher_backbone
 from dinocell_ssl.tracking import read_log
 
 HEAD = {"prototypes": 32, "hidden": 16, "bottleneck": 8}
@@ -130,7 +132,8 @@ def test_all_monitors_follow_the_protocol(folder, tmp_path):
 
 
 def state_of(folder):
-    student = torch.nn.ModuleDict({"backbone": torch.nn.Linear(1, 1)})
+    config = ViTConfig(embed_dim=16, num_blocks=1, num_heads=1, patch_size=4, in_channels=1)
+    student = torch.nn.ModuleDict({"backbone": DinoVisionTransformer(config)})
     return TrainState(
         step=0,
         student=student,
@@ -139,6 +142,33 @@ def state_of(folder):
         recipe={},
         output=folder,
     )
+
+
+@pytest.fixture
+def sharded(folder):
+    """A state whose teacher is cut over the ranks, of which there is one: a second would wait for a first."""
+    if not torch.distributed.is_gloo_available():
+        pytest.skip("this PyTorch has no gloo")
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import distribute_module
+
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    state = state_of(folder)
+    distribute_module(state.teacher.module, init_device_mesh("cpu", (1,)))
+    yield state
+    torch.distributed.destroy_process_group()
+
+
+def test_weights_cut_over_the_ranks_are_not_run_by_one_of_them(sharded, folder, tmp_path):
+    assert teacher_backbone(state_of(folder)) is not None, "test invalid"
+    assert teacher_backbone(sharded) is None
+    settings = Monitoring(probe_folders=(folder,))
+    with run_monitors(settings, tmp_path, fields=open_folders([folder]), size=32, num_steps=9) as monitors:
+        _, probe, pictures = monitors
+        with pytest.warns(ProbeWarning, match="weights cut over the ranks are not probed during a run"):
+            assert probe.on_step(1000, {}, sharded) == {}
+        pictures.on_step(1000, {}, sharded)
+    assert not (tmp_path / "pictures").exists()
 
 
 def test_fields_too_small_to_probe_are_told_once_and_cost_nothing_else(folder):

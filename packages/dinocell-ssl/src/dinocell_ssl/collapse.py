@@ -9,15 +9,15 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 
-from dinocell_core import DinoVisionTransformer
 from dinocell_ssl.attention import attention_entropy, attention_weights
 from dinocell_ssl.feature_rank import feature_variance, rankme
 from dinocell_ssl.monitor import CollapseError, StepOutputs, TrainState
 from dinocell_ssl.prototype_usage import mean_assignment, mean_entropy, prototype_usage
+from dinocell_ssl.teacher_backbone import teacher_backbone
 
 
 class CollapseWarning(UserWarning):
@@ -184,7 +184,7 @@ class CollapseMonitor:
 
     `prototype_usage` is the share of the prototypes in use over about the last ten readings: one batch of n images
     cannot use more than some n of them. The history starts anew when a run resumes. Attention is that of
-    `attention_images` crops (0: not measured).
+    `attention_images` crops (0: not measured; nor with weights cut over the ranks).
     """
 
     every: int = 50
@@ -216,8 +216,8 @@ class CollapseMonitor:
         mean = mean_assignment(outputs.dino_targets.flatten(0, 1))
         self._usage = mean if self._usage is None else self._usage.lerp(mean, 0.1)
         values["prototype_usage"] = math.exp(mean_entropy(self._usage[None])) / len(mean)
-        if self.attention_images:
-            backbone = cast(DinoVisionTransformer, state.teacher.module.get_submodule("backbone"))
+        backbone = teacher_backbone(state) if self.attention_images else None
+        if backbone is not None:
             crops = outputs.global_crops[0, : self.attention_images].to(backbone.cls_token.dtype)
             weights = attention_weights(backbone, crops)
             values["attention_entropy"] = float(attention_entropy(weights).mean())

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from dinocell_ssl.pictures import (
     network_image,
     pca_pictures,
 )
+from dinocell_ssl.teacher_backbone import teacher_backbone
 
 ChannelImages = Float32[np.ndarray, "channel in_channel y x"]
 
@@ -31,7 +31,7 @@ class PictureMonitor:
 
     `read` gives network inputs of a few fields, each channel alone (see `dinocell_ssl.features.channel_images`); it
     is called once, at the first picture. The teacher's forward pass over them is all that the training waits for;
-    files are written by `writer`.
+    files are written by `writer`. With weights cut over the ranks there are masks only.
     """
 
     read: Callable[[], Sequence[ChannelImages]]
@@ -41,10 +41,10 @@ class PictureMonitor:
 
     def on_step(self, step: int, values: dict[str, float], state: TrainState) -> dict[str, float]:
         """Hands pictures of this step to the writer; nothing for the log."""
-        backbone = cast(DinoVisionTransformer, state.teacher.module.get_submodule("backbone"))
+        backbone = teacher_backbone(state)
         if self._fields is None:
             self._fields = self.read()
-        if self._fields:
+        if self._fields and backbone is not None:
             self.writer.write("channels", channel_sheet(backbone, self._fields), step=step)
         if state.outputs is not None:
             self.writer.write("masks", mask_sheet(state.outputs), step=step)

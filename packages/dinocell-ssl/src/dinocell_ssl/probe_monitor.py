@@ -3,11 +3,10 @@
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
-from dinocell_core import DinoVisionTransformer
 from dinocell_ssl.monitor import TrainState
 from dinocell_ssl.probe import ProbeField, ProbeSettings, run_probes
+from dinocell_ssl.teacher_backbone import teacher_backbone
 
 
 class ProbeWarning(UserWarning):
@@ -30,12 +29,15 @@ class ProbeMonitor:
 
     def on_step(self, step: int, values: dict[str, float], state: TrainState) -> dict[str, float]:
         """The values of the probes for the log."""
+        backbone = teacher_backbone(state)
+        if backbone is None:
+            self._tell(["weights cut over the ranks are not probed during a run; probe its backbone.safetensors"])
+            return {}
         if self._fields is None:
             self._fields, notes = self.read()
             self._tell(notes or ("there is no field to probe on",) if not self._fields else notes)
         if not self._fields:
             return {}
-        backbone = cast(DinoVisionTransformer, state.teacher.module.get_submodule("backbone"))
         result = run_probes(backbone, self._fields, settings=self.settings)
         self._tell(result.notes)
         return result.values
