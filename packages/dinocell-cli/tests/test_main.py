@@ -61,7 +61,9 @@ def test_an_option_before_the_command_does_not_hide_it() -> None:
     assert [command.name for command in called] == ["doctor"]
 
 
-@pytest.mark.parametrize("words", [["--help"], ["segment", "--help"], ["eval", "--help"], ["train", "--help"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["segment", "--help"], ["eval", "--help"], ["train", "--help"], ["pretrain", "--help"]]
+)
 def test_help_is_shown_without_importing_torch(words: list[str]) -> None:
     code = f"""
 import sys
