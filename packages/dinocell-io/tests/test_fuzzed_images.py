@@ -18,7 +18,7 @@ from PIL import Image as PillowImage
 
 from dinocell_io import open_image, read_image, read_labels, write_labels
 
-LIMITS = settings(deadline=5000, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+LIMITS = settings(deadline=20_000, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 
 
 def encoded(pixels: np.ndarray, kind: str) -> bytes:
