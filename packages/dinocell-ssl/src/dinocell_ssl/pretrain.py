@@ -155,7 +155,6 @@ def _stepper(run: Run) -> Stepper:
             objective,
             device_ids=[run.device.index] if run.device.type == "cuda" else None,
             process_group=run.ranks.group,
-            broadcast_buffers=False,
             gradient_as_bucket_view=True,
         )
     return Stepper(run.state, run.recipe, objective, targets=run.targets, ranks=run.ranks, device=run.device)
