@@ -131,6 +131,7 @@ def test_a_stopped_run_continues_exactly(finished, folder, tmp_path):
     assert_same_result(tmp_path, finished)
 
 
+@pytest.mark.slow
 def test_a_stopped_stream_continues_exactly(folder, tmp_path):
     fields = open_folder_fields(folder)
     recipe = recipe_of(folder, loading={"num_workers": 2}, schedule={"steps": 5})

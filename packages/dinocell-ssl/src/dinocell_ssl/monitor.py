@@ -25,8 +25,8 @@ class StepOutputs:
 
     Of several ranks each sees its own samples; of several accumulated micro-batches the last. Images count crop by
     crop: first the first global crop of every sample, then the second. The logits are those of the class tokens, not
-    yet divided by a temperature. Tokens of patches are normed. `ibot_targets` concern the
-    masked patches in the order of `masks.nonzero()`.
+    yet divided by a temperature. Tokens of patches are normed. `ibot_targets` concern the masked patches in the order
+    of `masks.nonzero()`.
     """
 
     global_crops: Float[Tensor, "2 sample channel y x"]
