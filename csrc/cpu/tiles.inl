@@ -15,8 +15,7 @@ inline void scale_row(const Pixel* row, size_t count, const Scaling& scaling, fl
 // The nearest bfloat16, ties to even; NaN stays NaN.
 inline void round_row(const float* row, size_t count, uint16_t* out) {
     for (size_t x = 0; x < count; ++x) {
-        uint32_t bits;
-        std::memcpy(&bits, row + x, 4);
+        const auto bits = std::bit_cast<uint32_t>(row[x]);
         const uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
         out[x] = static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? (bits >> 16 | 0x40u) : rounded);
     }
