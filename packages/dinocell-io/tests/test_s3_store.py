@@ -27,8 +27,9 @@ Bucket = Callable[..., S3Store]
 FIELD = "plate 1/images/r01c01f01p01-ch1 #1.tiff"
 # more than two chunks, so that a body cut at its half has one to keep
 PIXELS = np.random.default_rng(0).integers(0, 256, int(2.6 * CHUNK_BYTES), dtype=np.uint8).tobytes()
+# a machine that is busy answers late: no limit is so short that it is met by accident
 QUICK = RetryPolicy(
-    first_wait_seconds=0.001, longest_wait_seconds=0.002, connect_seconds=1.0, read_seconds=0.3, deadline_seconds=4.0
+    first_wait_seconds=0.001, longest_wait_seconds=0.002, connect_seconds=5.0, read_seconds=1.0, deadline_seconds=30.0
 )
 
 PASSING = [  # faults after which another attempt gets the bytes
@@ -132,13 +133,13 @@ def test_a_fault_that_passes_costs_an_attempt_and_no_byte(
 def test_a_fault_that_lasts_is_a_typed_failure_in_time(server: ObjectServer, open_bucket: Bucket, fault: Fault) -> None:
     server.always_fail(FIELD, fault)
     policy = RetryPolicy(
-        attempts=3, first_wait_seconds=0.001, connect_seconds=1.0, read_seconds=0.3, deadline_seconds=1.0,
+        attempts=3, first_wait_seconds=0.001, connect_seconds=5.0, read_seconds=0.6, deadline_seconds=2.0,
         slowest_bytes_per_second=1 << 30,
     )  # fmt: skip
     started = time.monotonic()
     with pytest.raises(LASTING[fault]) as failure:
         open_bucket(policy=policy).get(FIELD)
-    assert time.monotonic() - started < 5.0  # not a speed: a hang
+    assert time.monotonic() - started < 30.0  # not a speed: a hang
     assert failure.value.key == f"s3://bucket/{FIELD}"
     assert pickle.loads(pickle.dumps(failure.value)).cause == failure.value.cause
 
@@ -357,7 +358,7 @@ def in_a_forked_child(call: Callable[[], Any]) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of what is tested: threads and a fork
         child.start()
-    assert reader.poll(20), "the child gave no answer"
+    assert reader.poll(60), "the child gave no answer"
     child.join()
     return reader.recv()
 
