@@ -14,7 +14,7 @@ JOBS ?= 2
 
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test setup lint types layers pytest torchfree wheels benchmarks clean
+.PHONY: demo test setup lint types layers pytest torchfree wheels benchmarks sanitize clean
 
 demo: setup
 	@BIN=$(BIN) sh tools/demo.sh demo_output
@@ -68,7 +68,12 @@ wheels: $(VENV)/kernels.stamp
 	$(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-build-isolation --no-deps --wheel-dir wheels ./csrc $(foreach package,$(PURE),./$(package))
 
 benchmarks: $(VENV)/test.stamp
-	$(BIN)/python -m pytest benchmarks
+	$(BIN)/python $(PIP) --requirement tools/requirements-benchmarks.txt
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest benchmarks
+
+# the C++ kernels under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
+sanitize:
+	sh tools/sanitize.sh
 
 clean:
 	rm -rf $(VENV) $(TORCHFREE) wheels demo_output
