@@ -152,12 +152,18 @@ def test_no_fields_at_all_are_refused():
 
 
 @pytest.fixture(scope="module")
-def streamed(tmp_path_factory):
-    """Seven fields of two channels, as a list for streams."""
+def folder(tmp_path_factory):
+    """Seven fields of two channels."""
     folder = tmp_path_factory.mktemp("streamed")
     for seed in range(7):
         pixels = np.random.default_rng(seed).integers(0, 4000, (2, 40, 40)).astype(np.uint16)
         write_image(folder / f"{seed}.tif", Image(pixels, ("DNA", "ER"), None, False, "drawn"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def streamed(folder):
+    """The same, as a list for streams."""
     return open_folder_fields(folder)
 
 
@@ -174,7 +180,7 @@ def test_a_stream_that_starts_anywhere_gives_the_batches_it_would_have_given(str
             assert_equal(batch, whole[batch.step])
 
 
-def test_streamed_fields_are_the_pixels_of_the_files(streamed):
+def test_streamed_fields_are_the_pixels_of_the_files(streamed, folder):
     crops = Crops(global_px=40, local_px=8, num_local=0, global_area=(1, 1), turns=False)
     settings = plan(
         streamed,
@@ -184,7 +190,7 @@ def test_streamed_fields_are_the_pixels_of_the_files(streamed):
         views=Views(strategy="channel_drop", drop_probability=0.0),
     )
     found = BatchMaker(settings).batch(0).global_crops[0]
-    read = open_folders([streamed.folder])
+    read = open_folders([folder])
     expected = [
         network_input(np.stack([field.values(c, slice(None), slice(None)) for c in range(2)]))
         for field in (scaled_field(read.read(index), drop_constant=False) for index in range(7))
