@@ -15,10 +15,10 @@ from pathlib import Path
 
 from train_default_weights import RECIPE
 
+from dinocell_core.recipe import merged
 from dinocell_io import open_dataset
 from dinocell_seg import DINOCellPipeline
 from dinocell_seg.calibrate import calibrate
-from dinocell_seg.recipe import merged
 from dinocell_seg.train import TrainRecipe, train
 
 VARIANTS: dict[str, dict] = {

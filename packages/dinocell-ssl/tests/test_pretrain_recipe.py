@@ -2,17 +2,17 @@ import math
 
 import pytest
 
+from dinocell_core.recipe import read_recipe, validated
 from dinocell_ssl.recipe import PretrainRecipe, shipped_recipe, step_rates
-from dinocell_ssl.recipe_file import differences, merged, read_overrides, read_recipe, validated
 
 
 @pytest.mark.parametrize("name", ["jump_vits8", "debug_cpu"])
 def test_shipped_recipes_are_valid(name):
-    validated(PretrainRecipe, read_recipe(shipped_recipe(name)))
+    validated(PretrainRecipe, read_recipe(shipped_recipe(name), expected="sections"))
 
 
 def test_the_jump_recipe_has_the_numbers_of_its_design():
-    recipe = validated(PretrainRecipe, read_recipe(shipped_recipe("jump_vits8")))
+    recipe = validated(PretrainRecipe, read_recipe(shipped_recipe("jump_vits8"), expected="sections"))
     assert (recipe.network.size, recipe.network.patch, recipe.schedule.batch_size) == ("small", 8, 64)
     assert recipe.views.strategy == "mean_vs_single"
     assert recipe.teacher.momentum == (0.996, 1.0)
@@ -28,7 +28,7 @@ def test_an_unknown_shipped_recipe_names_the_known_ones():
 
 def test_an_unknown_key_is_refused_with_the_nearest():
     with pytest.raises(ValueError, match=r"unknown setting 'crops.num_locals'; did you mean 'num_local'\?"):
-        validated(PretrainRecipe, read_overrides(["crops.num_locals=3"]))
+        validated(PretrainRecipe, {"crops": {"num_locals": 3}})
 
 
 def test_a_value_out_of_range_is_named():
@@ -53,15 +53,6 @@ def test_data_are_folders_or_a_stream():
     both = validated(PretrainRecipe, {"data": {"folders": ["a"], "stream": {"index": "b"}}})
     with pytest.raises(ValueError, match=r"data.folders and data.stream; give one of them"):
         both.data.open()
-
-
-def test_overrides_lie_over_the_file_section_by_section():
-    values = merged({"crops": {"num_local": 4, "local_px": 32}}, read_overrides(["crops.num_local=2", "seed=3"]))
-    assert values == {"crops": {"num_local": 2, "local_px": 32}, "seed": 3}
-
-
-def test_differences_name_what_was_and_what_is():
-    assert differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}) == ["a.c: 2 then, 3 now"]
 
 
 def test_rates_follow_the_published_schedule():
@@ -97,15 +88,3 @@ def test_the_rate_grows_with_the_root_of_the_batch():
     assert peak(2048, "sqrt_wrt_1024") == pytest.approx(1e-3 * math.sqrt(32))
     assert peak(512, "linear_wrt_256") == pytest.approx(2e-3)
     assert peak(512, "none") == pytest.approx(1e-3)
-
-
-def test_yaml_that_is_no_mapping_is_refused(tmp_path):
-    path = tmp_path / "recipe.yaml"
-    path.write_text("- a\n")
-    with pytest.raises(ValueError, match="holds a list"):
-        read_recipe(path)
-    path.write_text("a: [")
-    with pytest.raises(ValueError, match="is not valid YAML"):
-        read_recipe(path)
-    path.write_text("")
-    assert read_recipe(path) == {}

@@ -17,6 +17,7 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from dinocell_core import create_dinocell_model
+from dinocell_core.recipe import merged
 from dinocell_io import Image, open_folder_fields, write_image
 from dinocell_ssl.assemble import assemble
 from dinocell_ssl.backbone_file import read_backbone_facts
@@ -27,7 +28,6 @@ from dinocell_ssl.monitor import CollapseError
 from dinocell_ssl.network import SslNetwork
 from dinocell_ssl.pretrain import CheckpointWarning, pretrain
 from dinocell_ssl.recipe import PretrainRecipe
-from dinocell_ssl.recipe_file import merged
 from dinocell_ssl.resume import latest_checkpoint
 from dinocell_ssl.tracking import read_log
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from dinocell_core.recipe import merged
 from dinocell_ssl import koleo_loss
 from dinocell_ssl.data import BatchMaker, BatchPlan
 from dinocell_ssl.distributed import Ranks
@@ -14,7 +15,6 @@ from dinocell_ssl.network import create_network
 from dinocell_ssl.objective import Objective, TargetMaker
 from dinocell_ssl.parameter_groups import create_optimizer
 from dinocell_ssl.recipe import PretrainRecipe, step_rates
-from dinocell_ssl.recipe_file import merged
 from dinocell_ssl.step import Stepper
 from dinocell_ssl.teacher import Teacher
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from dinocell_core.recipe import merged
 from dinocell_io import Image, write_image
 from dinocell_ssl.distributed import joined_ranks
 from dinocell_ssl.monitor import CollapseError
 from dinocell_ssl.pretrain import pretrain
 from dinocell_ssl.recipe import PretrainRecipe
-from dinocell_ssl.recipe_file import merged
 from dinocell_ssl.resume import latest_checkpoint
 from dinocell_ssl.tracking import read_log
 

@@ -166,9 +166,9 @@ def _prepare(
     if output.exists() and not output.is_dir():
         raise ValueError(f"--output {output} is a file; give a folder")
 
+    from dinocell_core.recipe import merged, read_overrides, read_recipe
     from dinocell_seg.batch import refuse_existing
     from dinocell_seg.pipeline import DINOCellPipeline
-    from dinocell_seg.recipe import merged, read_overrides, read_recipe
     from dinocell_seg.settings import PRESETS
 
     if refuse:
@@ -177,7 +177,8 @@ def _prepare(
     if preset is not None and preset not in PRESETS:
         raise ValueError(f"there is no preset {preset!r}; known are {', '.join(PRESETS)}")
     values: dict[str, Any] = PRESETS[preset] if preset is not None else {}
-    for layer in (read_recipe(recipe) if recipe else {}, read_overrides(words), options):
+    of_file = read_recipe(recipe, expected="lines such as 'tile: 256'") if recipe else {}
+    for layer in (of_file, read_overrides(words, example="thresholds.peak=0.4"), options):
         values = merged(values, layer)
     return images, DINOCellPipeline(model, device=device, **values)
 

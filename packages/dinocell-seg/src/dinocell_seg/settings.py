@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from dinocell_core.recipe import merged, validated
 from dinocell_seg.normalize import Normalization
-from dinocell_seg.recipe import merged, validated
 
 Precision = Literal["auto", "fp32", "bf16"]
 TestTimeAugmentation = Literal["none", "flips", "dihedral"]

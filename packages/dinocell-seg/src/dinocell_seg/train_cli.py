@@ -36,13 +36,14 @@ def train(
     wandb: Annotated[str | None, typer.Option(help="Weights & Biases project to log to.")] = None,
 ) -> None:
     """Train a model on labelled images."""
+    from dinocell_core.recipe import merged, read_overrides, read_recipe, validated
     from dinocell_seg.pipeline import resolve_device
-    from dinocell_seg.recipe import merged, read_overrides, read_recipe, validated
     from dinocell_seg.train import TrainRecipe
     from dinocell_seg.train import train as run_training
 
     try:
-        values = merged(read_recipe(recipe) if recipe else {}, read_overrides(set_ or []))
+        values = read_recipe(recipe, expected="lines such as 'tile: 256'") if recipe else {}
+        values = merged(values, read_overrides(set_ or [], example="thresholds.peak=0.4"))
         if backbone is not None:
             values = merged(values, {"network": {"pretrained": backbone}})
         if start_from is not None:

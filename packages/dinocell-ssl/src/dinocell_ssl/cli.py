@@ -27,17 +27,20 @@ def pretrain(
     wandb_offline: Annotated[bool, typer.Option(help="Log to the folder only, for `wandb sync` later.")] = False,
 ) -> None:
     """Pretrain a backbone on unlabelled images of any channels. The same command again continues the run."""
+    from dinocell_core.recipe import merged, read_overrides, read_recipe, validated
     from dinocell_io import StreamError
     from dinocell_ssl.monitor import CollapseError
     from dinocell_ssl.pretrain import pretrain as run_pretraining
     from dinocell_ssl.recipe import PretrainRecipe, shipped_recipe
-    from dinocell_ssl.recipe_file import merged, read_overrides, read_recipe, validated
     from dinocell_ssl.tracking import WandbSettings
 
     try:
         values: dict[str, Any] = {}
         if recipe is not None:
-            values = read_recipe(recipe if Path(recipe).suffix in (".yaml", ".yml") else shipped_recipe(recipe))
+            values = read_recipe(
+                recipe if Path(recipe).suffix in (".yaml", ".yml") else shipped_recipe(recipe),
+                expected="sections such as 'crops: {num_local: 8}'",
+            )
         if data:
             values = merged(values, {"data": {"folders": tuple(data)}})
         chosen: dict[str, dict[str, Any]] = {
@@ -47,7 +50,8 @@ def pretrain(
         for section, settings in chosen.items():
             given = {key: value for key, value in settings.items() if value is not None}
             values = merged(values, {section: given} if given else {})
-        resolved = validated(PretrainRecipe, merged(values, read_overrides(set_ or [])))
+        values = merged(values, read_overrides(set_ or [], example="crops.num_local=4"))
+        resolved = validated(PretrainRecipe, values)
         backbone = run_pretraining(
             resolved,
             output,

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dinocell_core.recipe import differences
 from dinocell_io import atomic_path
 from dinocell_ssl.monitor import TrainState
-from dinocell_ssl.recipe_file import differences
 from dinocell_ssl.sharded import copy_into, load_optimizer, whole
 
 # What may change between a run and its continuation: none of it decides the numbers.

@@ -2,46 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from dinocell_seg.recipe import merged, read_overrides, read_recipe, validated
+from dinocell_core.recipe import read_recipe, validated
 from dinocell_seg.settings import PRESETS, SegmentSettings, settings_of_model, updated
 
 
 def test_a_recipe_file_becomes_settings(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text("tile: 128\noverlap: 32\nthresholds:\n  peak: 0.4\n")
-    settings = validated(SegmentSettings, read_recipe(tmp_path / "r.yaml"))
+    settings = validated(SegmentSettings, read_recipe(tmp_path / "r.yaml", expected="lines"))
     assert (settings.tile, settings.thresholds.peak, settings.thresholds.fill) == (128, 0.4, 0.09)
-
-
-def test_an_empty_recipe_is_the_defaults(tmp_path: Path) -> None:
-    (tmp_path / "r.yaml").write_text("# nothing\n")
-    assert validated(SegmentSettings, read_recipe(tmp_path / "r.yaml")) == SegmentSettings()
-
-
-@pytest.mark.parametrize(("text", "message"), [("a: [", "is not valid YAML"), ("- 1", "holds a list")])
-def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "r.yaml").write_text(text)
-    with pytest.raises(ValueError, match=message):
-        read_recipe(tmp_path / "r.yaml")
-
-
-def test_words_become_nested_values() -> None:
-    words = ["tile=128", "thresholds.peak=0.4", "thresholds.fill=0.1", "tta=flips", "diameter_px=null"]
-    assert read_overrides(words) == {
-        "tile": 128,
-        "thresholds": {"peak": 0.4, "fill": 0.1},
-        "tta": "flips",
-        "diameter_px": None,
-    }
-
-
-def test_a_word_without_a_value_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"'tile' is not of the form key=value"):
-        read_overrides(["tile"])
-
-
-def test_a_word_below_a_value_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"sets a key below 'tile', which already has a value"):
-        read_overrides(["tile=1", "tile.size=2"])
 
 
 @pytest.mark.parametrize(
@@ -59,17 +27,6 @@ def test_a_word_below_a_value_is_refused() -> None:
 def test_what_is_wrong_is_named_with_the_way_out(values: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         validated(SegmentSettings, values)
-
-
-def test_every_problem_is_named_at_once() -> None:
-    with pytest.raises(ValueError, match=r"'tlie'.*; .*'ovrlap'"):
-        validated(SegmentSettings, {"tlie": 1, "ovrlap": 2})
-
-
-def test_sections_are_merged_and_values_replaced() -> None:
-    base = {"a": {"x": 1, "y": 2}, "b": 1}
-    assert merged(base, {"a": {"y": 3}, "b": {"z": 1}}) == {"a": {"x": 1, "y": 3}, "b": {"z": 1}}
-    assert base == {"a": {"x": 1, "y": 2}, "b": 1}
 
 
 def test_a_models_calibration_becomes_the_settings() -> None:

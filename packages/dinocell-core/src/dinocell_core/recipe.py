@@ -12,10 +12,11 @@ from pydantic import BaseModel, ValidationError
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
-def read_recipe(path: str | Path) -> dict[str, Any]:
+def read_recipe(path: str | Path, *, expected: str) -> dict[str, Any]:
     """The mapping of a YAML file; an empty file is an empty recipe.
 
-    Raises ValueError if the file is not YAML or not a mapping.
+    Raises ValueError if the file is not YAML or not a mapping; `expected` says there what the file should hold, for
+    example "lines such as 'tile: 256'".
     """
     try:
         recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -24,17 +25,21 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     if recipe is None:
         return {}
     if not isinstance(recipe, dict):
-        raise ValueError(f"{path} holds a {type(recipe).__name__}; expected lines such as 'tile: 256'")
+        raise ValueError(f"{path} holds a {type(recipe).__name__}; expected {expected}")
     return recipe
 
 
-def read_overrides(words: Iterable[str]) -> dict[str, Any]:
-    """The nested mapping of words such as `thresholds.peak=0.4`; values are read as YAML."""
+def read_overrides(words: Iterable[str], *, example: str) -> dict[str, Any]:
+    """The nested mapping of words such as `thresholds.peak=0.4`; values are read as YAML.
+
+    Raises ValueError for a word without a value, with `example` as one that has it, and for a word that sets a key
+    below a value.
+    """
     overrides: dict[str, Any] = {}
     for word in words:
         key, separator, value = word.partition("=")
         if not separator or not key:
-            raise ValueError(f"{word!r} is not of the form key=value, for example thresholds.peak=0.4")
+            raise ValueError(f"{word!r} is not of the form key=value, for example {example}")
         section = overrides
         *sections, last = key.strip().split(".")
         for name in sections:
@@ -66,6 +71,17 @@ def validated(settings: type[Settings], values: Mapping[str, Any]) -> Settings:
     except ValidationError as error:
         problems = [_problem(settings, item["loc"], item["type"], item["msg"]) for item in error.errors()]
         raise ValueError("; ".join(problems)) from error
+
+
+def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
+    """What differs between two resolved recipes, one `section.key: old then, new now` each."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            difference
+            for key in sorted(old.keys() | new.keys())
+            for difference in differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
+        ]
+    return [] if old == new else [f"{prefix}: {old} then, {new} now"]
 
 
 def _problem(settings: type[BaseModel], location: tuple[int | str, ...], kind: str, message: str) -> str:
