@@ -42,6 +42,12 @@ def test_half_precision_files_are_half_the_size_and_load_as_float32(model, path,
     assert stored["backbone.rope_embed.periods"].dtype == torch.float32
 
 
+def test_whoever_may_read_new_files_may_read_a_model_file(model, tmp_path):
+    save_model(tmp_path / "model.safetensors", model)
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no model file .*nowhere"):
         load_model(tmp_path / "nowhere.safetensors")

@@ -7,6 +7,8 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +77,41 @@ def test_permissions_are_the_old_files_or_the_usual_ones(tmp_path: Path) -> None
         temporary.write_text("3")
     assert final.read_text() == "3"
     assert stat.S_IMODE(final.stat().st_mode) == 0o440
+
+
+@contextmanager
+def umask(mask: int) -> Iterator[None]:
+    old = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(old)
+
+
+def write_private(path: Path) -> None:
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))  # as safetensors does
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX systems")
+@pytest.mark.parametrize(("mask", "expected"), [(0o022, 0o644), (0o007, 0o660), (0o077, 0o600)])
+def test_a_writer_of_private_files_does_not_decide_who_reads_them(tmp_path: Path, mask: int, expected: int) -> None:
+    with umask(mask):
+        with atomic_path(tmp_path / "a.bin") as temporary:
+            write_private(temporary)
+        with atomic_folder(tmp_path / "folder") as temporary:
+            (temporary / "deep").mkdir()
+            write_private(temporary / "deep" / "a.bin")
+    assert stat.S_IMODE((tmp_path / "a.bin").stat().st_mode) == expected
+    assert stat.S_IMODE((tmp_path / "folder" / "deep" / "a.bin").stat().st_mode) == expected
+    assert names_in(tmp_path) == ["a.bin", "folder"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX systems")
+def test_what_a_link_in_a_folder_leads_to_keeps_its_permissions(tmp_path: Path) -> None:
+    write_private(tmp_path / "others.bin")
+    with atomic_folder(tmp_path / "folder") as temporary:
+        (temporary / "link.bin").symlink_to(tmp_path / "others.bin")
+    assert stat.S_IMODE((tmp_path / "others.bin").stat().st_mode) == 0o600
 
 
 @pytest.mark.skipif(os.name != "posix", reason="symbolic links need no privilege on POSIX systems")

@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +15,10 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
 
     Killed at any point, `final` is the whole old file or the whole new one: the new content is on
     the disk (fsync) before the rename. The temporary name is hidden (it starts with a dot) and keeps
-    the suffix, so that writers that look at it work. An existing file's permissions are
-    kept; a link is followed. On an exception the temporary file is removed and `final` left as it was;
-    after a kill it stays and may be deleted.
+    the suffix, so that writers that look at it work. An existing file's permissions are kept, a new file
+    gets those that open() gives under the umask, whatever the writer chose; a link is followed. On an
+    exception the temporary file is removed and `final` left as it was; after a kill it stays and may be
+    deleted.
     Raises FileNotFoundError if the folder is missing or if the block wrote nothing.
     """
     target = Path(os.path.realpath(final))
@@ -27,8 +29,7 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
         if not temporary.exists():
             raise FileNotFoundError(f"nothing was written to {temporary}, which was to become {final}")
         _flush(temporary)
-        if target.exists():
-            os.chmod(temporary, target.stat().st_mode & 0o7777)
+        os.chmod(temporary, stat.S_IMODE(target.stat().st_mode) if target.exists() else _usual_permissions(target))
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -39,7 +40,8 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
 def atomic_folder(final: str | Path) -> Iterator[Path]:
     """Yield a new, empty temporary folder beside `final`; on success it becomes `final` in one step.
 
-    Killed at any point, `final` does not exist. `final` must be absent or an empty folder
+    Killed at any point, `final` does not exist. Its files get the permissions that open() gives under the
+    umask, whatever their writers chose. `final` must be absent or an empty folder
     (FileExistsError otherwise): a folder of results is never merged into or replaced.
     """
     target = Path(os.path.realpath(final))
@@ -50,9 +52,13 @@ def atomic_folder(final: str | Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
+        permissions = _usual_permissions(target)
         for folder, _, names in os.walk(temporary):
             for name in names:
-                _flush(Path(folder, name))
+                file = Path(folder, name)
+                _flush(file)
+                if not file.is_symlink():  # what a link leads to is not ours
+                    os.chmod(file, permissions)
             _flush_folder(Path(folder))
         if target.exists():
             target.rmdir()  # Windows does not rename onto an empty folder
@@ -71,6 +77,16 @@ def _check_parent(target: Path) -> None:
 def _temporary_beside(target: Path) -> Path:
     # the name's end is kept short: a name of 255 bytes must not become too long
     return target.with_name(f".{target.stem[:40]}.{secrets.token_hex(6)}.partial{target.suffix}")
+
+
+def _usual_permissions(target: Path) -> int:
+    # safetensors writes files that only their owner reads; asking the umask would change it for all threads meanwhile
+    probe = _temporary_beside(target)
+    try:
+        with probe.open("xb") as file:
+            return stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:
