@@ -32,6 +32,17 @@ def test_attention_equals_a_plain_computation():
     torch.testing.assert_close(attention(x, table), plain_attention(attention, x, table))
 
 
+def test_a_key_bias_acts_on_rotated_keys_only():
+    attention = SelfAttention(24, 3, mask_k_bias=False).double()
+    table = RotaryPositionEmbedding(8, num_prefix_tokens=2).double()(3, 2)
+    x = torch.randn(2, 8, 24, dtype=torch.float64)
+    without = {name: attention(x, rotation) for name, rotation in (("rotated", table), ("plain", None))}
+    with torch.no_grad():
+        attention.qkv.bias.chunk(3)[1].add_(1.0)
+    torch.testing.assert_close(attention(x, None), without["plain"])
+    assert (attention(x, table) - without["rotated"]).abs().max() > 1e-3
+
+
 def test_gradient_of_the_key_bias_is_exactly_zero():
     linear = KMaskedLinear(4, 12)
     linear(torch.randn(5, 4)).square().sum().backward()

@@ -35,9 +35,10 @@ def attend(
 class KMaskedLinear(nn.Linear):
     """Fused q|k|v projection whose key bias is switched off by a mask.
 
-    A bias on the keys adds the same number to all scores of a query, which the softmax removes. `bias_mask`
-    is 1 for q, 0 for k, 1 for v; it is a buffer of the state dict because the published checkpoints hold it
-    (as zeros).
+    Without rotary positions a bias on the keys would add the same number to all scores of a query, which the softmax
+    removes. Rotated keys carry a rotated bias, which differs by position and stays: the mask is part of the published
+    architecture, not a saving. `bias_mask` is 1 for q, 0 for k, 1 for v; it is a buffer of the state dict because the
+    published checkpoints hold it (as zeros).
     """
 
     bias_mask: Tensor
