@@ -1,6 +1,6 @@
 """Put a trained model into dinocell-seg as its default: calibrated on val, stored in half precision, with a manifest.
 
-    python tools/embed_weights.py runs/default --data dsb2018 --data usiigaci_phase
+    python tools/embed_weights.py runs/default --data dsb2018 --data usiigaci_phase --modality fluorescence
 
 Scores of the test splits are added to the manifest afterwards:
 
@@ -23,6 +23,12 @@ from dinocell_seg.pipeline import default_model_path
 
 LICENCE = "MIT"
 METRIC = "ap_0.50+ap_mean"  # finding cells and outlining them count alike
+GRID = {
+    "peaks": (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6),
+    "fills": (0.05, 0.06, 0.07, 0.08, 0.1),
+    "prominences": (None, 0.1, 0.15, 0.2, 0.25, 0.3),
+    "min_sizes": (0, 20),
+}
 SOURCES = {
     "dsb2018": {
         "name": "BBBC038v1, 2018 Data Science Bowl stage 1, with community corrections",
@@ -43,6 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, nargs="?", help="output folder of tools/train_default_weights.py")
     parser.add_argument("--data", type=Path, action="append", default=[], help="dataset folder; repeat for more")
+    parser.add_argument("--modality", help="calibrate on the validation images of this modality; default all")
     parser.add_argument("--overlap", type=int, default=64, help="pixels shared by neighbouring tiles")
     parser.add_argument("--scores", type=Path, help="only add the scores of tools/evaluate_model.py --output")
     arguments = parser.parse_args()
@@ -57,7 +64,12 @@ def main() -> None:
 
     stages = sorted(arguments.run.glob("stage*/model.safetensors"))
     trained = stages[-1]
-    samples = [sample for folder in arguments.data for sample in open_dataset(folder)]
+    samples = [
+        sample
+        for folder in arguments.data
+        for sample in open_dataset(folder)
+        if sample.split == "val" and arguments.modality in (None, sample.modality)
+    ]
     training_data = [
         {
             **SOURCES[folder.name],
@@ -67,7 +79,7 @@ def main() -> None:
         for folder in arguments.data
     ]
     pipeline = DINOCellPipeline(trained, device="cpu", overlap=arguments.overlap, precision="fp32")
-    calibration = calibrate(pipeline, [sample for sample in samples if sample.split == "val"], metric=METRIC)
+    calibration = calibrate(pipeline, samples, metric=METRIC, **GRID)
     model = load_model(trained)
     facts = {
         **{key: value for key, value in model.metadata.items() if key != "format"},
@@ -81,6 +93,7 @@ def main() -> None:
             "interval": calibration.interval(),
             "num_images": calibration.num_images,
             "split": calibration.split,
+            "modality": arguments.modality or "all",
         },
         "overlap": arguments.overlap,
     }

@@ -2,8 +2,8 @@
 
     python tools/train_default_weights.py --data dsb2018 --data usiigaci_phase --output runs/default
 
-trains in three stages, each with a fresh cycle of the learning rate, the later two with gentler augmentation and more
-fluorescence: about two hours and a half on two CPU cores. ``--resume`` continues a run that was stopped.
+trains in four stages, each with a fresh cycle of the learning rate, the later ones with gentler augmentation and more
+fluorescence: about three hours on two CPU cores. ``--resume`` continues a run that was stopped.
 ``tools/embed_weights.py`` then calibrates the result on the validation splits and writes it, with its manifest, into
 the package.
 
@@ -29,53 +29,62 @@ RECIPE = TrainRecipe(
 )
 
 
-def second_stage(first: Path) -> TrainRecipe:
-    """Another, shorter cycle of the learning rate from the first stage's averaged weights, with gentler augmentation:
-    how far a faint rim belongs to a nucleus can only be learnt from intensities that are left as they are."""
+GENTLE = Augmentation(
+    scale=(0.85, 1.2),
+    wide_scale_probability=0.1,
+    gain=(0.85, 1.15),
+    offset=(-0.05, 0.05),
+    gamma=(0.8, 1.25),
+    gamma_probability=0.3,
+    invert_probability=0.05,
+    noise_probability=0.2,
+    blur_probability=0.1,
+    gradient_probability=0.1,
+)
+MODERATE = Augmentation(
+    scale=(0.75, 1.35),
+    wide_scale_probability=0.15,
+    gain=(0.8, 1.25),
+    offset=(-0.08, 0.08),
+    gamma=(0.75, 1.3),
+    gamma_probability=0.3,
+    invert_probability=0.05,
+    noise_probability=0.25,
+    blur_probability=0.15,
+    gradient_probability=0.15,
+)
+
+
+def later_stage(
+    before: Path, *, augmentation: Augmentation, learning_rate: float, warmup: int, schedule: Schedule, seed: int
+) -> TrainRecipe:
+    """Another cycle of the learning rate from the averaged weights of the stage before, with more fluorescence.
+
+    Its augmentation is gentler: how far a faint rim belongs to a nucleus can only be learnt from intensities that are
+    left nearly as they are.
+    """
     return TrainRecipe(
-        network=RECIPE.network.model_copy(update={"start_from": first}),
+        network=RECIPE.network.model_copy(update={"start_from": before}),
         sampling=Sampling(crop_px=256, batch_size=8, modality_balance=0.7),
-        augmentation=Augmentation(
-            scale=(0.85, 1.2),
-            wide_scale_probability=0.1,
-            gain=(0.85, 1.15),
-            offset=(-0.05, 0.05),
-            gamma=(0.8, 1.25),
-            gamma_probability=0.3,
-            invert_probability=0.05,
-            noise_probability=0.2,
-            blur_probability=0.1,
-            gradient_probability=0.1,
-        ),
-        optimization=Optimization(learning_rate=6e-4, weight_decay=0.05, warmup_steps=40),
-        schedule=Schedule(steps=640, steps_per_epoch=80, patience=20, validation_crops=128, ema=0.995),
+        augmentation=augmentation,
+        optimization=Optimization(learning_rate=learning_rate, weight_decay=0.05, warmup_steps=warmup),
+        schedule=schedule,
         precision="bf16",
-        seed=2027,
+        seed=seed,
     )
 
 
-def third_stage(second: Path) -> TrainRecipe:
-    """A long cycle from the second stage's averaged weights, whose validation loss was still falling at its end."""
-    return TrainRecipe(
-        network=RECIPE.network.model_copy(update={"start_from": second}),
-        sampling=Sampling(crop_px=256, batch_size=8, modality_balance=0.7),
-        augmentation=Augmentation(
-            scale=(0.75, 1.35),
-            wide_scale_probability=0.15,
-            gain=(0.8, 1.25),
-            offset=(-0.08, 0.08),
-            gamma=(0.75, 1.3),
-            gamma_probability=0.3,
-            invert_probability=0.05,
-            noise_probability=0.25,
-            blur_probability=0.15,
-            gradient_probability=0.15,
-        ),
-        optimization=Optimization(learning_rate=8e-4, weight_decay=0.05, warmup_steps=60),
-        schedule=Schedule(steps=2600, steps_per_epoch=130, patience=20, validation_crops=128, ema=0.998),
-        precision="bf16",
-        seed=2028,
-    )
+def recipe_of(stage: int, before: Path) -> TrainRecipe:
+    if stage == 1:
+        return RECIPE
+    if stage == 2:
+        schedule = Schedule(steps=640, steps_per_epoch=80, patience=20, validation_crops=128, ema=0.995)
+        return later_stage(before, augmentation=GENTLE, learning_rate=6e-4, warmup=40, schedule=schedule, seed=2027)
+    if stage == 3:
+        schedule = Schedule(steps=2600, steps_per_epoch=130, patience=20, validation_crops=128, ema=0.998)
+        return later_stage(before, augmentation=MODERATE, learning_rate=8e-4, warmup=60, schedule=schedule, seed=2028)
+    schedule = Schedule(steps=1200, steps_per_epoch=120, patience=20, validation_crops=128, ema=0.998)
+    return later_stage(before, augmentation=GENTLE, learning_rate=4e-4, warmup=40, schedule=schedule, seed=2029)
 
 
 def main() -> None:
@@ -86,10 +95,11 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true")
     arguments = parser.parse_args()
     model = Path()
-    for stage, recipe_after in (("stage1", lambda _: RECIPE), ("stage2", second_stage), ("stage3", third_stage)):
-        folder = arguments.output / stage
+    for stage in range(1, 5):
+        folder = arguments.output / f"stage{stage}"
         resume = arguments.resume and (folder / "last.ckpt").exists()
-        model = train(arguments.data, folder, recipe=recipe_after(model), device=arguments.device, resume=resume)
+        recipe = recipe_of(stage, model)
+        model = train(arguments.data, folder, recipe=recipe, device=arguments.device, resume=resume)
     print(
         f"now: python tools/embed_weights.py {arguments.output} "
         + " ".join(f"--data {data}" for data in arguments.data)
