@@ -8,7 +8,7 @@ TORCHFREE := .venv-torchfree
 PIP := -m pip --disable-pip-version-check install --quiet --constraint tools/constraints.txt
 
 MANIFESTS := csrc/pyproject.toml csrc/CMakeLists.txt $(wildcard packages/*/pyproject.toml)
-NATIVE := $(shell find csrc/include csrc/cpu csrc/bindings csrc/python -type f -not -name '*.pyc' 2>/dev/null)
+NATIVE := $(shell find csrc/include csrc/cpu csrc/cuda csrc/bindings csrc/python -type f -not -name '*.pyc' 2>/dev/null)
 PURE := $(wildcard packages/*)
 JOBS ?= 2
 

@@ -24,6 +24,7 @@ size_t length(const Array<T>& array, py::ssize_t axis) {
 }
 
 void bind_connected_components(py::module_& module);
+void bind_device_emulation(py::module_& module);
 void bind_distance_map(py::module_& module);
 void bind_label_overlap(py::module_& module);
 void bind_prominent_maxima(py::module_& module);

@@ -13,7 +13,7 @@ py::dict build_info() {
     info["compiler"] = std::string(DINOCELL_COMPILER);
     info["flags"] = DINOCELL_FLAGS_TEXT;
     info["isa"] = isa_name(isa());
-    info["cuda"] = false;
+    info["cuda"] = DINOCELL_CUDA_TEXT;
     return info;
 }
 
@@ -34,6 +34,7 @@ PYBIND11_MODULE(_native, module) {
     module.def("available_isas", &bindings::available_isas);
     module.def("use_isa", &dinocell::use_isa);
     bindings::bind_connected_components(module);
+    bindings::bind_device_emulation(module);
     bindings::bind_distance_map(module);
     bindings::bind_label_overlap(module);
     bindings::bind_prominent_maxima(module);

@@ -36,6 +36,16 @@ def test_components_of_a_tensor_are_those_of_its_array():
     np.testing.assert_array_equal(labels.numpy(), expected)
 
 
+def test_relabelling_a_tensor_is_that_of_its_array():
+    labels = some_labels() * 5
+    for (result, count), (expected, expected_count) in (
+        (torch_ops.relabel(labels), dinocell_kernels.relabel(labels.numpy())),
+        (torch_ops.remove_small(labels, min_size=12), dinocell_kernels.remove_small(labels.numpy(), min_size=12)),
+    ):
+        assert count == expected_count
+        np.testing.assert_array_equal(result.numpy(), expected)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
 def test_watershed_takes_every_float_exactly(dtype):
     distances = some_map().to(dtype)
@@ -79,6 +89,8 @@ def test_the_gradient_of_blending_is_its_transpose():
     [
         ("distance_map", lambda: (some_labels(), True, False)),
         ("connected_components", lambda: (some_map() > 0.5, 1)),
+        ("relabel", lambda: (some_labels(),)),
+        ("remove_small", lambda: (some_labels(), 12)),
         ("watershed", lambda: (some_map(), 0.5, 0.2)),
         (
             "gather_tiles",
@@ -94,5 +106,7 @@ def test_operators_keep_the_rules_of_torch_library(op, arguments):
 
 
 def test_tensors_on_other_devices_are_refused():
-    with pytest.raises(ValueError, match=r"run on the CPU, got a tensor on meta; pass tensor\.cpu\(\)"):
+    with pytest.raises(
+        ValueError, match=r"got a tensor on meta, but dinocell-kernels knows cpu and cuda only; move it or pass"
+    ):
         torch_ops.distance_map(torch.ones((2, 2), dtype=torch.int32, device="meta"))

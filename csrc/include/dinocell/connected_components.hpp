@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "dinocell/cuda.hpp"
+
 namespace dinocell {
 
 // Labels 1..n of the connected parts of a mask, numbered by their first pixel in raster order.
@@ -18,4 +20,13 @@ namespace dinocell {
 size_t connected_components(const uint8_t* mask, size_t height, size_t width, int connectivity, int32_t* out,
                             size_t num_threads);
 
+namespace cuda {
+
+// The same on a GPU: all arrays, and `count`, which receives n, lie in device memory. At most 2^31 - 1 pixels.
+// scratch: connected_components_scratch(height, width) words. Returns when the work is queued on the stream.
+void connected_components(const uint8_t* mask, size_t height, size_t width, int connectivity, int32_t* out,
+                          uint32_t* scratch, int32_t* count, CUstream_st* stream);
+size_t connected_components_scratch(size_t height, size_t width);
+
+}  // namespace cuda
 }  // namespace dinocell

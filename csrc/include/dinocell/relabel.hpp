@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "dinocell/cuda.hpp"
+
 namespace dinocell {
 
 // Consecutive labels 1..n in raster order of first appearance; 0 stays 0.
@@ -18,4 +20,18 @@ size_t relabel(const Label* labels, size_t size, int32_t* out);
 template <typename Label>
 size_t remove_small(const Label* labels, size_t size, size_t min_size, int32_t* out);
 
+namespace cuda {
+
+// The same on a GPU: all arrays, and `count`, which receives n, lie in device memory. At most 2^31 - 1 pixels.
+// Labels are 0 to num_labels; any other number becomes 0.
+// scratch: relabel_scratch(size, num_labels) words. Returns when the work is queued on the stream.
+template <typename Label>
+void relabel(const Label* labels, size_t size, size_t num_labels, int32_t* out, uint32_t* scratch, int32_t* count,
+             CUstream_st* stream);
+template <typename Label>
+void remove_small(const Label* labels, size_t size, size_t num_labels, size_t min_size, int32_t* out,
+                  uint32_t* scratch, int32_t* count, CUstream_st* stream);
+size_t relabel_scratch(size_t size, size_t num_labels);
+
+}  // namespace cuda
 }  // namespace dinocell

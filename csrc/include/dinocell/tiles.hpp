@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "dinocell/cuda.hpp"
+
 namespace dinocell {
 
 // Tiles of an image as network input: out = clip(pixel * scale + offset, low, high).
@@ -39,4 +41,21 @@ void blend_tiles(const float* tiles, size_t num_ys, size_t num_xs, size_t tile, 
 void blend_weights(const int64_t* starts, size_t num_starts, size_t tile, size_t overlap, int64_t begin, int64_t end,
                    const char* axis, float* out);
 
+namespace cuda {
+
+// The same on a GPU: all arrays but ys and xs, which must ascend, lie in device memory. They are read before the call
+// returns and number at most 1024 each; std::invalid_argument otherwise. Returns when the work is queued on the
+// stream. Out and In: float or Bfloat16.
+template <typename Pixel, typename Out>
+void gather_tiles(const Pixel* image, size_t channels, size_t height, size_t width, const int64_t* ys, size_t num_ys,
+                  const int64_t* xs, size_t num_xs, size_t tile, const float* scale, const float* offset, float low,
+                  float high, Out* out, CUstream_st* stream);
+
+// As above; the sum's order is fixed, so the bits do not change between runs. They may differ from the CPU's in the last
+// place or two.
+template <typename In>
+void blend_tiles(const In* tiles, size_t num_ys, size_t num_xs, size_t tile, const int64_t* ys, const int64_t* xs,
+                 size_t overlap, int64_t row_begin, int64_t row_end, size_t width, float* out, CUstream_st* stream);
+
+}  // namespace cuda
 }  // namespace dinocell

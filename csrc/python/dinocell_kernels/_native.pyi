@@ -1,6 +1,10 @@
 """The compiled module. Arrays must be row-major and of a compiled type; the faces see to that."""
 
+from types import ModuleType
+
 import numpy as np
+
+device_emulation: ModuleType
 
 def build_info() -> dict[str, object]: ...
 def available_isas() -> list[str]: ...

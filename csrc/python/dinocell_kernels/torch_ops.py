@@ -1,6 +1,7 @@
-"""The kernels as PyTorch operators on CPU tensors: `torch.ops.dinocell.<name>`, usable under torch.compile.
+"""The kernels as PyTorch operators: `torch.ops.dinocell.<name>`, usable under torch.compile.
 
-The only module that imports torch. Tensors share memory with the NumPy faces, which do all checks. Functions
+They run where their tensor is, on the CPU or (`torch_cuda`) on a GPU; `watershed` takes CPU tensors.
+Only these two modules import torch. CPU tensors share memory with the NumPy faces, which do all checks. Functions
 here take and return tensors; starts of tiles are plain integers, so that shapes stay known to the compiler.
 """
 
@@ -13,7 +14,10 @@ from torch import Tensor
 
 from dinocell_kernels import connected_components as _connected_components
 from dinocell_kernels import distance_map as _distance_map
+from dinocell_kernels import relabel as _relabel_labels
+from dinocell_kernels import remove_small as _remove_small_labels
 from dinocell_kernels import tiles as _tiles
+from dinocell_kernels import torch_cuda
 from dinocell_kernels import watershed as _watershed
 
 # First rows or columns of tiles.
@@ -22,22 +26,54 @@ Starts = Sequence[int] | Integer[np.ndarray, "n"] | Integer[Tensor, "n"]
 # The compiler calls a fake with symbols where sizes may vary.
 Size = int | torch.SymInt
 
-__all__ = ["blend_tiles", "connected_components", "distance_map", "gather_tiles", "watershed"]
+__all__ = [
+    "blend_tiles",
+    "connected_components",
+    "distance_map",
+    "gather_tiles",
+    "relabel",
+    "remove_small",
+    "watershed",
+]
 
 
 def distance_map(
-    labels: Integer[Tensor, "y x"], *, normalize: bool = True, border_is_background: bool = False
+    labels: Integer[Tensor, "y x"],
+    *,
+    normalize: bool = True,
+    border_is_background: bool = False,
+    num_labels: int | None = None,
 ) -> Float32[Tensor, "y x"]:
-    """As `dinocell_kernels.distance_map`."""
-    _require_cpu(labels)
-    return torch.ops.dinocell.distance_map(labels, normalize, border_is_background)
+    """As `dinocell_kernels.distance_map`.
+
+    On a GPU labels are uint16, int32 or int64, sides at most 65,534, and negative labels become NaN. `num_labels`, the
+    largest label, is used there; without it the call waits for the device to find it. Larger labels become NaN.
+    """
+    torch_cuda.require_kernels(labels)
+    return torch.ops.dinocell.distance_map(labels, normalize, border_is_background, num_labels)
 
 
 def connected_components(mask: Shaped[Tensor, "y x"], *, connectivity: int = 1) -> tuple[Int32[Tensor, "y x"], int]:
-    """As `dinocell_kernels.connected_components`."""
-    _require_cpu(mask)
+    """As `dinocell_kernels.connected_components`; on a GPU the call waits for the device to count."""
+    torch_cuda.require_kernels(mask)
     labels, count = torch.ops.dinocell.connected_components(mask, connectivity)
     return labels, int(count)
+
+
+def relabel(labels: Integer[Tensor, "*pixel"], *, num_labels: int | None = None) -> tuple[Int32[Tensor, "*pixel"], int]:
+    """As `dinocell_kernels.relabel`; on a GPU with labels 0 to `num_labels`, as `distance_map`, others become 0."""
+    torch_cuda.require_kernels(labels)
+    result, count = torch.ops.dinocell.relabel(labels, num_labels)
+    return result, int(count)
+
+
+def remove_small(
+    labels: Integer[Tensor, "*pixel"], *, min_size: int, num_labels: int | None = None
+) -> tuple[Int32[Tensor, "*pixel"], int]:
+    """As `dinocell_kernels.remove_small`; on a GPU with labels 0 to `num_labels`, as `relabel`."""
+    torch_cuda.require_kernels(labels)
+    result, count = torch.ops.dinocell.remove_small(labels, min_size, num_labels)
+    return result, int(count)
 
 
 def watershed(distance_map: Float[Tensor, "y x"], *, peak: float = 0.47, fill: float = 0.09) -> Int32[Tensor, "y x"]:
@@ -57,8 +93,8 @@ def gather_tiles(
     low: float,
     high: float,
 ) -> Float32[Tensor, "ny nx c tile tile"]:
-    """As `dinocell_kernels.gather_tiles`."""
-    _require_cpu(image)
+    """As `dinocell_kernels.gather_tiles`; on a GPU starts ascend."""
+    torch_cuda.require_kernels(image)
     return torch.ops.dinocell.gather_tiles(image, _integers(ys), _integers(xs), tile, scale, offset, low, high)
 
 
@@ -71,16 +107,14 @@ def blend_tiles(
     rows: tuple[int, int],
     width: int,
 ) -> Float32[Tensor, "rows width"]:
-    """As `dinocell_kernels.blend_tiles`; differentiable with respect to the tiles."""
-    _require_cpu(tiles)
+    """As `dinocell_kernels.blend_tiles`; differentiable with respect to the tiles. On a GPU starts ascend."""
+    torch_cuda.require_kernels(tiles)
     return torch.ops.dinocell.blend_tiles(tiles, _integers(ys), _integers(xs), overlap, rows[0], rows[1], width)
 
 
 def _require_cpu(tensor: Shaped[Tensor, "..."]) -> None:
     if tensor.device.type != "cpu":
-        raise ValueError(
-            f"the kernels of this build run on the CPU, got a tensor on {tensor.device}; pass tensor.cpu()"
-        )
+        raise ValueError(f"this kernel runs on the CPU, got a tensor on {tensor.device}; pass tensor.cpu()")
 
 
 def _integers(starts: Starts) -> list[int]:
@@ -92,13 +126,15 @@ def _starts(starts: list[int]) -> np.ndarray:
 
 
 @torch.library.custom_op("dinocell::distance_map", mutates_args=(), device_types="cpu")
-def _distance_map_op(labels: Tensor, normalize: bool, border_is_background: bool) -> Tensor:
+def _distance_map_op(
+    labels: Tensor, normalize: bool, border_is_background: bool, num_labels: int | None = None
+) -> Tensor:
     distances = _distance_map(labels.numpy(), normalize=normalize, border_is_background=border_is_background)
     return torch.from_numpy(distances)
 
 
 @_distance_map_op.register_fake
-def _(labels: Tensor, normalize: bool, border_is_background: bool) -> Tensor:
+def _(labels: Tensor, normalize: bool, border_is_background: bool, num_labels: int | None = None) -> Tensor:
     return labels.new_empty(labels.shape, dtype=torch.float32)
 
 
@@ -111,6 +147,28 @@ def _connected_components_op(mask: Tensor, connectivity: int) -> tuple[Tensor, T
 @_connected_components_op.register_fake
 def _(mask: Tensor, connectivity: int) -> tuple[Tensor, Tensor]:
     return mask.new_empty(mask.shape, dtype=torch.int32), mask.new_empty((), dtype=torch.int64)
+
+
+@torch.library.custom_op("dinocell::relabel", mutates_args=(), device_types="cpu")
+def _relabel_op(labels: Tensor, num_labels: int | None = None) -> tuple[Tensor, Tensor]:
+    result, count = _relabel_labels(labels.numpy())
+    return torch.from_numpy(result), torch.tensor(count)
+
+
+@_relabel_op.register_fake
+def _(labels: Tensor, num_labels: int | None = None) -> tuple[Tensor, Tensor]:
+    return labels.new_empty(labels.shape, dtype=torch.int32), labels.new_empty((), dtype=torch.int64)
+
+
+@torch.library.custom_op("dinocell::remove_small", mutates_args=(), device_types="cpu")
+def _remove_small_op(labels: Tensor, min_size: int, num_labels: int | None = None) -> tuple[Tensor, Tensor]:
+    result, count = _remove_small_labels(labels.numpy(), min_size=min_size)
+    return torch.from_numpy(result), torch.tensor(count)
+
+
+@_remove_small_op.register_fake
+def _(labels: Tensor, min_size: int, num_labels: int | None = None) -> tuple[Tensor, Tensor]:
+    return labels.new_empty(labels.shape, dtype=torch.int32), labels.new_empty((), dtype=torch.int64)
 
 
 @torch.library.custom_op("dinocell::watershed", mutates_args=(), device_types="cpu")
@@ -238,3 +296,14 @@ def _blend_backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) 
 
 
 _blend_tiles_op.register_autograd(_blend_backward, setup_context=_blend_context)
+
+for _op, _on_gpu in (
+    (_connected_components_op, torch_cuda.connected_components),
+    (_distance_map_op, torch_cuda.distance_map),
+    (_gather_tiles_op, torch_cuda.gather_tiles),
+    (_blend_tiles_op, torch_cuda.blend_tiles),
+    (_relabel_op, torch_cuda.relabel),
+    (_remove_small_op, torch_cuda.remove_small),
+    (_spread_tiles_op, torch_cuda.spread_tiles),
+):
+    _op.register_kernel("cuda")(_on_gpu)
