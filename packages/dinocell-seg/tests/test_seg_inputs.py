@@ -42,8 +42,36 @@ def test_a_file_whose_name_looks_like_a_pattern_is_a_file(folder: Path) -> None:
     assert names(find_images([str(folder / "well[1].tif")])) == ["well[1].tif"]
 
 
-def test_addresses_are_passed_on(folder: Path) -> None:
-    assert find_images(["file:///data/x.tif"]) == ["file:///data/x.tif"]
+def test_addresses_are_passed_on_and_a_slash_after_zarr_means_nothing(folder: Path) -> None:
+    words = ["file:///data/x.tif", "s3://bucket/a b/x#1.tif", "s3://bucket/y.zarr/", "s3://bucket/y.zarr"]
+    assert find_images(words) == [*words[:2], "s3://bucket/y.zarr"]
+
+
+@pytest.fixture
+def zarrs(folder: Path) -> Path:
+    for name in ("m.ome.zarr/0/c", "deep/n.ZARR/0", ".hidden.zarr/0"):
+        (folder / name).mkdir(parents=True)
+    (folder / "m.ome.zarr" / "0" / "preview.tif").touch()
+    (folder / "packed.zarr").touch()
+    return folder
+
+
+def test_an_ome_zarr_folder_is_one_image_named_or_found(zarrs: Path) -> None:
+    assert find_images([f"{zarrs}/m.ome.zarr/", f"{zarrs}/m.ome.zarr"]) == [str(zarrs / "m.ome.zarr")]
+    assert find_images([f"{zarrs}/m.ome.zarr/0"]) == [str(zarrs / "m.ome.zarr" / "0")]
+    assert names(find_images([str(zarrs)])) == ["a.png", "b.tif", "c.PNG", "m.ome.zarr"]
+
+
+def test_a_pattern_finds_ome_zarr_and_does_not_look_into_it(zarrs: Path) -> None:
+    assert names(find_images([f"{zarrs}/*.zarr"])) == ["m.ome.zarr"]
+    assert names(find_images([f"{zarrs}/**/*"])) == ["a.png", "b.tif", "c.PNG", "d.tif", "n.ZARR", "m.ome.zarr"]
+
+
+def test_other_readable_formats_are_found_by_a_pattern_with_their_suffix_only(folder: Path) -> None:
+    for name in ("s.czi", "t.CZI", "u.npy"):
+        (folder / name).touch()
+    assert names(find_images([f"{folder}/*.czi"])) == ["s.czi"]
+    assert names(find_images([f"{folder}/*"])) == ["a.png", "b.tif", "c.PNG"]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +79,8 @@ def test_addresses_are_passed_on(folder: Path) -> None:
     [
         ("nowhere.tif", r"nowhere\.tif does not exist; give an image file, a folder of images or a pattern"),
         ("no*.tif", r"the pattern .*no\*\.tif matches no image"),
-        ("empty", r"the folder .*empty holds no images; expected \.png"),
+        ("nowhere.zarr", r"nowhere\.zarr does not exist"),
+        ("empty", r"the folder .*empty holds no images; expected \.png.* or OME-Zarr \(\.zarr\)"),
     ],
 )
 def test_what_names_nothing_is_refused(folder: Path, word: str, message: str) -> None:

@@ -138,6 +138,8 @@ def test_nan_pixels_are_refused(pipeline: DINOCellPipeline) -> None:
         (Path("x") / "b.ome.tif", "b"),
         ("file:///data/b.tif", "b"),
         ("C:\\data\\b.tif", "b"),
+        ("data/b.ome.zarr", "b"),
+        ("s3://bucket/a plate/b.zarr/", "b"),
     ],
 )
 def test_outputs_are_named_after_the_file(uri: str | Path, stem: str) -> None:

@@ -1,19 +1,25 @@
-"""Which image files a command line means: files, folders and patterns, in a fixed order."""
+"""Which images a command line means: files, OME-Zarr, addresses, folders and patterns, in a fixed order."""
 
 import glob
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dinocell_io import IMAGE_SUFFIXES
+from dinocell_io.formats import READABLE_SUFFIXES
+from dinocell_io.ome_zarr_path import is_zarr
 from dinocell_seg.output_files import is_output, output_stem
+
+_EXPECTED = f"{', '.join(IMAGE_SUFFIXES)}, or OME-Zarr (.zarr)"
 
 
 def find_images(words: Iterable[str]) -> list[str]:
-    """The images of a list of files, folders and glob patterns, each once.
+    """The images of a list of files, OME-Zarr folders, folders of images and glob patterns, each once.
 
-    A folder means the images directly in it, without hidden files and without what an earlier run wrote
-    there. A pattern may hold ** for folders within folders. What contains :// is passed on as it is. Raises
-    ValueError for a word that names nothing, and for a folder without images.
+    An OME-Zarr folder is one image, and so is a group inside one. Any other folder means the images directly in
+    it, without hidden files and without what an earlier run wrote there; formats that hold more than images (npy)
+    or many of them (nd2, czi, lif, slides) are named one by one, or by a pattern that ends with their suffix. A
+    pattern may hold ** for folders within folders, and does not look into OME-Zarr. What contains :// is passed on
+    as one image, unseen. Raises ValueError for a word that names nothing, and for a folder without images.
     """
     found: dict[str, None] = {}
     for word in words:
@@ -37,23 +43,30 @@ def refuse_equal_stems(images: Sequence[str]) -> None:
 
 def _images_of(word: str) -> list[str]:
     if "://" in word:
-        return [word]
+        return [word.rstrip("/") if is_zarr(word) else word]
     path = Path(word)
-    if path.is_dir():
+    if path.is_dir() and not is_zarr(path):
         images = [str(file) for file in sorted(path.iterdir()) if _is_image(file)]
         if not images:
-            raise ValueError(f"the folder {word} holds no images; expected {', '.join(IMAGE_SUFFIXES)}")
+            raise ValueError(f"the folder {word} holds no images; expected {_EXPECTED}, or name the files themselves")
         return images
     if path.exists():
         return [str(path)]
     if not glob.has_magic(word):
         raise ValueError(f"{word} does not exist; give an image file, a folder of images or a pattern")
-    images = [match for match in sorted(glob.glob(word, recursive=True)) if _is_image(Path(match))]
+    named = path.suffix.lower()
+    suffixes = (*IMAGE_SUFFIXES, named) if named in READABLE_SUFFIXES else IMAGE_SUFFIXES
+    matches = [Path(match) for match in sorted(glob.glob(word, recursive=True))]
+    images = [str(match) for match in matches if _is_image(match, suffixes)]
     if not images:
-        raise ValueError(f"the pattern {word} matches no image; expected {', '.join(IMAGE_SUFFIXES)}")
+        raise ValueError(f"the pattern {word} matches no image; expected {_EXPECTED}")
     return images
 
 
-def _is_image(file: Path) -> bool:
-    hidden = file.name.startswith(".")
-    return file.suffix.lower() in IMAGE_SUFFIXES and file.is_file() and not hidden and not is_output(file)
+def _is_image(path: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> bool:
+    if path.name.startswith("."):
+        return False
+    if is_zarr(path):
+        # what lies inside is read as part of it
+        return path.is_dir() and is_zarr(path.name) and not is_zarr(path.parent)
+    return path.suffix.lower() in suffixes and path.is_file() and not is_output(path)
