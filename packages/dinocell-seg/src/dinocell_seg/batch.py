@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,8 @@ import torch
 from dinocell_io import atomic_path
 from dinocell_seg.output_files import output_files
 from dinocell_seg.pipeline import DINOCellPipeline
-from dinocell_seg.provenance import sha256_of
+from dinocell_seg.plane_choice import PlaneChoice
+from dinocell_seg.provenance import full_address, sha256_of
 from dinocell_seg.segment import segment_file
 
 Existing = Literal["refuse", "overwrite", "skip"]
@@ -40,22 +41,28 @@ def segment_files(
     pipeline: DINOCellPipeline,
     *,
     channel: str | int | None = None,
+    scene: str | int | None = None,
+    z: int | None = None,
+    t: int | None = None,
     save_distance_map: bool = False,
     existing: Existing = "refuse",
     report: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
     """Segment images into one folder, and write segment_summary.csv with what happened to each.
 
-    A file that cannot be read or segmented is an outcome, not an exception. `existing` says what becomes of
-    images whose _run.json is there: "refuse" raises ValueError before anything is written; "overwrite"
-    segments them again; "skip" keeps those that were made from the same pixels with the same model and
-    settings, and fails the others, so that one folder never mixes two settings unnoticed.
+    A file that cannot be read or segmented is an outcome, not an exception. `scene`, `z` and `t` choose the plane
+    of every image, as in `segment_file`. `existing` says what becomes of images whose _run.json is there: "refuse"
+    raises ValueError before anything is written; "overwrite" segments them again; "skip" keeps those that were
+    made from the same pixels with the same model and settings, and fails the others, so that one folder never
+    mixes two settings unnoticed. OME-Zarr and what is in a bucket have no hash: there the same address counts as
+    the same pixels, and a change behind it is not noticed.
     """
     if existing == "refuse":
         refuse_existing(images, output)
+    choice = PlaneChoice(channel, scene, z, t)
     outcomes = []
     for image in images:
-        outcome = _outcome_of(image, output, pipeline, channel, save_distance_map, existing)
+        outcome = _outcome_of(image, output, pipeline, choice, save_distance_map, existing)
         outcomes.append(outcome)
         report(outcome)
     Path(output).mkdir(parents=True, exist_ok=True)
@@ -89,33 +96,34 @@ def _outcome_of(
     image: str,
     output: str | Path,
     pipeline: DINOCellPipeline,
-    channel: str | int | None,
+    choice: PlaneChoice,
     save_distance_map: bool,
     existing: Existing,
 ) -> Outcome:
     files = output_files(image, output, save_distance_map=save_distance_map)
     try:
         if existing == "skip" and files["run"].exists():
-            return Outcome(image, "skipped", _cells_of_same_run(image, files, pipeline, channel))
-        result = segment_file(image, output, pipeline, channel=channel, save_distance_map=save_distance_map)
+            return Outcome(image, "skipped", _cells_of_same_run(image, files, pipeline, choice))
+        result = segment_file(image, output, pipeline, **asdict(choice), save_distance_map=save_distance_map)
     except FILE_ERRORS as error:
         return Outcome(image, "failed", message=" ".join(str(error).split()) or type(error).__name__)
     return Outcome(image, "done", result.num_cells, result.seconds)
 
 
-def _cells_of_same_run(
-    image: str, files: dict[str, Path], pipeline: DINOCellPipeline, channel: str | int | None
-) -> int:
+def _cells_of_same_run(image: str, files: dict[str, Path], pipeline: DINOCellPipeline, choice: PlaneChoice) -> int:
     """The number of cells of an earlier result; ValueError if it was made otherwise or is incomplete."""
     missing = [path.name for path in files.values() if not path.exists()]
     if missing:
         raise ValueError(f"the earlier result lacks {', '.join(missing)}; pass --overwrite")
     run: dict[str, Any] = json.loads(files["run"].read_text(encoding="utf-8"))
+    source = run["input"]
+    sha256 = sha256_of(image)
     differs = [
         name
         for name, before, now in (
-            ("pixels", run["input"]["sha256"], sha256_of(image)),
-            ("channel", run["input"]["channel_asked"], channel),
+            ("pixels", source["sha256"], sha256),
+            ("address", source["uri"], full_address(image) if sha256 is None else source["uri"]),
+            *((key.removesuffix("_asked"), source.get(key), asked) for key, asked in choice.as_record().items()),
             ("model", run["model"]["sha256"], pipeline.identity.sha256),
             ("settings", run["settings"], pipeline.settings.model_dump(mode="json")),
         )

@@ -1,5 +1,6 @@
 """The commands `dinocell segment` and `dinocell info`; nothing heavy is imported before one of them runs."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,12 +17,17 @@ _MAX_ROWS = 40
 
 
 def segment(
-    inputs: Annotated[list[str], typer.Argument(help="Images, folders of images, or patterns in quotes.")],
+    inputs: Annotated[
+        list[str], typer.Argument(help="Images, OME-Zarr, s3:// addresses, folders of images, or patterns in quotes.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
     model: Annotated[
         str, typer.Option("--model", "-m", help="Model file, or 'default' for the one that is built in.")
     ] = "default",
     channel: Annotated[str | None, typer.Option(help="Channel to segment, by name or by index from 0.")] = None,
+    scene: Annotated[str | None, typer.Option(help="Image of a file that holds several, by name or index.")] = None,
+    z: Annotated[int | None, typer.Option(help="Plane of a stack, from 0.")] = None,
+    t: Annotated[int | None, typer.Option(help="Time of a series, from 0.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     peak: Annotated[float | None, typer.Option(help="Distance above which a cell's seed begins (0 to 1).")] = None,
     fill: Annotated[float | None, typer.Option(help="Distance down to which cells grow (0 to 1).")] = None,
@@ -67,6 +73,9 @@ def segment(
     Writes NAME_labels.tif, NAME_cells.csv, NAME_overlay.png and NAME_run.json for each image, and
     segment_summary.csv. A bad file does not stop the others: it is listed at the end, and the exit code is 1.
 
+    An OME-Zarr folder is one image. Of a file that holds several planes, --scene, --z and --t choose one; the choice
+    counts for all images of the command.
+
     Settings count in this order: options, --set, --recipe, --preset, the model's own calibration.
     """
     from rich.console import Console
@@ -102,6 +111,9 @@ def segment(
         output,
         pipeline,
         channel=_channel(channel),
+        scene=scene,
+        z=z,
+        t=t,
         save_distance_map=save_distance_map,
         existing=existing,
     )
@@ -163,8 +175,7 @@ def _prepare(
 
     images = find_images(inputs)
     refuse_equal_stems(images)
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"--output {output} is a file; give a folder")
+    _check_output(output)
 
     from dinocell_core.recipe import merged, read_overrides, read_recipe
     from dinocell_seg.batch import refuse_existing
@@ -181,6 +192,18 @@ def _prepare(
     for layer in (of_file, read_overrides(words, example="thresholds.peak=0.4"), options):
         values = merged(values, layer)
     return images, DINOCellPipeline(model, device=device, **values)
+
+
+def _check_output(output: Path) -> None:
+    from dinocell_io.ome_zarr_path import is_zarr
+
+    # a Path has one slash of the two after a scheme
+    if re.match(r"[a-z][a-z0-9]+:/", output.as_posix()):
+        raise ValueError(f"--output {output} is an address; give a folder of this machine, then copy it there")
+    if is_zarr(output):
+        raise ValueError(f"--output {output} is in an OME-Zarr; give a folder outside, results are files")
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"--output {output} is a file; give a folder")
 
 
 def _channel(word: str | None) -> str | int | None:

@@ -13,7 +13,9 @@ from typing import Any
 import torch
 
 from dinocell_io import Image, atomic_path
+from dinocell_io.uri import split_uri
 from dinocell_seg.pipeline import DINOCellPipeline
+from dinocell_seg.plane_choice import PlaneChoice
 from dinocell_seg.predict import Prediction
 
 DISTRIBUTIONS = (
@@ -32,7 +34,7 @@ def describe_run(
     *,
     uri: str | Path,
     image: Image,
-    channel: str | int | None,
+    choice: PlaneChoice,
     pipeline: DINOCellPipeline,
     prediction: Prediction,
     num_cells: int,
@@ -42,7 +44,8 @@ def describe_run(
 ) -> dict[str, Any]:
     """Everything needed to repeat one segmentation, JSON-able.
 
-    `input.sha256` is of the file's bytes and null where the input is no local file. `peak_rss_bytes` is the
+    `input.uri` is the address in full. `input.sha256` is of the file's bytes and null where the input is no local
+    file; `input.scene`, `.z` and `.t` are the choice as it was asked for. `peak_rss_bytes` is the
     highest memory of this process so far, so in a batch it never falls.
     """
     identity = pipeline.identity
@@ -51,13 +54,13 @@ def describe_run(
         "format_version": 1,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "input": {
-            "uri": str(uri),
+            "uri": full_address(uri),
             "sha256": sha256_of(uri),
             "shape": list(image.pixels.shape),
             "dtype": str(image.pixels.dtype),
             "channels": list(image.channels),
-            "channel_asked": channel,
-            "channel_used": channel_used(image, channel),
+            **choice.as_record(),
+            "channel_used": channel_used(image, choice.channel),
             "pixel_size_um": pixel_size_um,
         },
         "result": {"num_cells": num_cells, "files": {kind: path.name for kind, path in files.items()}},
@@ -97,10 +100,17 @@ def software_versions() -> dict[str, str | None]:
     return {name: _version(name) for name in DISTRIBUTIONS}
 
 
+def full_address(uri: str | Path) -> str:
+    """The address that names the same file from everywhere on this machine: a local path is made absolute."""
+    scheme, place, key = split_uri(uri)
+    return str(Path(place, key)) if scheme == "file" else f"{scheme}://{place}/{key}"
+
+
 def sha256_of(uri: str | Path) -> str | None:
-    """SHA-256 of a local file, None for a folder (Zarr) or a remote address."""
-    path = Path(uri)
-    if not path.is_file():
+    """SHA-256 of a local file, None for a folder (Zarr) or what is in a bucket."""
+    scheme, root, key = split_uri(uri)
+    path = Path(root, key)
+    if scheme != "file" or not path.is_file():
         return None
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""segment_file: one image file in, its labels, table, overlay and provenance out."""
+"""segment_file: one image in, its labels, table, overlay and provenance out."""
 
 import time
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ from dinocell_seg.exports import write_distance_map, write_overlay
 from dinocell_seg.measure import measure_cells, write_table
 from dinocell_seg.output_files import output_files
 from dinocell_seg.pipeline import DINOCellPipeline, grey_plane
+from dinocell_seg.plane_choice import PlaneChoice
 from dinocell_seg.predict import Prediction
 from dinocell_seg.provenance import describe_run, write_provenance
 from dinocell_seg.watershed import confidence, labels_from_distance_map
@@ -74,16 +75,21 @@ def segment_file(
     pipeline: DINOCellPipeline,
     *,
     channel: str | int | None = None,
+    scene: str | int | None = None,
+    z: int | None = None,
+    t: int | None = None,
     save_distance_map: bool = False,
 ) -> SegmentedFile:
-    """Segment one image file into the folder `output`.
+    """Segment one image into the folder `output`: a file, an OME-Zarr folder, or an s3:// address of either.
 
+    `scene`, `z` and `t` choose the plane of a file that holds several, as in `read_image`, which refuses such a
+    file without them, and a plane that is not there.
     Writes <stem>_labels.tif, _cells.csv, _overlay.png, and last _run.json, whose presence therefore says
     that the others are complete; with `save_distance_map` also _distance_map.tif (float32). Each appears
     whole or not at all. An image without cells is a result like any other: its table has a header only.
     """
     started = time.perf_counter()
-    image = read_image(uri)
+    image = read_image(uri, scene=scene, z=z, t=t)
     plane = grey_plane(image, channel)
     read_seconds = time.perf_counter() - started
     segmentation = segment_image(plane, pipeline)
@@ -101,7 +107,7 @@ def segment_file(
     run = describe_run(
         uri=uri,
         image=image,
-        channel=channel,
+        choice=PlaneChoice(channel, scene, z, t),
         pipeline=pipeline,
         prediction=segmentation.prediction,
         num_cells=segmentation.num_cells,
