@@ -10,6 +10,7 @@ from dinocell_io import FieldList
 from dinocell_ssl.data import BatchPlan
 from dinocell_ssl.distributed import Ranks
 from dinocell_ssl.fields import Fields
+from dinocell_ssl.gram_anchor import GramAnchor
 from dinocell_ssl.monitor import TrainState
 from dinocell_ssl.network import SslNetwork, Start, create_network
 from dinocell_ssl.objective import Objective, TargetMaker
@@ -71,13 +72,17 @@ def assemble(recipe: PretrainRecipe, output: Path, fields: Fields | FieldList, *
     network, start = create_network(recipe.network, dino_head=recipe.dino_head, ibot_head=recipe.ibot_head)
     network.to(place)
     teacher = Teacher(network)
+    anchor = GramAnchor(network.backbone, enlarge=recipe.gram.enlarge) if recipe.gram.weight > 0 else None
     objective = Objective(network, recipe.loss, group=ranks.group)
     is_sharded = _is_sharded(recipe, ranks, place)
     if is_sharded:
         shard(objective, network, ranks=ranks, device=place)
         shard(teacher.module, cast(SslNetwork, teacher.module), ranks=ranks, device=place)
+        if anchor is not None:
+            shard(anchor, anchor, ranks=ranks, device=place)
     if recipe.network.compile:
-        for module in (*network.backbone.blocks, *teacher.module.get_submodule("backbone.blocks").children()):
+        backbones = [network.backbone, teacher.module.get_submodule("backbone"), *(anchor.children() if anchor else ())]
+        for module in (block for backbone in backbones for block in backbone.get_submodule("blocks").children()):
             module.compile()
     state = TrainState(
         step=0,
@@ -86,6 +91,7 @@ def assemble(recipe: PretrainRecipe, output: Path, fields: Fields | FieldList, *
         optimizer=create_optimizer(network, recipe.optimization),
         recipe=recipe.model_dump(mode="json"),
         output=output,
+        anchor=anchor,
     )
     targets = TargetMaker(recipe.loss, group=ranks.group)
     checkpoint = latest_checkpoint(output)

@@ -10,7 +10,9 @@ def pretrain(
     recipe: Annotated[
         str | None, typer.Argument(help="YAML recipe, or the name of a shipped one: jump_vits8, debug_cpu.")
     ] = None,
-    data: Annotated[list[Path] | None, typer.Option("--data", help="Folder of images; repeat.")] = None,
+    data: Annotated[
+        list[str] | None, typer.Option("--data", help="Folder of images; repeat. Or one s3:// prefix.")
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the run; one that holds a run is continued.")
     ] = Path("pretrained"),

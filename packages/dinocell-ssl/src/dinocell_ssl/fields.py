@@ -12,7 +12,7 @@ from jaxtyping import Num
 
 from dinocell_io import IMAGE_SUFFIXES, grey_image, read_image
 
-_FOLDERS_OF_LABELS = {"masks", "labels"}
+FOLDERS_OF_LABELS = {"masks", "labels"}
 
 
 @runtime_checkable
@@ -92,7 +92,7 @@ def _images(folder: Path) -> list[Path]:
         path
         for path in folder.rglob("*")
         if path.suffix.lower() in IMAGE_SUFFIXES
-        and not any(part.startswith(".") or part in _FOLDERS_OF_LABELS for part in path.relative_to(folder).parts)
+        and not any(part.startswith(".") or part in FOLDERS_OF_LABELS for part in path.relative_to(folder).parts)
         and path.is_file()
     )
 

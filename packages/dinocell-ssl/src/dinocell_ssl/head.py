@@ -43,7 +43,11 @@ class PrototypeHead(nn.Module):
 
     def bottleneck(self, features: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch bottleneck"]:
         """Unit vectors, before the prototypes."""
-        projected = self.mlp(features)
+        return self.normalized(self.mlp(features))
+
+    @staticmethod
+    def normalized(projected: Float[Tensor, "*batch bottleneck"]) -> Float[Tensor, "*batch bottleneck"]:
+        """Unit vectors of what `mlp` returned."""
         # 1e-12 is 0 in float16.
         return F.normalize(projected, dim=-1, eps=1e-6 if projected.dtype == torch.float16 else 1e-12)
 

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from dinocell_ssl.gram_anchor import GramAnchor
 from dinocell_ssl.teacher import Teacher
 
 
@@ -50,7 +51,7 @@ class TrainState:
 
     `step` counts the steps taken, `skipped_steps` those whose loss or gradient was not finite. `student` has the
     children `backbone`, `dino_head` and `ibot_head`; `teacher.module` is its average. `outputs` are those of the last
-    step, None before the first.
+    step, None before the first. `anchor` is the earlier teacher of Gram training, None without it.
     """
 
     step: int
@@ -62,6 +63,7 @@ class TrainState:
     outputs: StepOutputs | None = None
     skipped_steps: int = 0
     consecutive_skips: int = 0
+    anchor: GramAnchor | None = None
 
 
 @runtime_checkable

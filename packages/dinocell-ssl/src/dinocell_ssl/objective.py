@@ -9,11 +9,13 @@ from torch import Tensor, nn
 
 from dinocell_ssl.centering import centered_softmax, updated_center
 from dinocell_ssl.dino_loss import crop_shares, dino_loss
+from dinocell_ssl.gram_loss import gram_loss
 from dinocell_ssl.ibot_loss import masked_token_weights
 from dinocell_ssl.koleo_loss import koleo_loss
 from dinocell_ssl.network import SslNetwork
 from dinocell_ssl.prototype_loss import prototype_cross_entropy
 from dinocell_ssl.recipe import Loss
+from dinocell_ssl.sigreg_loss import sigreg_loss
 from dinocell_ssl.sinkhorn import sinkhorn
 
 GlobalCrops = Float[Tensor, "2 sample channel y x"]
@@ -22,13 +24,17 @@ Masks = Bool[Tensor, "image patch"]
 
 
 class Losses(NamedTuple):
-    """`total` to differentiate, its terms before their weights, and the student's class tokens and logits."""
+    """`total` to differentiate, its terms before their weights, and the student's class tokens and logits.
+
+    `spread` is KoLeo or SIGReg, whichever the recipe has.
+    """
 
     total: Float[Tensor, ""]
     dino_global: Float[Tensor, ""]
     dino_local: Float[Tensor, ""]
     ibot: Float[Tensor, ""]
-    koleo: Float[Tensor, ""]
+    spread: Float[Tensor, ""]
+    gram: Float[Tensor, ""]
     class_tokens: Float[Tensor, "2 sample feature"]
     class_logits: Float[Tensor, "2 sample prototype"]
 
@@ -77,24 +83,35 @@ class Objective(nn.Module):
         dino_targets: Float[Tensor, "2 sample prototype"] | None = None,
         ibot_targets: Float[Tensor, "masked_patch patch_prototype"] | None = None,
         share: float = 1.0,
-        class_token_gradient: Float[Tensor, "2 sample feature"] | None = None,
-    ) -> Losses | Float[Tensor, "2 sample feature"]:
-        """Losses of a (micro-)batch that is `share` of the step's samples; without targets its class tokens alone.
+        spread_gradient: Float[Tensor, "2 sample spread_feature"] | None = None,
+        step: int = 0,
+        local_weight: float | None = None,
+        anchor_tokens: Float[Tensor, "image patch anchor_feature"] | None = None,
+        gram_weight: float = 0.0,
+        clamp_negatives: bool = False,
+    ) -> Losses | Float[Tensor, "2 sample spread_feature"]:
+        """Losses of a (micro-)batch that is `share` of the step's samples; without targets the features to spread.
 
-        The same random state gives the same class tokens with targets and without.
+        These are what the term that spreads sees of the global crops: for KoLeo their class tokens, for SIGReg what
+        the DINO head's MLP makes of them. The same random state gives the same with targets and without.
 
-        KoLeo is that of these samples, unless `class_token_gradient` holds its gradient on the class tokens from all
-        micro-batches (see `koleo_gradient`); it then counts in the gradient of `total`, not in its value.
+        The term is that of these samples, unless `spread_gradient` holds its gradient on these features from all
+        micro-batches (see `spread_gradient`); it then counts in the gradient of `total`, not in its value. `step`
+        draws the directions of SIGReg. `local_weight` is that of the recipe if None. `anchor_tokens` are what the
+        Gram loss compares the patch tokens of the (partly masked) global crops with, all of them.
         """
         settings, network = self._loss, self.network
+        spread_name, spread_weight = settings.spread
         features = self._features(global_crops, local_crops, masks)
         global_tokens = features[0]["x_norm_clstoken"]
         class_tokens = global_tokens.unflatten(0, (2, -1))
-        if dino_targets is None or ibot_targets is None:
-            return class_tokens
-        all_tokens = torch.cat([one["x_norm_clstoken"] for one in features])
-        logits = network.dino_head(all_tokens)
         num_global = len(global_tokens)
+        if dino_targets is None or ibot_targets is None:
+            tokens = network.dino_head.mlp(global_tokens) if spread_name == "sigreg" else global_tokens
+            return tokens.unflatten(0, (2, -1))
+        projected = network.dino_head.mlp(torch.cat([one["x_norm_clstoken"] for one in features]))
+        logits = network.dino_head.last_layer(network.dino_head.normalized(projected))
+        to_spread = projected[:num_global].unflatten(0, (2, -1)) if spread_name == "sigreg" else class_tokens
         global_logits = logits[:num_global].unflatten(0, (2, -1))
         dino_global = dino_loss(
             global_logits,
@@ -113,38 +130,48 @@ class Objective(nn.Module):
             )
         ibot = self._ibot(features[0]["x_norm_patchtokens"], masks, ibot_targets)
         shares = crop_shares(2, len(local_crops))
-        dino = shares.global_crops * dino_global + settings.local * shares.local_crops * dino_local
+        local = settings.local if local_weight is None else local_weight
+        dino = shares.global_crops * dino_global + local * shares.local_crops * dino_local
         total = share * (settings.dino * dino + settings.ibot * ibot)
-        koleo = total.new_zeros(())
-        if class_token_gradient is not None:
-            agreement = (class_tokens.float() * class_token_gradient).sum()
+        spread = total.new_zeros(())
+        if spread_gradient is not None:
+            agreement = (to_spread.float() * spread_gradient).sum()
             total = total + agreement - agreement.detach()
-        elif settings.koleo > 0:
-            koleo = self.koleo(class_tokens)
-            total = total + share * settings.koleo * koleo
+        elif spread_weight > 0:
+            spread = self.spread(to_spread, step=step)
+            total = total + share * spread_weight * spread
+        gram = total.new_zeros(())
+        if anchor_tokens is not None:
+            gram = gram_loss(features[0]["x_norm_patchtokens"], anchor_tokens, clamp_negatives=clamp_negatives)
+            total = total + share * gram_weight * gram
         return Losses(
             total,
             dino_global.detach(),
             dino_local.detach(),
             ibot.detach(),
-            koleo.detach(),
+            spread.detach(),
+            gram.detach(),
             class_tokens.detach(),
             global_logits.detach(),
         )
 
-    def koleo(self, class_tokens: Float[Tensor, "2 sample feature"]) -> Float[Tensor, ""]:
-        """Sum over both global crops."""
-        group_size = self._loss.koleo_group
-        return torch.stack([koleo_loss(crop, group=self._group, group_size=group_size) for crop in class_tokens]).sum()
+    def spread(self, features: Float[Tensor, "2 sample spread_feature"], *, step: int) -> Float[Tensor, ""]:
+        """KoLeo or SIGReg, summed over both global crops; SIGReg sees both along the same directions."""
+        if self._loss.spread[0] == "sigreg":
+            terms = [sigreg_loss(crop, seed=step, group=self._group) for crop in features]
+        else:
+            size = self._loss.koleo_group
+            terms = [koleo_loss(crop, group=self._group, group_size=size) for crop in features]
+        return torch.stack(terms).sum()
 
-    def koleo_gradient(
-        self, class_tokens: Float[Tensor, "2 sample feature"]
-    ) -> tuple[Float[Tensor, ""], Float[Tensor, "2 sample feature"]]:
-        """KoLeo of the class tokens of all micro-batches, and the gradient of its weighted value on them."""
+    def spread_gradient(
+        self, features: Float[Tensor, "2 sample spread_feature"], *, step: int
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, "2 sample spread_feature"]]:
+        """The term of the features of all micro-batches, and the gradient of its weighted value on them."""
         with torch.enable_grad():
-            leaf = class_tokens.float().requires_grad_()
-            value = self.koleo(leaf)
-            (gradient,) = torch.autograd.grad(self._loss.koleo * value, leaf)
+            leaf = features.float().requires_grad_()
+            value = self.spread(leaf, step=step)
+            (gradient,) = torch.autograd.grad(self._loss.spread[1] * value, leaf)
         return value.detach(), gradient
 
     def _features(self, global_crops: Tensor, local_crops: Tensor, masks: Tensor) -> list[dict[str, Tensor]]:

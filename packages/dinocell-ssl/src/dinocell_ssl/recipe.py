@@ -6,13 +6,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from dinocell_io import FieldList, jump_fields, open_jump_index, select_sites
+from dinocell_io import FieldList, jump_fields, open_folder_fields, open_jump_index, select_sites
 from dinocell_io.jump_fields import read_selection
 from dinocell_io.jump_tables import STAINS
+from dinocell_io.uri import is_remote
 from dinocell_ssl.augment import Augmentation
 from dinocell_ssl.crops import Crops, Views
 from dinocell_ssl.data import Loading, Masking
-from dinocell_ssl.fields import Fields, open_folders
+from dinocell_ssl.fields import FOLDERS_OF_LABELS, Fields, open_folders
+from dinocell_ssl.gram_anchor import Gram
 from dinocell_ssl.monitoring import Monitoring
 from dinocell_ssl.network import Head, Network
 from dinocell_ssl.parameter_groups import Optimization
@@ -33,11 +35,11 @@ class Stream(BaseModel):
 
 
 class Data(BaseModel):
-    """Where the fields are: folders, or a stream."""
+    """Where the fields are: folders, one `s3://` prefix, or a stream."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    folders: tuple[Path, ...] = ()
+    folders: tuple[str | Path, ...] = Field(default=(), description="or one s3:// prefix, whose fields are streamed")
     split: str | None = Field(default="train", description="of folders that have splits; null: all images")
     channel_pattern: str | None = Field(
         default=None, description="for one file per channel; see dinocell_ssl.fields.open_folders"
@@ -49,6 +51,8 @@ class Data(BaseModel):
         if self.stream is None:
             if not self.folders:
                 raise ValueError("no data: give folders of images with --data, or data.stream.index in the recipe")
+            if any(map(is_remote, self.folders)):
+                return self._prefix()
             return open_folders(self.folders, channel_pattern=self.channel_pattern, split=self.split)
         if self.folders:
             raise ValueError("the recipe has data.folders and data.stream; give one of them")
@@ -60,6 +64,20 @@ class Data(BaseModel):
         channels = self.stream.channels or STAINS
         return jump_fields(index, select_sites(index, channels=channels), channels=channels, uri=self.stream.uri)
 
+    def _prefix(self) -> FieldList:
+        if len(self.folders) > 1 or self.channel_pattern is not None:
+            raise ValueError(
+                f"data.folders is {', '.join(map(str, self.folders))}; of s3:// prefixes one alone can be streamed, "
+                "with all channels of a field in one file (no data.channel_pattern); copy the others to a folder"
+            )
+        fields = open_folder_fields(self.folders[0])
+        labels = [name for name in fields.names if not FOLDERS_OF_LABELS.isdisjoint(name.split("/")[:-1])]
+        if labels:
+            raise ValueError(
+                f"{self.folders[0]} holds labels ({labels[0]}), which are no fields; give the prefix of the images"
+            )
+        return fields
+
 
 class Loss(BaseModel):
     """Weights and temperatures of the objective."""
@@ -69,6 +87,9 @@ class Loss(BaseModel):
     dino: float = Field(default=1.0, ge=0)
     ibot: float = Field(default=1.0, ge=0)
     koleo: float = Field(default=0.1, ge=0, description="of the sum over both global crops")
+    sigreg: float = Field(
+        default=0.0, ge=0, description="the same of SIGReg, instead of koleo; Meta's FINO takes 0.05 with koleo 0"
+    )
     local: float = Field(default=1.0, ge=0, description="of local crops within the DINO loss")
     student_temperature: float = Field(default=0.1, gt=0)
     targets: Literal["sinkhorn", "softmax"] = "sinkhorn"
@@ -78,6 +99,19 @@ class Loss(BaseModel):
         default=None, ge=2, description="samples that see each other; null: the whole batch of all ranks"
     )
     chunk_elements: int = Field(default=2**24, ge=1, description="iBOT logits in memory at a time")
+
+    @model_validator(mode="after")
+    def _one_term_spreads_the_features(self) -> "Loss":
+        if self.koleo > 0 and self.sigreg > 0:
+            raise ValueError(
+                f"koleo {self.koleo} and sigreg {self.sigreg} both spread the features; set loss.koleo to 0 for SIGReg"
+            )
+        return self
+
+    @property
+    def spread(self) -> tuple[Literal["koleo", "sigreg"], float]:
+        """The term that spreads the features, and its weight."""
+        return ("sigreg", self.sigreg) if self.sigreg > 0 else ("koleo", self.koleo)
 
 
 class Teaching(BaseModel):
@@ -129,6 +163,7 @@ class PretrainRecipe(BaseModel):
     augmentation: Augmentation = Augmentation()
     masking: Masking = Masking()
     loss: Loss = Loss()
+    gram: Gram = Gram()
     optimization: Optimization = Optimization()
     teacher: Teaching = Teaching()
     schedule: Schedule = Schedule()
@@ -149,6 +184,11 @@ class PretrainRecipe(BaseModel):
                 f"schedule.accumulate {self.schedule.accumulate} does not divide batch_size "
                 f"{self.schedule.batch_size}; give a divisor"
             )
+        if self.gram.weight > 0 and (self.gram.start_step or 0) >= self.schedule.steps:
+            raise ValueError(
+                f"gram.start_step {self.gram.start_step} is beyond the {self.schedule.steps} steps of the run; give an "
+                "earlier one, or gram.weight 0"
+            )
         return self
 
 
@@ -162,6 +202,8 @@ class StepRates(BaseModel):
     momentum: float
     teacher_temperature: float
     last_layer_frozen: bool
+    local_weight: float = Field(description="of local crops within the DINO loss")
+    gram_weight: float
 
 
 def step_rates(recipe: PretrainRecipe, step: int) -> StepRates:
@@ -176,6 +218,10 @@ def step_rates(recipe: PretrainRecipe, step: int) -> StepRates:
         )
         peak = scaled_learning_rate(peak, schedule.batch_size, rule=rule)
     first, last = teacher.temperature
+    anchored = recipe.gram.share(step)
+    local = recipe.loss.local
+    if recipe.gram.local is not None:
+        local += anchored * (recipe.gram.local - local)
     return StepRates(
         learning_rate=cosine(
             step,
@@ -195,6 +241,8 @@ def step_rates(recipe: PretrainRecipe, step: int) -> StepRates:
             num_warmup=round(teacher.temperature_warmup * steps),
         ),
         last_layer_frozen=step < schedule.freeze_last_layer * steps,
+        local_weight=local,
+        gram_weight=anchored * recipe.gram.weight,
     )
 
 

@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dinocell_core.recipe import differences
+from dinocell_core.recipe import differences, merged
 from dinocell_io import atomic_path
 from dinocell_ssl.monitor import TrainState
+from dinocell_ssl.recipe import PretrainRecipe
 from dinocell_ssl.sharded import copy_into, load_optimizer, whole
 
 # What may change between a run and its continuation: none of it decides the numbers.
@@ -58,6 +59,7 @@ def checkpoint_contents(state: TrainState, *, data: Mapping[str, Any], centers: 
     return {
         "teacher": whole(state.teacher.state_dict()),
         "student": whole(state.student.state_dict()),
+        "gram_anchor": {} if state.anchor is None else whole(state.anchor.backbone.state_dict()),
         "optimizer": whole(state.optimizer.state_dict()),
         "centers": dict(centers),
         "step": state.step,
@@ -92,7 +94,9 @@ def load_checkpoint(path: Path, state: TrainState, *, data: Mapping[str, Any]) -
             f"{path} is not a complete checkpoint ({str(error).splitlines()[0]}); remove it to continue from the one "
             "before"
         ) from error
-    changed = differences(_binding(contents["recipe"]), _binding(state.recipe))
+    # A setting that came after the checkpoint was written had its default then.
+    written = merged(PretrainRecipe().model_dump(mode="json"), contents["recipe"])
+    changed = differences(_binding(written), _binding(state.recipe))
     changed += differences(contents["data"], dict(data))
     if changed:
         raise ValueError(
@@ -101,6 +105,8 @@ def load_checkpoint(path: Path, state: TrainState, *, data: Mapping[str, Any]) -
         )
     copy_into(state.student.state_dict(), contents["student"])
     copy_into(state.teacher.state_dict(), contents["teacher"])
+    if state.anchor is not None:
+        copy_into(state.anchor.backbone.state_dict(), contents["gram_anchor"])
     load_optimizer(state.optimizer, contents["optimizer"])
     state.step = contents["step"]
     state.skipped_steps = contents["skipped_steps"]

@@ -10,10 +10,11 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from dinocell_ssl.distributed import Ranks
+from dinocell_ssl.gram_anchor import GramAnchor
 from dinocell_ssl.network import SslNetwork
 
 
-def shard(root: nn.Module, network: SslNetwork, *, ranks: Ranks, device: torch.device) -> None:
+def shard(root: nn.Module, network: SslNetwork | GramAnchor, *, ranks: Ranks, device: torch.device) -> None:
     """Cut the parameters of `root` over all ranks: block by block those of its `network`, and the rest together.
 
     Every rank must hold the same weights before. Afterwards parameters are DTensors: make the optimiser then, and use

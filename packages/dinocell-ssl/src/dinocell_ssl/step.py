@@ -59,6 +59,8 @@ class Stepper:
         """
         state, recipe = self._state, self._recipe
         state.outputs = None  # the targets of the last step are the largest arrays there are
+        if state.anchor is not None and recipe.gram.is_taken_before(state.step):
+            state.anchor.take(state.teacher.module.get_submodule("backbone"))
         parts = self._parts(batch)
         set_rates(
             state.optimizer,
@@ -70,16 +72,16 @@ class Stepper:
             taught = [state.teacher.module(part.global_crops, part.masks) for part in parts]
             dino, ibot = self._make_targets(taught, rates.teacher_temperature)
             taught = [part._replace(patch_logits=part.patch_logits[:0].clone()) for part in taught]
-            koleo, gradients = self._koleo_of_all(parts)
+            spread, gradients = self._spread_of_all(parts)
         state.optimizer.zero_grad(set_to_none=True)
         losses = [
-            self._backward(index, part, dino[index], ibot[index], gradients[index] if gradients else None)
+            self._backward(index, part, dino[index], ibot[index], gradients[index] if gradients else None, rates)
             for index, part in enumerate(parts)
         ]
         norms = clip_gradients(
             {name: state.student.get_submodule(name) for name in PARTS}, recipe.optimization.clip_norm
         )
-        values = self._values(losses, koleo, norms)
+        values = self._values(losses, spread, norms, rates)
         if all(math.isfinite(value) for value in values.values()):
             state.optimizer.step()
             state.teacher.update(state.student, rates.momentum)
@@ -110,24 +112,34 @@ class Stepper:
         ibot = self._targets.targets("ibot", patch_logits, temperature)
         return list(dino.chunk(len(taught), dim=1)), list(ibot.split(counts))
 
-    def _koleo_of_all(self, parts: list[_Part]) -> tuple[Tensor | None, tuple[Tensor, ...]]:
-        """KoLeo over all micro-batches and its gradient on their class tokens; nothing for a single one.
+    def _spread_of_all(self, parts: list[_Part]) -> tuple[Tensor | None, tuple[Tensor, ...]]:
+        """KoLeo or SIGReg over all micro-batches and its gradient on their features; nothing for a single one.
 
         Costs one more forward pass of the student, without a graph.
         """
-        if len(parts) == 1 or self._recipe.loss.koleo == 0:
+        if len(parts) == 1 or self._recipe.loss.spread[1] == 0:
             return None, ()
-        tokens = []
+        features = []
         for index, part in enumerate(parts):
             self._seed(index)
-            tokens.append(self._objective(*part))
-        value, gradient = self._plain.koleo_gradient(torch.cat(tokens, dim=1))
+            features.append(self._objective(*part))
+        value, gradient = self._plain.spread_gradient(torch.cat(features, dim=1), step=self._state.step)
         return value, gradient.chunk(len(parts), dim=1)
 
     def _backward(
-        self, index: int, part: _Part, dino_targets: Tensor, ibot_targets: Tensor, gradient: Tensor | None
+        self,
+        index: int,
+        part: _Part,
+        dino_targets: Tensor,
+        ibot_targets: Tensor,
+        gradient: Tensor | None,
+        rates: StepRates,
     ) -> Losses:
         num_parts = self._recipe.schedule.accumulate
+        anchor_tokens = None
+        if self._state.anchor is not None and rates.gram_weight > 0:
+            with torch.no_grad(), self._autocast():
+                anchor_tokens = self._state.anchor(part.global_crops)
         self._seed(index)
         with self._unsynchronised() if index < num_parts - 1 else nullcontext():
             with self._autocast():
@@ -139,6 +151,11 @@ class Stepper:
                     ibot_targets,
                     1 / num_parts,
                     gradient,
+                    self._state.step,
+                    rates.local_weight,
+                    anchor_tokens,
+                    rates.gram_weight,
+                    self._recipe.gram.clamp_negatives,
                 )
             losses.total.backward()
         return losses._replace(total=losses.total.detach())
@@ -150,24 +167,30 @@ class Stepper:
         )
         torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> 1))
 
-    def _values(self, losses: list[Losses], koleo: Tensor | None, norms: dict[str, Tensor]) -> dict[str, float]:
+    def _values(
+        self, losses: list[Losses], spread: Tensor | None, norms: dict[str, Tensor], rates: StepRates
+    ) -> dict[str, float]:
         settings = self._recipe.loss
-        names = ("dino_global", "dino_local", "ibot", "koleo")
+        names = ("dino_global", "dino_local", "ibot", "spread", "gram")
         means = {name: torch.stack([getattr(part, name) for part in losses]).mean() for name in names}
         total = torch.stack([part.total for part in losses]).sum()
-        if koleo is not None:
-            means["koleo"] = koleo
-            total = total + settings.koleo * koleo
+        spread_name, spread_weight = settings.spread
+        of_one = means.pop("spread")
+        if self._state.anchor is None:
+            del means["gram"]
+        means[spread_name] = of_one if spread is None else spread
+        if spread is not None:
+            total = total + spread_weight * spread
         stacked = torch.stack([total.float(), *(value.float() for value in means.values())])
         if self._ranks.group is not None:
             reduce_in_place(stacked, dist.ReduceOp.SUM, group=self._ranks.group)
             stacked /= self._ranks.world_size
         # One transfer for everything: each would make the host wait for the device.
         gathered = torch.cat([stacked, *(norm.float()[None] for norm in norms.values())]).tolist()
-        values = dict(zip(("loss", *names, *(f"grad_norm_{name}" for name in norms)), gathered, strict=True))
+        values = dict(zip(("loss", *means, *(f"grad_norm_{name}" for name in norms)), gathered, strict=True))
         num_local = self._recipe.crops.num_local
         pairs = 2 + 2 * num_local
-        values["dino"] = (2 * values["dino_global"] + settings.local * 2 * num_local * values["dino_local"]) / pairs
+        values["dino"] = (2 * values["dino_global"] + rates.local_weight * 2 * num_local * values["dino_local"]) / pairs
         return values
 
     def _outputs(
