@@ -47,6 +47,11 @@ def test_addresses_are_passed_on_and_a_slash_after_zarr_means_nothing(folder: Pa
     assert find_images(words) == [*words[:2], "s3://bucket/y.zarr"]
 
 
+def test_a_folder_of_a_bucket_is_refused_with_what_to_give(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"s3://bucket/plate/ is a folder of a bucket; give the addresses"):
+        find_images([str(folder), "s3://bucket/plate/"])
+
+
 @pytest.fixture
 def zarrs(folder: Path) -> Path:
     for name in ("m.ome.zarr/0/c", "deep/n.ZARR/0", ".hidden.zarr/0"):

@@ -19,7 +19,8 @@ def find_images(words: Iterable[str]) -> list[str]:
     it, without hidden files and without what an earlier run wrote there; formats that hold more than images (npy)
     or many of them (nd2, czi, lif, slides) are named one by one, or by a pattern that ends with their suffix. A
     pattern may hold ** for folders within folders, and does not look into OME-Zarr. What contains :// is passed on
-    as one image, unseen. Raises ValueError for a word that names nothing, and for a folder without images.
+    as one image, unseen. Raises ValueError for a word that names nothing, a folder without images, and an address
+    that ends with / and is no OME-Zarr.
     """
     found: dict[str, None] = {}
     for word in words:
@@ -43,7 +44,10 @@ def refuse_equal_stems(images: Sequence[str]) -> None:
 
 def _images_of(word: str) -> list[str]:
     if "://" in word:
-        return [word.rstrip("/") if is_zarr(word) else word]
+        address = word.rstrip("/") if is_zarr(word) else word
+        if address.endswith("/"):
+            raise ValueError(f"{word} is a folder of a bucket; give the addresses of its images, or copy it here first")
+        return [address]
     path = Path(word)
     if path.is_dir() and not is_zarr(path):
         images = [str(file) for file in sorted(path.iterdir()) if _is_image(file)]
