@@ -194,6 +194,7 @@ write_labels(sys.argv[1], np.full((300, 300), 2))
 def test_a_writer_killed_at_a_step_leaves_the_old_labels(tmp_path: Path, step: str) -> None:
     final = tmp_path / "labels.tif"
     write_labels(final, np.full((300, 300), 1))
+    final.chmod(0o640)  # a step of its own, where a new file's permissions are others
     dead = subprocess.run([sys.executable, "-c", DIES_AT, str(final), step], check=False, capture_output=True)
     assert dead.returncode == -signal.SIGKILL, dead.stderr.decode()
     assert len(names_in(tmp_path)) == 2, "the kill came before anything was written"

@@ -29,7 +29,7 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
         if not temporary.exists():
             raise FileNotFoundError(f"nothing was written to {temporary}, which was to become {final}")
         _flush(temporary)
-        os.chmod(temporary, stat.S_IMODE(target.stat().st_mode) if target.exists() else _usual_permissions(target))
+        _set_permissions(temporary, _permissions(target) if target.exists() else _usual_permissions(target))
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -58,7 +58,7 @@ def atomic_folder(final: str | Path) -> Iterator[Path]:
                 file = Path(folder, name)
                 _flush(file)
                 if not file.is_symlink():  # what a link leads to is not ours
-                    os.chmod(file, permissions)
+                    _set_permissions(file, permissions)
             _flush_folder(Path(folder))
         if target.exists():
             target.rmdir()  # Windows does not rename onto an empty folder
@@ -84,9 +84,19 @@ def _usual_permissions(target: Path) -> int:
     probe = _temporary_beside(target)
     try:
         with probe.open("xb") as file:
-            return stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            return _permissions(file.fileno())
     finally:
         probe.unlink(missing_ok=True)
+
+
+def _permissions(file: Path | int) -> int:
+    return stat.S_IMODE(os.stat(file).st_mode)
+
+
+def _set_permissions(path: Path, permissions: int) -> None:
+    # only where they differ: mounts whose permissions are fixed refuse the call
+    if _permissions(path) != permissions:
+        os.chmod(path, permissions)
 
 
 def _flush(path: Path) -> None:
