@@ -61,9 +61,9 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, text: str, message:
 
 
 def test_words_become_nested_values() -> None:
-    assert overrides("degrees=30", "spin.fastest=8e2", "spin.slowest=[1, 2]", "fabric=wool", "drum=null") == {
+    assert overrides("degrees=30", "spin.fastest=800", "spin.slowest=[1, 2]", "fabric=wool", "drum=null") == {
         "degrees": 30,
-        "spin": {"fastest": "8e2", "slowest": [1, 2]},
+        "spin": {"fastest": 800, "slowest": [1, 2]},
         "fabric": "wool",
         "drum": None,
     }
