@@ -29,6 +29,10 @@ SMALL = {
     "schedule": {"steps": 3, "batch_size": 8, "warmup": 0.0, "log_every": 1, "checkpoint_every": 2},
     "loading": {"num_workers": 0},
 }
+OTHER_TERMS = {
+    "loss": {"koleo": 0.0, "sigreg": 1.0},
+    "gram": {"weight": 2.0, "start_step": 1, "warmup_steps": 0, "refresh_every": 1},
+}
 
 
 class StopAfter:
@@ -98,12 +102,15 @@ def run_two_ranks(recipe, output):
 
 @pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="this PyTorch has no gloo")
 @pytest.mark.slow
-@pytest.mark.parametrize(("sharding", "stopped"), [("none", False), ("fsdp", True)])
+@pytest.mark.parametrize(
+    ("sharding", "stopped", "terms"),
+    [("none", False, {}), ("fsdp", True, {}), ("none", False, OTHER_TERMS), ("fsdp", True, OTHER_TERMS)],
+)
 def test_losses_gradients_and_weights_are_those_of_one_process_with_the_whole_batch(
-    folder, tmp_path, sharding, stopped
+    folder, tmp_path, sharding, stopped, terms
 ):
     """Of weights that are whole on each rank or cut over both; the second run is also begun by one process alone."""
-    recipe = recipe_of(folder, schedule={"accumulate": 2}, network={"sharding": sharding})
+    recipe = recipe_of(folder, schedule={"accumulate": 2}, network={"sharding": sharding}, **terms)
     pretrain(recipe, tmp_path / "one")
     if stopped:
         with pytest.raises(CollapseError):
@@ -112,15 +119,15 @@ def test_losses_gradients_and_weights_are_those_of_one_process_with_the_whole_ba
     run_two_ranks(recipe, tmp_path / "two")
     one, two = (read_log(tmp_path / name / "log.jsonl") for name in ("one", "two"))
     assert [line["step"] for line in two] == [1, 2, 3]
-    compared = ("loss", "dino_global", "dino_local", "ibot", "koleo", "grad_norm_backbone", "grad_norm_ibot_head")
+    compared = ("loss", "dino_global", "dino_local", "ibot", "grad_norm_backbone", "grad_norm_ibot_head")
+    compared += ("sigreg", "gram") if terms else ("koleo",)
     for alone, shared in zip(one, two, strict=True):
         for name in compared:
-            assert shared[name] == pytest.approx(alone[name], rel=2e-3), (name, alone["step"])
-    found, expected = (
-        torch.load(latest_checkpoint(tmp_path / name), weights_only=True)["teacher"] for name in ("two", "one")
-    )
-    for name, tensor in expected.items():
-        torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-5)
+            assert shared[name] == pytest.approx(alone[name], rel=2e-3, abs=1e-6), (name, alone["step"])
+    found, expected = (torch.load(latest_checkpoint(tmp_path / name), weights_only=True) for name in ("two", "one"))
+    for part in ("teacher", "gram_anchor"):
+        for name, tensor in expected[part].items():
+            torch.testing.assert_close(found[part][name], tensor, rtol=0, atol=1e-5)
     assert sorted(path.name for path in (tmp_path / "two").iterdir()) == sorted(
         path.name for path in (tmp_path / "one").iterdir()
     )
