@@ -20,14 +20,13 @@ def best_of_truth(table: PairTable) -> Int64[np.ndarray, "match"]:
 
 
 def aji_statistics(table: PairTable) -> dict[str, Column]:
-    aji_intersection, aji_union = _aggregate(table, best_of_truth(table))
-    plus_intersection, plus_union = _aggregate(table, heaviest_matching(table, table.iou))
-    return {
-        "aji_intersection": aji_intersection,
-        "aji_union": aji_union,
-        "aji_plus_intersection": plus_intersection,
-        "aji_plus_union": plus_union,
-    }
+    intersection, union = _aggregate(table, best_of_truth(table))
+    return {"aji_intersection": intersection, "aji_union": union}
+
+
+def aji_plus_statistics(table: PairTable) -> dict[str, Column]:
+    intersection, union = _aggregate(table, heaviest_matching(table, table.iou))
+    return {"aji_plus_intersection": intersection, "aji_plus_union": union}
 
 
 def aji(statistics: Statistics) -> Column:

@@ -1,6 +1,6 @@
 """All metrics of a set of static images, pooled and per image, from one pass over the pixels."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import count
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dinocell_eval.aji import aji_statistics
+from dinocell_eval.aji import aji_plus_statistics, aji_statistics
 from dinocell_eval.average_precision import COCO_THRESHOLDS, average_precision_statistics
 from dinocell_eval.bootstrap import FEWEST_IMAGES, NUM_REPLICATES, bootstrap_intervals
 from dinocell_eval.boundary import BoundaryAgreement, boundary_agreement, boundary_statistics
@@ -29,6 +29,12 @@ from dinocell_eval.statistics import Column, Statistics, Total, total
 from dinocell_eval.taxonomy import PREDICTED_CLASSES, TRUTH_CLASSES, Objects, classify
 
 _END: Any = object()
+
+# Metrics that solve an assignment: half of the time of all, so a sweep computes those it asks for.
+ASSIGNED: Mapping[str, Callable[[PairTable], dict[str, Column]]] = {
+    "aji_plus": aji_plus_statistics,
+    "mma": mma_statistics,
+}
 
 
 @dataclass(frozen=True)
@@ -147,11 +153,19 @@ def per_image_values(
     if unknown or not metrics:
         raise ValueError(f"there is no metric {', '.join(unknown) or '(none)'}; choose from {', '.join(sorted(known))}")
     table = stack([image.table for image in _images(truths, predictions, names=None, boundary_px=None, boxes=False)])
-    statistics = _statistics(table, majority_match(table), ())
+    assigned = {name for name in ASSIGNED if name in metrics}
+    statistics = _statistics(table, majority_match(table), (), assigned=assigned)
     return {name: known[name].formula(statistics) for name in metrics}
 
 
-def _statistics(table: PairTable, match: np.ndarray, thresholds: Sequence[Fraction]) -> dict[str, Column]:
+def _statistics(
+    table: PairTable,
+    match: np.ndarray,
+    thresholds: Sequence[Fraction],
+    *,
+    assigned: Collection[str] = tuple(ASSIGNED),
+) -> dict[str, Column]:
+    """What the metrics are made of; `assigned` names those of ASSIGNED that are wanted."""
     all_thresholds = sorted({*thresholds, *COCO_THRESHOLDS})
     return {
         **count_statistics(table),
@@ -160,8 +174,8 @@ def _statistics(table: PairTable, match: np.ndarray, thresholds: Sequence[Fracti
         **average_precision_statistics(table, all_thresholds),
         **panoptic_quality_statistics(table),
         **aji_statistics(table),
-        **mma_statistics(table),
         **foreground_statistics(table),
+        **{key: column for name in assigned for key, column in ASSIGNED[name](table).items()},
     }
 
 

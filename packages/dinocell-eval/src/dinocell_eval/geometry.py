@@ -53,9 +53,7 @@ def stack_geometry(parts: list[Geometry]) -> Geometry:
 
 def _on_border(labels: Integer[np.ndarray, "y x"], label: Int64[np.ndarray, "object"]) -> Bool[np.ndarray, "object"]:
     on_border = np.zeros(label.size, bool)
-    for edge in (labels[:1], labels[-1:], labels[:, :1], labels[:, -1:]):
-        line = edge.ravel()
-        runs = line[:-1][line[1:] != line[:-1]]  # one pixel a run is enough; the last run ends the line
-        for found in (runs, line[-1:]):
-            on_border[np.searchsorted(label, found[found != 0])] = True
+    line = np.concatenate([edge.ravel() for edge in (labels[:1], labels[-1:], labels[:, :1], labels[:, -1:])])
+    runs = line[np.flatnonzero(np.diff(line, append=0))]  # one pixel a run is enough
+    on_border[np.searchsorted(label, runs[runs != 0])] = True
     return on_border
