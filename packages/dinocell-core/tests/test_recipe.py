@@ -118,3 +118,8 @@ def test_differences_name_what_was_and_what_is() -> None:
     assert differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}) == ["a.c: 2 then, 3 now"]
     assert differences({"a": 1}, {"a": 1, "b": 2}) == ["b: None then, 2 now"]
     assert differences({"a": {"b": 1}}, {"a": {"b": 1}}) == []
+
+
+def test_a_value_that_is_no_yaml_is_refused_by_its_word() -> None:
+    with pytest.raises(ValueError, match=r"the value of 'a=\[' is not valid YAML; quote it if it is text"):
+        read_overrides(["a=["], example="a=1")

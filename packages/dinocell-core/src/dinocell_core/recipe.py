@@ -46,7 +46,10 @@ def read_overrides(words: Iterable[str], *, example: str) -> dict[str, Any]:
             section = section.setdefault(name, {})
             if not isinstance(section, dict):
                 raise ValueError(f"{word!r} sets a key below {name!r}, which already has a value")
-        section[last] = yaml.safe_load(value)
+        try:
+            section[last] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ValueError(f"the value of {word!r} is not valid YAML; quote it if it is text") from error
     return overrides
 
 
