@@ -4,7 +4,7 @@
 
 takes the images of about 1024 x 1024, segments each in one pass and in tiles, and prints for every tile and overlap
 the share of cells (of both results) without a partner of IoU >= 0.5 in the other, the score against the truth, and
-the network's work relative to the image's pixels.
+the network's work relative to the image's pixels. "fitted" is the default: a side chosen for each image.
 """
 
 import argparse
@@ -13,10 +13,10 @@ from pathlib import Path
 from dinocell_eval import evaluate
 from dinocell_io import grey_image, open_dataset, read_image, read_labels
 from dinocell_seg import DINOCellPipeline
-from dinocell_seg.tiling import num_tiles
+from dinocell_seg.tiling import fitted_tile, num_tiles
 
 WHOLE = 1024
-CHOICES = ((256, 0), (256, 32), (256, 64), (256, 96), (256, 128), (512, 64), (512, 128))
+CHOICES = ((None, 64), (None, 128), (256, 0), (256, 32), (256, 64), (256, 128), (512, 64))
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
                     planes.append(plane)
                     truths.append(read_labels(sample.labels_path))
 
-    def segment(tile: int, overlap: int) -> list:
+    def segment(tile: int | None, overlap: int) -> list:
         pipeline = DINOCellPipeline(
             arguments.model, device="cpu", tile=tile, overlap=overlap, precision=arguments.precision
         )
@@ -49,8 +49,10 @@ def main() -> None:
         tiled = segment(tile, overlap)
         both = evaluate(whole, tiled, iou_thresholds=(0.5,), num_replicates=0)
         unmatched = 1 - both.pooled["f1_0.50"]
-        work = num_tiles((WHOLE, WHOLE), tile=tile, overlap=overlap) * tile**2 / WHOLE**2
-        print(f"| {tile} | {overlap} | {unmatched:.1%} | {score(truths, tiled)} | {work:.2f} |")
+        side = tile or fitted_tile((WHOLE, WHOLE), overlap=overlap)
+        work = num_tiles((WHOLE, WHOLE), tile=side, overlap=overlap) * side**2 / WHOLE**2
+        name = tile or f"fitted, {side} here"
+        print(f"| {name} | {overlap} | {unmatched:.1%} | {score(truths, tiled)} | {work:.2f} |")
 
 
 def score(truths: list, labels: list) -> str:
