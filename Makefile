@@ -33,7 +33,7 @@ $(VENV)/kernels.stamp: $(VENV)/build.stamp $(NATIVE) csrc/pyproject.toml csrc/CM
 	@touch $@
 
 $(VENV)/packages.stamp: $(VENV)/kernels.stamp $(MANIFESTS)
-	$(BIN)/python $(PIP) torch scikit-image
+	$(BIN)/python $(PIP) torch scikit-image jaxtyping
 	$(BIN)/python $(PIP) --no-build-isolation ./csrc $(foreach package,$(PURE),--editable ./$(package))
 	@touch $@
 

@@ -3,7 +3,7 @@
     python tools/train_default_weights.py --data dsb2018 --data usiigaci_phase --output runs/default
 
 trains in three stages, each with a fresh cycle of the learning rate, the later ones with gentler augmentation and more
-fluorescence: about two hours and a half on two CPU cores. ``--resume`` continues a run that was stopped.
+fluorescence: about two hours on two idle CPU cores. ``--resume`` continues a run that was stopped.
 ``tools/embed_weights.py`` then calibrates the result on the validation splits and writes it, with its manifest, into
 the package.
 

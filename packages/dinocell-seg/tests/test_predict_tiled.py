@@ -229,7 +229,7 @@ def test_resizing_down_averages_pixels_and_up_interpolates() -> None:
 
 
 def test_few_tiles_are_computed_in_fp32_without_timing(stand_in: nn.Module) -> None:
-    kind = choose_precision(stand_in, "auto", num_tiles=15, tile=16, in_channels=1, device=torch.device("cpu"))
+    kind = choose_precision(stand_in, "auto", num_tiles=15, tile=256, in_channels=1, device=torch.device("cpu"))
     assert kind == "fp32"
 
 
@@ -241,11 +241,12 @@ def test_automatic_precision_takes_bf16_only_where_it_is_clearly_faster(
 
     def seconds(network: object, example: Tensor, device: torch.device) -> float:
         timed.append(network)
+        assert example.shape[-1] == 256
         return 1.0 if network is stand_in else bf16_seconds
 
     monkeypatch.setattr("dinocell_seg.predict._seconds_of", seconds)
     for _ in range(2):
-        kind = choose_precision(stand_in, "auto", num_tiles=16, tile=16, in_channels=1, device=torch.device("cpu"))
+        kind = choose_precision(stand_in, "auto", num_tiles=16, tile=256, in_channels=1, device=torch.device("cpu"))
         assert kind == expected
     assert len(timed) == 2
 
@@ -254,8 +255,8 @@ def test_automatic_precision_really_times_the_model() -> None:
     kind = choose_precision(
         nn.Conv2d(1, 1, 3, padding=1),
         "auto",
-        num_tiles=16,
-        tile=16,
+        num_tiles=4,
+        tile=512,
         in_channels=1,
         device=torch.device("cpu"),
     )

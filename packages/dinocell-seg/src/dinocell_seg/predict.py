@@ -16,7 +16,7 @@ from dinocell_seg.normalize import AffineNormalization, prepare
 from dinocell_seg.settings import SegmentSettings, TestTimeAugmentation
 from dinocell_seg.tiling import TRAINED_TILE, Network, fitted_tile, num_tiles, predict_tiled
 
-MIN_TILES_TO_TIME = 16
+MIN_PIXELS_TO_TIME = 16 * 256**2  # through the network
 BF16_GAIN = 1.25  # bf16 must be this much faster to be worth its rounding
 CPU_BATCH_PIXELS = 4 * 256**2
 GPU_BATCH_PIXELS = 32 * 256**2
@@ -177,14 +177,15 @@ def choose_precision(
 ) -> Literal["fp32", "bf16"]:
     """fp32 or bf16; "auto" times the model itself once per process, device and tile size.
 
-    One tile is run three times in both, the better of the last two counts; bf16 is taken if it is at least
-    1.25 times faster. Below 16 tiles the timing would cost more than it saves, and fp32 is used. Processors
-    without bf16 units are several times slower in bf16.
+    One tile, of 256 pixels at most, is run three times in both, the better of the last two counts; bf16 is taken if
+    it is at least 1.25 times faster. Below a megapixel of tiles the timing would cost more than it saves, and fp32 is
+    used. Processors without bf16 units are several times slower in bf16.
     """
     if precision != "auto":
         return precision
-    if num_tiles < MIN_TILES_TO_TIME:
+    if num_tiles * tile**2 < MIN_PIXELS_TO_TIME:
         return "fp32"
+    tile = min(tile, TRAINED_TILE)
     timings = _bf16_is_faster.setdefault(model, {})
     key = (str(device), tile)
     if key not in timings:
