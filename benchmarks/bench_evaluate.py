@@ -29,6 +29,7 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from dinocell_eval import evaluate
+from dinocell_eval.evaluate import per_image_values
 from dinocell_kernels import label_overlap
 
 NUM_IMAGES, SIZE, NUM_CELLS = 50, 512, 200
@@ -74,6 +75,12 @@ def test_evaluate(benchmark, fields, expected):
 def test_evaluate_with_bootstrap_intervals(benchmark, fields, expected):
     pooled = benchmark(lambda: evaluate(*fields).pooled)
     assert {name: pooled[name] for name in COMPARED} == expected
+
+
+def test_per_image_values_of_the_compared_metrics(benchmark, fields):
+    values = benchmark(lambda: per_image_values(*fields, metrics=COMPARED))
+    images = evaluate(*fields, num_replicates=0).per_image
+    assert {name: values[name].tolist() for name in COMPARED} == {name: list(images[name]) for name in COMPARED}
 
 
 def test_stardist_ap_at_ten_thresholds(benchmark, fields, expected):
