@@ -1,5 +1,7 @@
+import signal
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -71,6 +73,21 @@ def test_any_number_of_workers_gives_the_same_batches_in_order(num_workers):
     expected = BatchMaker(plan())
     for batch in batches:
         assert_equal(batch, expected.batch(batch.step))
+
+
+def test_workers_do_not_wait_for_the_threads_of_opencv_in_their_parent():
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    try:
+        cv2.resize(np.zeros((2000, 2000), np.float32), (3000, 3000))  # starts its threads
+        signal.signal(signal.SIGALRM, lambda *_: pytest.fail("the worker hangs"))
+        signal.alarm(120)
+        (batch,) = load_batches(plan(), start=0, stop=1, loading=Loading(num_workers=1))
+        assert_equal(batch, BatchMaker(plan()).batch(0))
+        assert cv2.getNumThreads() == 2
+    finally:
+        signal.alarm(0)
+        cv2.setNumThreads(before)
 
 
 def test_ranks_share_the_batch_of_one_process():

@@ -7,6 +7,7 @@ fields keep the first of these: their order depends on the numbers of ranks and 
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -195,9 +196,9 @@ def load_batches(
         num_workers=num_workers,
         prefetch_factor=loading.prefetch if num_workers else None,
         pin_memory=pin_memory,
-        worker_init_fn=_one_thread,
     )
-    return iter(loader)
+    with _no_threads_of_opencv():
+        return iter(loader)
 
 
 def cpu_count() -> int:
@@ -205,8 +206,14 @@ def cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _one_thread(worker: int) -> None:
+@contextmanager
+def _no_threads_of_opencv() -> Iterator[None]:
+    """Workers are forked without OpenCV's threads: a child that inherits its pool waits for them for ever."""
     import cv2
 
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(0)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
