@@ -208,7 +208,7 @@ def cpu_count() -> int:
 
 @contextmanager
 def _no_threads_of_opencv() -> Iterator[None]:
-    """Workers are forked without OpenCV's threads: a child that inherits its pool waits for them for ever."""
+    """Workers are forked with OpenCV set to one thread: a child that touches its parent's pool may wait for ever."""
     import cv2
 
     threads = cv2.getNumThreads()
