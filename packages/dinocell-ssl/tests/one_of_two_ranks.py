@@ -12,24 +12,31 @@ import torch.distributed as dist
 
 from dinocell_ssl import koleo_loss, sinkhorn, updated_center
 
-rank, folder = int(sys.argv[1]), Path(sys.argv[2])
+
+def compute(rank: int, folder: Path) -> None:
+    world = dist.group.WORLD
+    samples = torch.load(folder / "samples.pt", weights_only=True)
+    logits = samples["logits"].split(samples["split"])[rank]
+    empty_on_first = samples["logits"].split([0, len(samples["logits"])])[rank]
+    results = {
+        "sinkhorn": sinkhorn(logits, 0.07, group=world),
+        "sinkhorn_empty": sinkhorn(empty_on_first, 0.07, group=world),
+        "center": updated_center(samples["center"], logits, group=world),
+    }
+    for group_size in (None, 2, 4, 8):
+        features = samples["features"].chunk(2)[rank].clone().requires_grad_()
+        loss = koleo_loss(features, group=world, group_size=group_size)
+        loss.backward()
+        results[f"koleo_{group_size}"] = loss.detach()
+        results[f"koleo_grad_{group_size}"] = features.grad
+    torch.save(results, folder / f"rank{rank}.pt")
+
+
+chosen_rank, chosen_folder = int(sys.argv[1]), Path(sys.argv[2])
 dist.init_process_group(
-    "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2, timeout=timedelta(seconds=20)
+    "gloo", init_method=f"file://{chosen_folder}/store", rank=chosen_rank, world_size=2, timeout=timedelta(seconds=20)
 )
-world = dist.group.WORLD
-samples = torch.load(folder / "samples.pt", weights_only=True)
-logits = samples["logits"].split(samples["split"])[rank]
-empty_on_first = samples["logits"].split([0, len(samples["logits"])])[rank]
-results = {
-    "sinkhorn": sinkhorn(logits, 0.07, group=world),
-    "sinkhorn_empty": sinkhorn(empty_on_first, 0.07, group=world),
-    "center": updated_center(samples["center"], logits, group=world),
-}
-for group_size in (None, 2, 4, 8):
-    features = samples["features"].chunk(2)[rank].clone().requires_grad_()
-    loss = koleo_loss(features, group=world, group_size=group_size)
-    loss.backward()
-    results[f"koleo_{group_size}"] = loss.detach()
-    results[f"koleo_grad_{group_size}"] = features.grad
-torch.save(results, folder / f"rank{rank}.pt")
+# In a function, so that neither a variable nor a loss's graph holds the group: one that lives until the interpreter
+# ends takes threads along that may abort the process ("terminate called without an active exception").
+compute(chosen_rank, chosen_folder)
 dist.destroy_process_group()

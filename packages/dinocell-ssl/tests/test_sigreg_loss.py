@@ -121,10 +121,12 @@ from dinocell_ssl.sigreg_loss import sigreg_loss
 rank, folder = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2,
                         timeout=timedelta(seconds=30))
-features = torch.load(f"{folder}/features.pt", weights_only=True).split([3, 5])[rank].clone().requires_grad_()
-loss = sigreg_loss(features, seed=2, num_directions=16, group=dist.group.WORLD)
-loss.backward()
-torch.save((loss.detach(), features.grad), f"{folder}/rank{rank}.pt")
+def compute():  # so that no loss and graph holds the group when the interpreter ends, which may abort the process
+    features = torch.load(f"{folder}/features.pt", weights_only=True).split([3, 5])[rank].clone().requires_grad_()
+    loss = sigreg_loss(features, seed=2, num_directions=16, group=dist.group.WORLD)
+    loss.backward()
+    torch.save((loss.detach(), features.grad), f"{folder}/rank{rank}.pt")
+compute()
 dist.destroy_process_group()
 """
 
