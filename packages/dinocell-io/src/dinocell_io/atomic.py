@@ -1,7 +1,6 @@
 """Files and folders that appear whole or not at all."""
 
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -76,7 +75,7 @@ def _check_parent(target: Path) -> None:
 
 def _temporary_beside(target: Path) -> Path:
     # the name's end is kept short: a name of 255 bytes must not become too long
-    return target.with_name(f".{target.stem[:40]}.{secrets.token_hex(6)}.partial{target.suffix}")
+    return target.with_name(f".{target.stem[:40]}.{os.urandom(6).hex()}.partial{target.suffix}")
 
 
 def _usual_permissions(target: Path) -> int:

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import secrets
 import threading
 from collections.abc import Iterator
 from hashlib import sha256
@@ -96,7 +95,7 @@ class DiskCache:
             return path.exists()
         parts = encode_entry(key, data, form=self.form)
         size = sum(len(part) for part in parts)
-        partial = self._partial / f"{size}-{secrets.token_hex(8)}"
+        partial = self._partial / f"{size}-{os.urandom(8).hex()}"
         handle = self._reserve(path, partial, size)
         if handle is None:
             return path.exists()
