@@ -74,6 +74,17 @@ def test_rates_follow_the_published_schedule():
     assert [rate.last_layer_frozen for rate in rates[:3]] == [True, False, False]
 
 
+@pytest.mark.parametrize(("steps", "first"), [(2, 0.0), (100, 0.97), (375, 0.992), (10_000, 0.992)])
+def test_a_teacher_remembers_a_third_of_a_short_run_at_most(steps, first):
+    recipe = PretrainRecipe.model_validate({"schedule": {"steps": steps}})
+    assert step_rates(recipe, 0).momentum == pytest.approx(first)
+    assert step_rates(recipe, steps).momentum == 1.0
+
+
+def test_the_teacher_stays_sharp_unless_told_otherwise():
+    assert {step_rates(PretrainRecipe(), step).teacher_temperature for step in (0, 1000, 9999)} == {0.04}
+
+
 def test_the_rate_grows_with_the_root_of_the_batch():
     def peak(batch_size, scaling):
         recipe = PretrainRecipe.model_validate(

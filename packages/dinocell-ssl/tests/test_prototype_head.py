@@ -43,6 +43,18 @@ def test_weights_start_with_a_deviation_of_002_and_biases_at_zero():
     assert not head.mlp[0].bias.any()
 
 
+def test_unit_prototypes_start_with_length_1_and_nothing_else_changes():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        head = PrototypeHead(12, num_prototypes=16, hidden_features=32, bottleneck_features=8, prototype_init="unit")
+    published = small_head()
+    torch.testing.assert_close(head.last_layer.weight.norm(dim=-1), torch.ones(16))
+    torch.testing.assert_close(
+        head.last_layer.weight, torch.nn.functional.normalize(published.last_layer.weight, dim=-1)
+    )
+    torch.testing.assert_close(head.mlp.state_dict(), published.mlp.state_dict(), rtol=0, atol=0)
+
+
 def test_zero_projection_in_float16_gives_zero_logits():
     head = small_head().half()
     assert not head(torch.zeros(1, 12, dtype=torch.float16)).any()

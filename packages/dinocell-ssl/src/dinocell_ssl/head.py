@@ -1,9 +1,13 @@
 """The projection head of DINO and iBOT: an MLP to a unit vector, compared with prototypes."""
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+PrototypeInit = Literal["published", "unit"]
 
 
 class PrototypeHead(nn.Module):
@@ -21,8 +25,10 @@ class PrototypeHead(nn.Module):
         num_prototypes: int = 65_536,
         hidden_features: int = 2048,
         bottleneck_features: int = 256,
+        prototype_init: PrototypeInit = "published",
     ) -> None:
         super().__init__()
+        self.prototype_init = prototype_init
         self.mlp = nn.Sequential(
             nn.Linear(in_features, hidden_features),
             nn.GELU(),
@@ -34,12 +40,15 @@ class PrototypeHead(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Weights from a normal distribution of standard deviation 0.02, biases 0."""
+        """Weights from a normal distribution of standard deviation 0.02, biases 0; "unit" prototypes have length 1."""
         for layer in self.modules():
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
+        if self.prototype_init == "unit":
+            with torch.no_grad():
+                self.last_layer.weight.copy_(F.normalize(self.last_layer.weight, dim=-1))
 
     def bottleneck(self, features: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch bottleneck"]:
         """Unit vectors, before the prototypes."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dinocell_core import DinoVisionTransformer, RopeAugmentation, create_backbone, file_sha256, load_backbone_weights
 from dinocell_core.model import Size
-from dinocell_ssl.head import PrototypeHead
+from dinocell_ssl.head import PrototypeHead, PrototypeInit
 
 _HEADS = ("dino_head", "ibot_head")
 
@@ -55,6 +55,10 @@ class Head(BaseModel):
     prototypes: int = Field(default=8192, ge=2)
     hidden: int = Field(default=2048, ge=1)
     bottleneck: int = Field(default=256, ge=1)
+    prototype_init: PrototypeInit = Field(
+        default="published",
+        description="unit: prototypes of length 1, for runs too short to grow the published ones of 0.02 per weight",
+    )
 
 
 class TeacherOutputs(NamedTuple):
@@ -96,6 +100,7 @@ class SslNetwork(nn.Module):
                     num_prototypes=head.prototypes,
                     hidden_features=head.hidden,
                     bottleneck_features=head.bottleneck,
+                    prototype_init=head.prototype_init,
                 ),
             )
 

@@ -119,9 +119,18 @@ class Teaching(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    momentum: tuple[float, float] = Field(default=(0.992, 1.0), description="first and last value, by a cosine")
-    temperature: tuple[float, float] = Field(default=(0.04, 0.07), description="first value, and after its warm-up")
+    momentum: tuple[float, float] | None = Field(
+        default=None,
+        description="first and last value, by a cosine; null: 0.992 to 1, starting lower in runs under 375 steps",
+    )
+    temperature: tuple[float, float] = Field(
+        default=(0.04, 0.04), description="first value, and after its warm-up; published: 0.04 to 0.07 in long runs"
+    )
     temperature_warmup: float = Field(default=0.3, ge=0, le=1, description="share of the steps")
+
+    def momentum_in(self, num_steps: int) -> tuple[float, float]:
+        """First and last momentum of a run; by default a teacher remembers at first a third of the run at most."""
+        return self.momentum or (min(0.992, max(0.0, 1 - 3 / num_steps)), 1.0)
 
 
 class Schedule(BaseModel):
@@ -218,6 +227,7 @@ def step_rates(recipe: PretrainRecipe, step: int) -> StepRates:
         )
         peak = scaled_learning_rate(peak, schedule.batch_size, rule=rule)
     first, last = teacher.temperature
+    first_momentum, last_momentum = teacher.momentum_in(steps)
     anchored = recipe.gram.share(step)
     local = recipe.loss.local
     if recipe.gram.local is not None:
@@ -231,7 +241,7 @@ def step_rates(recipe: PretrainRecipe, step: int) -> StepRates:
             num_warmup=round(schedule.warmup * steps),
         ),
         weight_decay=cosine(step, num_iterations=steps, peak=settings.weight_decay[0], final=settings.weight_decay[1]),
-        momentum=cosine(step, num_iterations=steps, peak=teacher.momentum[0], final=teacher.momentum[1]),
+        momentum=cosine(step, num_iterations=steps, peak=first_momentum, final=last_momentum),
         teacher_temperature=cosine(
             step,
             num_iterations=steps,
