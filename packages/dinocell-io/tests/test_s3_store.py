@@ -18,12 +18,13 @@ import pytest
 
 from dinocell_io.retry import RetryPolicy
 from dinocell_io.retry_budget import RetryBudget
-from dinocell_io.s3_store import CHUNK_BYTES, S3Store
+from dinocell_io.s3_store import S3Store
 from dinocell_io.store import AccessDenied, Corrupt, Exhausted, NotFound, ObjectInfo, Refused, Store, open_store
 from dinocell_io.testing import Fault, ObjectServer
 
 Bucket = Callable[..., S3Store]
 
+CHUNK_BYTES = 1 << 20  # smaller than the stores' own, see the fixture
 FIELD = "plate 1/images/r01c01f01p01-ch1 #1.tiff"
 # more than two chunks, so that a body cut at its half has one to keep
 PIXELS = np.random.default_rng(0).integers(0, 256, int(2.6 * CHUNK_BYTES), dtype=np.uint8).tobytes()
@@ -61,6 +62,12 @@ LASTING = {  # what a fault becomes that never ends
     Fault.DENIED: AccessDenied,
     Fault.MISSING: NotFound,
 }
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("s3_store", "obstore_store"):
+        monkeypatch.setattr(f"dinocell_io.{module}.CHUNK_BYTES", CHUNK_BYTES)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -155,6 +162,15 @@ def test_a_body_that_breaks_is_continued_where_it_broke(
     assert first is None
     assert second is not None
     assert CHUNK_BYTES <= int(second.removeprefix("bytes=").removesuffix("-")) <= len(PIXELS) // 2
+
+
+def test_a_plane_that_is_reset_starts_again_in_one_piece(
+    server: ObjectServer, open_bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dinocell_io.s3_store.CHUNK_BYTES", 4 << 20)
+    server.fail(FIELD, Fault.RESET)
+    assert open_bucket().get(FIELD) == PIXELS
+    assert [request.range for request in server.requests] == [None, None]
 
 
 def test_a_body_that_breaks_twice_is_continued_twice(server: ObjectServer, open_bucket: Bucket) -> None:

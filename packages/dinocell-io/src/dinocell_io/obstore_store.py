@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .background_loop import waited_for
 from .download import Body, Span, StartAgain
 from .retry import Deadline, RetryPolicy, Transient
 from .s3_client import S3Client, failure_of_status, untrusted
@@ -29,8 +30,9 @@ _RUNTIME_OF: int | None = None
 class ObstoreStore(S3Store):
     """An S3Store whose bodies come through obstore, a client in Rust; sizes, listings and writing stay with boto3.
 
-    It fetches and decrypts without holding the interpreter's lock, which threads that decode are glad of; in all it
-    takes about as much of the processor as S3Store (benchmarks/bench_store.py).
+    It fetches and decrypts without holding the interpreter's lock, which threads that decode are glad of. All
+    requests of a process wait in one event loop: a thread that waits in obstore by itself is woken for every piece
+    of a body, 150 times for one of 2.3 MB, which doubles what the body costs the processor (benchmarks/bench_store.py).
 
     Options, retries, verification and failures are those of S3Store. Only bodies of more than RESUMED_BYTES are
     resumed: smaller ones come in one piece, which costs half the work, and start again. Needs the extra
@@ -54,8 +56,6 @@ class ObstoreStore(S3Store):
 
     @contextmanager
     def _opened(self, key: str, span: Span, etag: str | None, deadline: Deadline) -> Iterator[Body]:
-        import obstore
-
         address = self.place.address(key)
         options: dict[str, Any] = {} if etag is None else {"if_match": etag}
         if span.stop is not None:
@@ -64,7 +64,7 @@ class ObstoreStore(S3Store):
             options["range"] = {"offset": span.start}
         client = self._client()
         with _translated(address, resumed=etag is not None, unsigned=client.unsigned):
-            result = obstore.get(_fetcher(client, self.policy, address), key, options=options)  # type: ignore[arg-type]
+            result, small = waited_for(_asked(_fetcher(client, self.policy, address), key, options))
             start, _ = result.range
             size = result.meta["size"]
             if span.stop is not None and span.stop > size:
@@ -74,8 +74,17 @@ class ObstoreStore(S3Store):
                 size=size,
                 etag=result.meta["e_tag"],
                 is_md5=True,
-                chunks=_chunks(result, length=(size if span.stop is None else span.stop) - start),
+                chunks=result.stream(min_chunk_size=CHUNK_BYTES) if small is None else iter((small,)),
             )
+
+
+async def _asked(fetcher: Any, key: str, options: dict[str, Any]) -> tuple[Any, bytes | None]:
+    """The answer, and its body unless that is large: the waiting thread is woken once for both."""
+    import obstore
+
+    result = await obstore.get_async(fetcher, key, options=options)  # type: ignore[arg-type]
+    start, stop = result.range
+    return result, bytes(await result.bytes_async()) if stop - start <= RESUMED_BYTES else None
 
 
 def _fetcher(client: S3Client, policy: RetryPolicy, address: str) -> Any:
@@ -121,13 +130,6 @@ def _fetcher_of(client: S3Client, policy: RetryPolicy) -> Any:
 
 def _duration(seconds: float) -> str:
     return f"{round(1000 * seconds)}ms"
-
-
-def _chunks(result: Any, *, length: int) -> Iterator[bytes]:
-    if length <= RESUMED_BYTES:
-        yield bytes(result.bytes())
-    else:
-        yield from result.stream(min_chunk_size=CHUNK_BYTES)
 
 
 @contextmanager
