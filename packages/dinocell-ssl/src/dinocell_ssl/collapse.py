@@ -127,8 +127,8 @@ def _assignments(values: Mapping[str, float], limit: CollapseThresholds) -> Alar
             "features",
             "uniform_assignments",
             f"{told}: every image belongs to all prototypes alike",
-            "keep the teacher sharp and quick (teacher.temperature [0.04, 0.04], a lower teacher.momentum) and start with "
-            "prototypes of length 1 (dino_head.prototype_init and ibot_head.prototype_init unit)",
+            "keep the teacher sharp and quick (teacher.temperature [0.04, 0.04], a lower teacher.momentum) and start "
+            "with prototypes of length 1 (dino_head.prototype_init and ibot_head.prototype_init unit)",
         )
     return _alarm(
         "features", "equal_assignments", f"{told}: all images have the same", "enlarge the batch or the prototypes"
