@@ -15,7 +15,7 @@ def test_sources_are_read_in_order_and_counted():
 
 
 def test_several_sources_are_read_at_the_same_time():
-    meeting = threading.Barrier(2, timeout=10)  # passes only when two threads are inside
+    meeting = threading.Barrier(2, timeout=60)  # passes only when two threads are inside
     with ReadAhead(num_threads=2) as files:
         assert len(list(files.read(lambda _: meeting.wait(), range(4)))) == 4
 

@@ -34,7 +34,7 @@ def compute(rank: int, folder: Path) -> None:
 
 chosen_rank, chosen_folder = int(sys.argv[1]), Path(sys.argv[2])
 dist.init_process_group(
-    "gloo", init_method=f"file://{chosen_folder}/store", rank=chosen_rank, world_size=2, timeout=timedelta(seconds=20)
+    "gloo", init_method=f"file://{chosen_folder}/store", rank=chosen_rank, world_size=2, timeout=timedelta(seconds=120)
 )
 # In a function, so that neither a variable nor a loss's graph holds the group: one that lives until the interpreter
 # ends takes threads along that may abort the process ("terminate called without an active exception").

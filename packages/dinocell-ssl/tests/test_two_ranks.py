@@ -41,7 +41,7 @@ def ranks(samples, tmp_path_factory):
         for rank in (0, 1)
     ]
     try:
-        errors = [process.communicate(timeout=60)[1] for process in processes]
+        errors = [process.communicate(timeout=180)[1] for process in processes]
     finally:
         for process in processes:
             process.kill()
