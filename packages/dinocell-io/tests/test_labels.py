@@ -297,8 +297,6 @@ def test_labels_go_to_a_bucket_as_one_object(monkeypatch: pytest.MonkeyPatch, su
     write_labels(f"s3://bucket/plate/a.{suffix}", labels)
     assert list(objects) == [f"plate/a.{suffix}"]
     np.testing.assert_array_equal(read_labels(f"plate/a.{suffix}", store=Bucket()), labels)
-    with pytest.raises(ValueError, match=r"s3://bucket/a\.zarr: OME-Zarr labels are many objects"):
-        write_labels("s3://bucket/a.zarr", labels)
 
 
 def test_a_plane_of_stacked_labels_is_chosen(tmp_path: Path) -> None:

@@ -28,8 +28,9 @@ def write_labels(
     The suffix picks the format: TIFF (deflate with predictor, BigTIFF when needed, the pixel size as
     resolution per centimetre), PNG (16 bit, so labels up to 65535, no pixel size), npy, or OME-Zarr: then
     `image.zarr` gets the label image `labels/cells`, `image.zarr/labels/nuclei` the one of that name, and a group
-    that is not there is made; labels that are there are never replaced (FileExistsError). An `s3://` address
-    takes all but OME-Zarr.
+    that is not there is made; labels that are there are never replaced (FileExistsError). All may be in a bucket
+    (`s3://`). OME-Zarr is many objects there: the one that makes them a label image is put last, so that a reader
+    finds all of it or nothing; what a write that fails leaves is no label image, and the next one writes over it.
     Raises ValueError, before anything is written, for an array that is not [y x], that holds negative
     numbers, fractions or numbers above 2**32 - 1, that PNG cannot hold, or that has not the size of the
     OME-Zarr image it belongs to.
@@ -59,7 +60,7 @@ def write_label_rows(
     For labels larger than memory: at most a few blocks are held, of any height each, to TIFF or OME-Zarr. `shape` is
     (height, width); `max_label` is the largest label that may come, up to 65535 for uint16.
     Raises ValueError at the first block that does not fit (its width, numbers, or too many or too few rows); then
-    nothing is left of the file.
+    nothing is left of the file, and of OME-Zarr in a bucket nothing that a reader takes for labels.
     """
     _check_target(uri, pixel_size_um)
     if not is_zarr(uri) and not str(uri).lower().endswith(TIFF_SUFFIXES):
@@ -89,7 +90,7 @@ def _write(
     pixel_size_um: float | None,
 ) -> None:
     if is_zarr(uri):
-        from .ome_zarr_labels import write_zarr_labels
+        from .ome_zarr_labels_write import write_zarr_labels
 
         write_zarr_labels(uri, rows, shape=shape, dtype=dtype, pixel_size_um=pixel_size_um)
     elif is_remote(uri):

@@ -1,28 +1,47 @@
-"""Zarr arrays and groups in a folder, formats 2 and 3, written row of chunks by row of chunks."""
+"""Zarr arrays and groups in a folder or a bucket, formats 2 and 3, written row of chunks by row of chunks."""
 
 import json
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
 
+from .store import Store
 from .zarr_codecs import encode_blosc
 
+_PUTS_AT_ONCE = 16
 
-def write_group(folder: Path, attributes: Mapping[str, Any], *, zarr_format: int) -> None:
-    """Write the description of a group, in a folder that exists or not."""
-    folder.mkdir(parents=True, exist_ok=True)
+
+@dataclass(frozen=True)
+class StoredFolder:
+    """The objects below a key of a store, written as the files of a folder are; each is whole, all are not at once."""
+
+    store: Store
+    key: str
+
+    def __truediv__(self, name: str) -> "StoredFolder":
+        return StoredFolder(self.store, f"{self.key}/{name}")
+
+    def __str__(self) -> str:
+        return self.key
+
+
+def write_group(folder: Path | StoredFolder, attributes: Mapping[str, Any], *, zarr_format: int) -> None:
+    """Write the description of a group, in a folder that exists or not; what makes it a group comes last."""
     if zarr_format == 3:
-        _write_json(folder / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": attributes})
+        group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+        _put(folder, {"zarr.json": _json(group)})
     else:
-        _write_json(folder / ".zgroup", {"zarr_format": 2})
-        _write_json(folder / ".zattrs", attributes)
+        _put(folder, {".zattrs": _json(attributes)})
+        _put(folder, {".zgroup": _json({"zarr_format": 2})})
 
 
 def write_array(
-    folder: Path,
+    folder: Path | StoredFolder,
     rows: Iterable[Shaped[np.ndarray, "y x"]],
     *,
     shape: tuple[int, int],
@@ -33,22 +52,21 @@ def write_array(
     """Write a plane [y x] that comes in rows of chunks: arrays of `chunk` rows each, the last with the rest.
 
     Chunks are blosc (zstd, shuffled), little-endian, and all are stored, also those that are 0, so
-    that a chunk that is missing later is known to be missing.
+    that a chunk that is missing later is known to be missing. The array's description is written after them.
     """
-    folder.mkdir(parents=True)
     chunks = (min(chunk, shape[0]), min(chunk, shape[1]))
     stored = dtype.newbyteorder("<")
-    _write_json(
-        folder / ("zarr.json" if zarr_format == 3 else ".zarray"), _description(shape, stored, chunks, zarr_format)
-    )
+    first = "c/" if zarr_format == 3 else ""
     for number, band in enumerate(rows):
+        packed = {}
         for column, left in enumerate(range(0, shape[1], chunks[1])):
             part = band[:, left : left + chunks[1]]
             content = np.zeros(chunks, stored)
             content[: part.shape[0], : part.shape[1]] = part
-            path = folder / ("c" if zarr_format == 3 else "") / str(number) / str(column)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(encode_blosc(content.tobytes(), typesize=stored.itemsize))
+            packed[f"{first}{number}/{column}"] = encode_blosc(content.tobytes(), typesize=stored.itemsize)
+        _put(folder, packed)
+    description = _description(shape, stored, chunks, zarr_format)
+    _put(folder, {"zarr.json" if zarr_format == 3 else ".zarray": _json(description)})
 
 
 def _description(shape: tuple[int, int], dtype: np.dtype, chunks: tuple[int, int], zarr_format: int) -> dict[str, Any]:
@@ -83,5 +101,16 @@ def _description(shape: tuple[int, int], dtype: np.dtype, chunks: tuple[int, int
     }
 
 
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
+def _json(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, indent=2, ensure_ascii=False).encode()
+
+
+def _put(folder: Path | StoredFolder, files: Mapping[str, bytes]) -> None:
+    if isinstance(folder, StoredFolder):
+        with ThreadPoolExecutor(min(_PUTS_AT_ONCE, len(files))) as pool:
+            list(pool.map(lambda name: folder.store.put(f"{folder.key}/{name}", files[name]), files))
+        return
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)

@@ -188,7 +188,7 @@ class ObjectServer:
         elif not key and method == "GET":
             answer = self._list(parse_qs(parts.query, keep_blank_values=True))
         elif method == "PUT":
-            answer = self._put(key, body, headers)
+            answer = _error(*_STATUS_FAULTS[fault]) if fault in _STATUS_FAULTS else self._put(key, body, headers)
         else:
             answer = self._get(key, headers, fault)
         return self._send(channel, answer, fault, with_body=method != "HEAD")

@@ -1,0 +1,183 @@
+"""Writing labels in OME-Zarr: the `labels` group of an image (NGFF 0.4 in Zarr 2, NGFF 0.5 in Zarr 3)."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Integer
+
+from .atomic import atomic_folder
+from .label_rows import bands
+from .local_store import LocalStore
+from .ome_zarr import open_group, open_zarr_image
+from .store import Store, open_store
+from .uri import is_remote, split_uri
+from .zarr_array import open_zarr_array, read_json
+from .zarr_write import StoredFolder, write_array, write_group
+
+_CHUNK = 1024
+_DEFAULT_NAME = "cells"
+
+
+@dataclass(frozen=True)
+class _Target:
+    """The image group, the name of the labels, and what the image says: sizes of its levels, its pixel size."""
+
+    store: Store
+    key: str
+    uri: str
+    name: str
+    zarr_format: int | None  # None: the group is not there yet
+    sizes: tuple[tuple[int, int], ...]
+    pixel_size_um: float | None
+
+
+def write_zarr_labels(
+    uri: str | Path,
+    rows: Iterable[Integer[np.ndarray, "row x"]],
+    *,
+    shape: tuple[int, int],
+    dtype: np.dtype,
+    pixel_size_um: float | None,
+) -> None:
+    """Write rows of labels with their smaller levels; see `write_labels`.
+
+    The levels have the sizes of the image's, or halve until 1024 pixels where there is no image; each takes the
+    nearest label, so that no number is invented. A folder appears under its name when it is whole. In a bucket,
+    which has no such step, the description that makes the objects a label image is put after all of them.
+    """
+    target = _target(uri, shape, pixel_size_um)
+    if is_remote(uri):
+        _write_to_bucket(target, rows, dtype)
+        return
+    folder = _local_path(target)
+    if target.zarr_format is None:
+        with atomic_folder(folder) as temporary:
+            write_group(temporary, {}, zarr_format=2)
+            write_group(temporary / "labels", {"labels": [target.name]}, zarr_format=2)
+            _write_levels(temporary / "labels" / target.name, target, rows, dtype)
+        return
+    (folder / "labels").mkdir(exist_ok=True)
+    with atomic_folder(folder / "labels" / target.name) as temporary:
+        _write_levels(temporary, target, rows, dtype)
+    _list_name(target)
+
+
+def _write_to_bucket(target: _Target, rows: Iterable[Integer[np.ndarray, "row x"]], dtype: np.dtype) -> None:
+    image = StoredFolder(target.store, target.key)
+    folder = image / "labels" / target.name
+    if open_group(folder.store, folder.key, target.uri).zarr_format is not None:
+        raise FileExistsError(f"{target.uri} has labels {target.name} already; choose another name: labels/NAME")
+    if target.zarr_format is None:
+        # first, so that what a writer that is killed leaves is a group, and the next one goes on
+        write_group(image, {}, zarr_format=2)
+    _write_levels(folder, target, rows, dtype)
+    _list_name(target)
+
+
+def _target(uri: str | Path, shape: tuple[int, int], pixel_size_um: float | None) -> _Target:
+    scheme, place, _ = split_uri(uri)
+    store, key = open_store(uri)
+    key = key.rstrip("/")
+    name = _DEFAULT_NAME
+    parent, _, last = key.rpartition("/")
+    if parent.rpartition("/")[2] == "labels" and not last.lower().endswith(".zarr"):
+        key, name = parent.removesuffix("/labels"), last
+    text = f"{scheme}://{place}/{key}" if is_remote(uri) else str(Path(place, key))
+    group = open_group(store, key, text)
+    if group.zarr_format is None:
+        if next(iter(store.list(f"{key}/", delimiter="/")), None) is not None:
+            raise ValueError(f"{text} exists and is no Zarr group; give an OME-Zarr image, or a new name")
+        return _Target(store, key, text, name, None, _halved(shape), pixel_size_um)
+    if "multiscales" not in group.attributes:
+        return _Target(store, key, text, name, group.zarr_format, _halved(shape), pixel_size_um)
+    image = open_zarr_image(store, key, text)
+    sizes = tuple((level.height, level.width) for level in image.levels)
+    if sizes[0] != shape:
+        raise ValueError(
+            f"{text} is an image of {sizes[0][0]} x {sizes[0][1]} pixels, its labels are {shape[0]} x {shape[1]}"
+        )
+    return _Target(store, key, text, name, group.zarr_format, sizes, pixel_size_um or image.pixel_size_um)
+
+
+def _local_path(target: _Target) -> Path:
+    assert isinstance(target.store, LocalStore)
+    return target.store.root / target.key
+
+
+def _halved(shape: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    sizes = [shape]
+    while max(sizes[-1]) > _CHUNK:
+        sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
+    return tuple(sizes)
+
+
+def _write_levels(
+    folder: Path | StoredFolder, target: _Target, rows: Iterable[Integer[np.ndarray, "row x"]], dtype: np.dtype
+) -> None:
+    zarr_format = target.zarr_format or 2
+    for number, size in enumerate(target.sizes):
+        source = rows if number == 0 else _smaller(folder, number - 1, size)
+        bands_of_chunks = bands(source, height=min(_CHUNK, size[0]))
+        write_array(
+            folder / str(number), bands_of_chunks, shape=size, dtype=dtype, chunk=_CHUNK, zarr_format=zarr_format
+        )
+    write_group(folder, _attributes(target, zarr_format), zarr_format=zarr_format)
+
+
+def _smaller(folder: Path | StoredFolder, level: int, size: tuple[int, int]) -> Iterator[Integer[np.ndarray, "row x"]]:
+    """Rows of the nearest labels of a level, read back a band at a time."""
+    store, key = (LocalStore(folder), "") if isinstance(folder, Path) else (folder.store, f"{folder.key}/")
+    source = open_zarr_array(store, f"{key}{level}", str(folder))
+    height, width = source.shape
+    row_of = np.minimum((np.arange(size[0]) * 2 + 1) * height // (2 * size[0]), height - 1)
+    column_of = np.minimum((np.arange(size[1]) * 2 + 1) * width // (2 * size[1]), width - 1)
+    step = max(1, _CHUNK * size[0] // height)
+    for start in range(0, size[0], step):
+        wanted = row_of[start : start + step]
+        band = source.read([slice(int(wanted[0]), int(wanted[-1]) + 1), slice(0, width)])
+        yield band[wanted - wanted[0]][:, column_of]
+
+
+def _attributes(target: _Target, zarr_format: int) -> dict[str, Any]:
+    full_height, full_width = target.sizes[0]
+    pixel = target.pixel_size_um or 1.0
+    unit = {} if target.pixel_size_um is None else {"unit": "micrometer"}
+    multiscale: dict[str, Any] = {
+        "name": target.name,
+        "axes": [{"name": axis, "type": "space", **unit} for axis in "yx"],
+        "datasets": [
+            {
+                "path": str(number),
+                "coordinateTransformations": [
+                    {"type": "scale", "scale": [pixel * full_height / height, pixel * full_width / width]}
+                ],
+            }
+            for number, (height, width) in enumerate(target.sizes)
+        ],
+    }
+    label = {"source": {"image": "../../"}}
+    if zarr_format == 3:
+        return {"ome": {"version": "0.5", "multiscales": [multiscale], "image-label": label}}
+    return {"multiscales": [{"version": "0.4", **multiscale}], "image-label": {"version": "0.4", **label}}
+
+
+def _list_name(target: _Target) -> None:
+    """Add the name to the list of the `labels` group, in one step."""
+    zarr_format = target.zarr_format or 2
+    key = f"{target.key}/labels"
+    listed = open_group(target.store, key, f"{target.uri}/labels")
+    names = [*(listed.attributes.get("labels") or []), target.name]
+    if listed.zarr_format is None:
+        attributes = {"ome": {"version": "0.5", "labels": names}} if zarr_format == 3 else {"labels": names}
+        place = StoredFolder(target.store, key) if is_remote(target.uri) else _local_path(target) / "labels"
+        write_group(place, attributes, zarr_format=zarr_format)
+        return
+    file = f"{key}/zarr.json" if zarr_format == 3 else f"{key}/.zattrs"
+    content = read_json(target.store, file, target.uri) or {}
+    holder = content.setdefault("attributes", {}).setdefault("ome", {"version": "0.5"}) if zarr_format == 3 else content
+    holder["labels"] = names
+    target.store.put(file, json.dumps(content, indent=2, ensure_ascii=False).encode())
