@@ -30,7 +30,7 @@ def size_on_disk(folder: Path) -> int:
 
 
 def entry_file(cache: DiskCache, key: str) -> Path:
-    return cache._path(key)
+    return cache._files.path(key)
 
 
 class PlainCache:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dinocell_io.local_store import LocalStore
-from dinocell_io.zarr_array import open_zarr_array
 from dinocell_io.zarr_codecs import bytes_codec, crc32c
+from dinocell_io.zarr_description import open_zarr_array
 
 zarr = pytest.importorskip("zarr", reason="zarr-python is the oracle")
 

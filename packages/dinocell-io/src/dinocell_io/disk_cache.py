@@ -4,10 +4,10 @@ import errno
 import os
 import threading
 from collections.abc import Iterator
-from hashlib import sha256
 from pathlib import Path
 
-from .cache_entry import Form, encode_entry, entry_bytes, read_entry, stored_key
+from .cache_entry import Form, encode_entry, entry_bytes, read_entry
+from .cache_files import CacheFiles, key_in
 from .cache_ledger import CacheLedger, Totals
 from .file_lock import acquire
 from .fork_safe import renew_after_fork
@@ -51,19 +51,17 @@ class DiskCache:
             raise ValueError(f"policy {policy!r} is unknown; choose pin (never evict) or lru")
         self.folder = Path(os.path.abspath(folder))
         self.form = form
-        self._objects = self.folder / "objects"
-        self._partial = self.folder / "partial"
-        self._order = UseOrder(lambda: (path for path, _ in self._entries()))
+        self._files = CacheFiles(self.folder)
+        self._order = UseOrder(lambda: (path for path, _ in self._files.entries()))
         self._unsaved = {"hits": 0, "misses": 0}
         self._lock = threading.Lock()
-        self._ledger = CacheLedger(self.folder / "ledger", recount=self._recount)
-        if quota_bytes is None and not self._ledger_exists():
+        self._ledger = CacheLedger(self.folder / "ledger", recount=self._files.counted_bytes)
+        if quota_bytes is None and not (self.folder / "ledger").exists():
             raise FileNotFoundError(
                 f"{self.folder} is no cache; create it with quota_bytes (dinocell cache warm --quota), "
                 "or name another folder"
             )
-        self._objects.mkdir(parents=True, exist_ok=True)
-        self._partial.mkdir(exist_ok=True)
+        self._files.make_folders()
         renew_after_fork(self)
         self._settle(quota_bytes, policy)
 
@@ -72,7 +70,7 @@ class DiskCache:
 
     def get(self, key: str) -> bytes | None:
         """The object; None if it is not here or its file is damaged."""
-        path = self._path(key)
+        path = self._files.path(key)
         try:
             with path.open("rb") as file:
                 data = read_entry(key, file)
@@ -90,12 +88,12 @@ class DiskCache:
 
     def put(self, key: str, data: bytes) -> bool:
         """Keep the object; False if the cache is full (or the disk is). An object that is here stays as it is."""
-        path = self._path(key)
+        path = self._files.path(key)
         if path.exists() or self._is_full_for(len(data)):
             return path.exists()
         parts = encode_entry(key, data, form=self.form)
         size = sum(len(part) for part in parts)
-        partial = self._partial / f"{size}-{os.urandom(8).hex()}"
+        partial = self._files.new_partial(size)
         handle = self._reserve(path, partial, size)
         if handle is None:
             return path.exists()
@@ -125,18 +123,18 @@ class DiskCache:
 
     def __contains__(self, key: str) -> bool:
         """Whether there is an entry, which is looked at only when it is read."""
-        return self._path(key).exists()
+        return self._files.path(key).exists()
 
     def discard(self, key: str) -> None:
         """Drop the object if it is here."""
-        self._remove(self._path(key))
+        self._remove(self._files.path(key))
 
     def clear(self, prefix: str = "") -> int:
         """Drop the objects whose keys start with `prefix`, and tell how many bytes that freed."""
         freed = 0
         with self._ledger.change() as totals:
-            for path, size in self._entries():
-                if prefix and not (_key_in(path) or "").startswith(prefix):
+            for path, size in self._files.entries():
+                if prefix and not (key_in(path) or "").startswith(prefix):
                     continue
                 path.unlink(missing_ok=True)
                 freed += size
@@ -156,8 +154,8 @@ class DiskCache:
 
     def contents(self) -> Iterator[tuple[str, int]]:
         """Key and bytes of each entry, in no order; reads the head of each file."""
-        for path, size in self._entries():
-            key = _key_in(path)
+        for path, size in self._files.entries():
+            key = key_in(path)
             if key is not None:
                 yield key, size
 
@@ -182,13 +180,6 @@ class DiskCache:
             self.policy = chosen
             if totals.used > totals.quota:
                 self._evict(totals, totals.used - totals.quota)
-
-    def _ledger_exists(self) -> bool:
-        return (self.folder / "ledger").exists()
-
-    def _path(self, key: str) -> Path:
-        name = sha256(key.encode()).hexdigest()[:40]
-        return self._objects / name[:2] / name[2:]
 
     def _is_full_for(self, data_bytes: int) -> bool:
         """Whether not even a packed object would fit; asked before the work of packing it."""
@@ -258,31 +249,12 @@ class DiskCache:
             totals.misses += self._unsaved["misses"]
             self._unsaved = {"hits": 0, "misses": 0}
 
-    def _recount(self) -> int:
-        """The bytes of all entries, and those counted for the files that are being written."""
-        counted = sum(_counted_bytes(partial) for partial in self._partial.iterdir())
-        return counted + sum(size for _, size in self._entries())
-
     def _sweep(self, totals: Totals) -> None:
-        """Remove the unfinished files of writers that are dead: nobody holds their locks."""
-        for partial in list(self._partial.iterdir()):
-            handle = os.open(partial, os.O_RDWR)
-            try:
-                if acquire(handle, wait=False):
-                    with self._ledger.change():
-                        partial.unlink()
-                        totals.used -= _counted_bytes(partial)
-            finally:
-                os.close(handle)
-
-    def _entries(self) -> Iterator[tuple[Path, int]]:
-        for folder in self._objects.iterdir():
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    try:
-                        yield Path(entry.path), entry.stat().st_size
-                    except FileNotFoundError:  # dropped by another process
-                        continue
+        """Give back the bytes of writers that are dead."""
+        for partial, counted in self._files.abandoned():
+            with self._ledger.change():
+                partial.unlink()
+                totals.used -= counted
 
     def after_fork(self) -> None:
         self._lock = threading.Lock()
@@ -298,16 +270,3 @@ def _write_all(handle: int, part: bytes) -> None:
     left = memoryview(part)
     while left:
         left = left[os.write(handle, left) :]
-
-
-def _counted_bytes(partial: Path) -> int:
-    """What was counted for the file before it was made; it stands in its name."""
-    return int(partial.name.partition("-")[0])
-
-
-def _key_in(path: Path) -> str | None:
-    try:
-        with path.open("rb") as file:
-            return stored_key(file)
-    except FileNotFoundError:
-        return None

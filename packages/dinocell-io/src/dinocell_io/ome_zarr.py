@@ -20,7 +20,8 @@ from .ngff_metadata import axis_names, channel_labels, pixel_size_um
 from .npy import MAX_PLANES_AS_CHANNELS
 from .scenes import chosen_scene
 from .store import Store, open_store
-from .zarr_array import ZarrArray, open_zarr_array, read_json
+from .zarr_array import ZarrArray
+from .zarr_description import open_zarr_array, read_json
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from .local_store import LocalStore
 from .ome_zarr import open_group, open_zarr_image
 from .store import Store, open_store
 from .uri import is_remote, split_uri
-from .zarr_array import open_zarr_array, read_json
+from .zarr_description import open_zarr_array, read_json
 from .zarr_write import StoredFolder, write_array, write_group
 
 _CHUNK = 1024
