@@ -61,16 +61,17 @@ def test_few_shot_scores_are_compared_with_random_weights(
     asked = []
 
     def invented(self: FewShotSegmentation, backbone: Path | None, *, num_images: int, seed: int) -> float:
-        asked.append((self.size, self.patch, self.steps, backbone, num_images, seed))
+        asked.append((self.size, self.patch, self.steps, self.precision, backbone, num_images, seed))
         return 0.5 + 0.125 * (backbone is not None) + 0.25 * seed
 
     monkeypatch.setattr(FewShotSegmentation, "__call__", invented)
-    words = ("--labelled", labelled, "--num-images", "2,3", "--seeds", "2", "--steps", "7", "--output", tmp_path)
+    words = ("--labelled", labelled, "--num-images", "2,3", "--seeds", "2", "--steps", "7", "--precision", "bf16")
+    words = (*words, "--output", tmp_path)
     result = run(checkpoint, "--data", fields, "--size", "32", *words)
     assert result.exit_code == 0, result.output
     line = "2 images: OP_CSB 0.750, random weights 0.625 (gain +0.125, 95 % interval +0.125 to +0.125)"
     assert line in result.stdout
-    assert asked[:2] == [("tiny", 16, 7, checkpoint, 2, 0), ("tiny", 16, 7, None, 2, 0)]
+    assert asked[:2] == [("tiny", 16, 7, "bf16", checkpoint, 2, 0), ("tiny", 16, 7, "bf16", None, 2, 0)]
     assert len(json.loads((tmp_path / "few_shot.json").read_text())["scores"]) == 8
 
 
@@ -93,7 +94,15 @@ def test_numbers_of_images_that_are_none_are_refused(
 
 def trainer_for(labelled: Path, work: Path) -> FewShotSegmentation:
     return FewShotSegmentation(
-        dataset=labelled, work=work, size="tiny", patch=16, steps=2, crop_px=32, batch_size=1, max_scored=1
+        dataset=labelled,
+        work=work,
+        size="tiny",
+        patch=16,
+        steps=2,
+        crop_px=32,
+        batch_size=1,
+        max_scored=1,
+        precision="bf16",
     )
 
 
@@ -108,6 +117,7 @@ def test_a_decoder_is_trained_on_the_chosen_images_and_scored_on_val(
     assert {name for name, split in splits.items() if split == "train"} < {"image0", "image1", "image2"}
     recipe = json.loads((tmp_path / "2_images_seed_0_pretrained" / "recipe.json").read_text())
     assert recipe["network"]["freeze_backbone"] is True
+    assert recipe["precision"] == "bf16"
     assert recipe["network"]["pretrained"] == str(checkpoint)
     models = [tmp_path / f"2_images_seed_0_{start}" / "model.safetensors" for start in ("pretrained", "random")]
     assert all(model.is_file() for model in models)

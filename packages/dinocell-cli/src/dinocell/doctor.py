@@ -38,17 +38,38 @@ class Finding:
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON, for bug reports.")] = False,
+    parity: Annotated[
+        Path | None,
+        typer.Option(help="Segment this image on the CPU and on the GPU instead, and compare.", metavar="IMAGE"),
+    ] = None,
 ) -> None:
     """Check this installation: versions, native kernels, processor, devices and the built-in weights.
 
-    The exit code is 1 if something is broken.
+    The exit code is 1 if something is broken, or if the CPU and the GPU disagree.
     """
+    if parity is not None:
+        _parity(parity)
+        return
     findings = examine()
     if as_json:
         typer.echo(json.dumps([finding.__dict__ for finding in findings], indent=2))
     else:
         _print(findings)
     if any(finding.status == "broken" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _parity(image: Path) -> None:
+    from dinocell.parity import check_parity
+
+    try:
+        result = check_parity(image)
+    except ValueError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    for line in result.lines():
+        typer.echo(line)
+    if not (result.kernels_agree and result.maps_agree):
         raise typer.Exit(1)
 
 

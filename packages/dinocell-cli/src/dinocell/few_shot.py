@@ -3,7 +3,7 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -36,6 +36,7 @@ class FewShotSegmentation:
     batch_size: int = 8
     max_scored: int = 20
     fine_tune: bool = False
+    precision: Literal["fp32", "bf16"] = "fp32"
     device: str = "cpu"
 
     def __call__(self, backbone: Path | None, *, num_images: int, seed: int) -> float:
@@ -80,6 +81,7 @@ class FewShotSegmentation:
             optimization=Optimization(warmup_steps=self.steps // 10),
             # One validation at the end: nothing is chosen by the one image of val that it needs.
             schedule=Schedule(steps=self.steps, steps_per_epoch=self.steps, validation_crops=1),
+            precision=self.precision,
             seed=seed,
         )
 
