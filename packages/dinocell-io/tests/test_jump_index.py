@@ -326,6 +326,28 @@ def test_a_site_that_comes_twice_is_kept_once(tmp_path):
     assert index.keys(first) == {"DNA": "f/1.tif"}
 
 
+@pytest.mark.parametrize("order", ["AAB", "ABA", "BAA"])
+def test_a_repeated_site_is_found_wherever_its_plate_comes_again(tmp_path, order):
+    parts = [
+        rows_of({"DNA": [f"s3://b/f/{at}.tif", f"s3://b/f/{at}b.tif"]}, plate=plate, sites=["1", f"{at + 2}"])
+        for at, plate in enumerate(order)
+    ]
+    index = open_jump_index(build_jump_index(parts, tmp_path / "index"))
+    assert index.num_repeated == 1
+    names = [index.plates[number].plate for number in index.plate]
+    assert sorted(zip(names, index.site.tolist(), strict=True)).count(("A", 1)) == 1
+    assert len(index) == 5
+    first = order.index("A")
+    row = next(at for at, name in enumerate(names) if name == "A" and index.site[at] == 1)
+    assert index.keys(row) == {"DNA": f"f/{first}.tif"}
+
+
+def test_a_site_that_comes_twice_in_one_table_of_one_folder_is_kept_once(tmp_path):
+    rows = rows_of({"DNA": ["s3://b/f/1.tif", "s3://b/f/2.tif"]}, sites=["1", "1"])
+    index = open_jump_index(build_jump_index([rows], tmp_path / "index"))
+    assert (len(index), index.num_repeated, index.keys(0)) == (1, 1, {"DNA": "f/1.tif"})
+
+
 def test_rows_that_cannot_be_indexed_are_refused_and_leave_nothing(tmp_path):
     with pytest.raises(ValueError, match=r"source_x, plate P1, well A01 has the site 'x', expected a whole number"):
         build_jump_index([rows_of({"DNA": ["s3://b/1.tif"]}, sites=["x"])], tmp_path / "index")

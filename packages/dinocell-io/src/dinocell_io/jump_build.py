@@ -5,6 +5,7 @@ plate's name the file names of most plates are the same. Each distinct set of on
 """
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -208,20 +209,28 @@ class _Builder:
             [identity.setdefault((p["source"], p["batch"], p["plate"]), len(identity)) for p in self._plates], np.int64
         )
         plate, well, site = (np.load(self._columns[name].path, mmap_mode="r") for name in ("plate", "well", "site"))
-
-        def keys() -> np.ndarray:
-            joined = plates[plate]
-            joined <<= 16
-            joined |= well
-            joined <<= 16
-            joined |= site.view(np.uint16)
-            return joined
-
-        ordered = keys()
-        ordered.sort()
-        if (ordered[1:] != ordered[:-1]).all():
+        ends = np.append(np.flatnonzero(plate[1:] != plate[:-1]) + 1, len(plate))
+        runs = plates[plate[ends - 1]]
+        if len(runs) == len(np.unique(runs)):
+            # one plate after the other is the rule: then no site of one is among another's
+            parts = [slice(start, stop) for start, stop in itertools.pairwise([0, *ends.tolist()])]
+            if all(_all_differ(_place(well[part], site[part])) for part in parts):
+                return None
+        keys = plates[plate] << 32
+        keys |= _place(well, site)
+        if _all_differ(keys):
             return None
-        return np.sort(np.unique(keys(), return_index=True)[1])
+        return np.sort(np.unique(keys, return_index=True)[1])
+
+
+def _place(well: np.ndarray, site: np.ndarray) -> np.ndarray:
+    """Well and site as one number."""
+    return well.astype(np.int64) << 16 | site.view(np.uint16)
+
+
+def _all_differ(numbers: np.ndarray) -> bool:
+    ordered = np.sort(numbers)
+    return bool((ordered[1:] != ordered[:-1]).all())
 
 
 def _folder_of(urls: Iterable[str]) -> str:

@@ -27,7 +27,7 @@ _COLUMN = re.compile(r"(URL|PathName|FileName)_(?:Orig)?(?!Illum)(.+)")
 _BRIGHT = re.compile(r"bright|zbf", re.IGNORECASE)
 _TABLE_PLACE = re.compile(r"(?:^|/)(?P<source>[^/]+)/workspace/load_data_csv/(?P<batch>[^/]+)/(?P<plate>[^/]+)/[^/]+$")
 _GALLERY = "s3://cellpainting-gallery/"
-_ROWS_AT_ONCE = 1 << 14
+_ROWS_AT_ONCE = 1 << 13
 _TABLES_AT_ONCE = 16
 
 
@@ -51,19 +51,26 @@ def rows_of_parquet(data: str | Path | bytes) -> Iterator[SiteRows]:
     parquet, arrow_error = _pyarrow()
     name = "the Parquet table" if isinstance(data, bytes) else str(data)
     try:
-        file = parquet.ParquetFile(io.BytesIO(data) if isinstance(data, bytes) else data)
+        source = io.BytesIO(data) if isinstance(data, bytes) else data
+        # a plate's name comes thousands of times: kept as a number, it is made into text once
+        file = parquet.ParquetFile(source, read_dictionary=[f"Metadata_{key}" for key in _METADATA])
         columns = _columns_of(file.schema_arrow.names, name)
         wanted = sorted(set(columns.metadata.values()) | columns.files)
         for part in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=wanted):
-            table = {
-                column: part.column(at).to_numpy(zero_copy_only=False).tolist()
-                for at, column in enumerate(part.schema.names)
-            }
+            table = {column: _cells(part.column(at)) for at, column in enumerate(part.schema.names)}
             yield from _by_plate(table, columns, name)
     except FileNotFoundError:
         raise
     except (arrow_error, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{name} cannot be read as Parquet ({error}); download it again") from error
+
+
+def _cells(column: Any) -> list[Any]:
+    """The values of an Arrow array, None where there is none."""
+    if hasattr(column, "dictionary") and column.null_count == 0:
+        names = column.dictionary.to_pylist()
+        return [names[index] for index in column.indices.to_numpy().tolist()]
+    return column.to_numpy(zero_copy_only=False).tolist()
 
 
 def rows_of_csv(text: str, *, name: str, defaults: Mapping[str, str] | None = None) -> Iterator[SiteRows]:
