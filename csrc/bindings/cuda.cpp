@@ -3,13 +3,17 @@
 #include <pybind11/stl.h>
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "dinocell/connected_components.hpp"
 #include "dinocell/cuda.hpp"
 #include "dinocell/distance_map.hpp"
+#include "dinocell/label_overlap.hpp"
 #include "dinocell/relabel.hpp"
+#include "dinocell/sinkhorn.hpp"
 #include "dinocell/tiles.hpp"
+#include "dinocell/watershed.hpp"
 
 namespace py = pybind11;
 
@@ -68,6 +72,59 @@ void without_small(uintptr_t labels, size_t size, size_t num_labels, size_t min_
                                  pointer<uint32_t>(scratch), pointer<int32_t>(count), stream_of(stream));
 }
 
+template <typename Label>
+void overlap(uintptr_t truth, uintptr_t predicted, size_t size, size_t capacity, uintptr_t pairs, uintptr_t counts,
+             uintptr_t scratch, uintptr_t status, uintptr_t stream) {
+    dinocell::cuda::label_overlap(pointer<const Label>(truth), pointer<const Label>(predicted), size, capacity,
+                                  pointer<uint64_t>(pairs), pointer<int64_t>(counts), pointer<uint64_t>(scratch),
+                                  pointer<int32_t>(status), stream_of(stream));
+}
+
+void flood(uintptr_t map, size_t height, size_t width, float peak, float fill, float prominence, uintptr_t out,
+           uintptr_t scratch, uintptr_t status, uintptr_t stream) {
+    dinocell::cuda::watershed(pointer<const float>(map), height, width, peak, fill, prominence, pointer<int32_t>(out),
+                              pointer<uint64_t>(scratch), pointer<int32_t>(status), stream_of(stream));
+}
+
+template <typename Logit>
+void sample_max(uintptr_t logits, size_t num_samples, size_t num_prototypes, float temperature, uintptr_t out,
+                uintptr_t stream) {
+    dinocell::cuda::sinkhorn_sample_max(pointer<const Logit>(logits), num_samples, num_prototypes, temperature,
+                                        pointer<float>(out), stream_of(stream));
+}
+
+template <typename Logit>
+void prototype_mass(uintptr_t logits, size_t num_samples, size_t num_prototypes, float temperature, uintptr_t maxima,
+                    uintptr_t v, uintptr_t out, uintptr_t scratch, uintptr_t stream) {
+    dinocell::cuda::sinkhorn_prototype_mass(pointer<const Logit>(logits), num_samples, num_prototypes, temperature,
+                                            pointer<const float>(maxima), pointer<const float>(v), pointer<float>(out),
+                                            pointer<float>(scratch), stream_of(stream));
+}
+
+template <typename Logit>
+void sample_mass(uintptr_t logits, size_t num_samples, size_t num_prototypes, float temperature, uintptr_t maxima,
+                 uintptr_t u, uintptr_t out, uintptr_t stream) {
+    dinocell::cuda::sinkhorn_sample_mass(pointer<const Logit>(logits), num_samples, num_prototypes, temperature,
+                                         pointer<const float>(maxima), pointer<const float>(u), pointer<float>(out),
+                                         stream_of(stream));
+}
+
+template <typename Logit>
+void targets(uintptr_t logits, size_t num_samples, size_t num_prototypes, float temperature, uintptr_t maxima,
+             uintptr_t u, uintptr_t v, uintptr_t out, uintptr_t stream) {
+    dinocell::cuda::sinkhorn_targets(pointer<const Logit>(logits), num_samples, num_prototypes, temperature,
+                                     pointer<const float>(maxima), pointer<const float>(u), pointer<const float>(v),
+                                     pointer<float>(out), stream_of(stream));
+}
+
+template <typename Logit>
+void define_sinkhorn(py::module_& module, const std::string& dtype) {
+    module.def(("sinkhorn_sample_max_" + dtype).c_str(), &sample_max<Logit>);
+    module.def(("sinkhorn_prototype_mass_" + dtype).c_str(), &prototype_mass<Logit>);
+    module.def(("sinkhorn_sample_mass_" + dtype).c_str(), &sample_mass<Logit>);
+    module.def(("sinkhorn_targets_" + dtype).c_str(), &targets<Logit>);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_cuda, module) {
@@ -91,6 +148,15 @@ PYBIND11_MODULE(_cuda, module) {
     module.def("remove_small_uint16", &without_small<uint16_t>);
     module.def("remove_small_int32", &without_small<int32_t>);
     module.def("remove_small_int64", &without_small<int64_t>);
+    module.def("label_overlap_scratch", &cuda::label_overlap_scratch);
+    module.def("label_overlap_uint16", &overlap<uint16_t>);
+    module.def("label_overlap_int32", &overlap<int32_t>);
+    module.def("label_overlap_int64", &overlap<int64_t>);
+    module.def("watershed_scratch", &cuda::watershed_scratch);
+    module.def("watershed", &flood);
+    module.def("sinkhorn_scratch", &cuda::sinkhorn_scratch);
+    define_sinkhorn<float>(module, "float32");
+    define_sinkhorn<cuda::Bfloat16>(module, "bfloat16");
     module.def("distance_map_uint16", &distance<uint16_t>);
     module.def("distance_map_int32", &distance<int32_t>);
     module.def("distance_map_int64", &distance<int64_t>);

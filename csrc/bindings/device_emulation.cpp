@@ -1,11 +1,17 @@
 // The device algorithms of cuda/, run thread by thread on this CPU, for the tests: slow, and never used by the faces.
+#include <array>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "bindings.hpp"
 #include "connected_components_kernels.hpp"
 #include "distance_map_kernels.hpp"
+#include "label_overlap_kernels.hpp"
 #include "relabel_kernels.hpp"
+#include "sinkhorn_kernels.hpp"
 #include "starts.hpp"
+#include "watershed_kernels.hpp"
 
 namespace dinocell::bindings {
 namespace {
@@ -90,6 +96,67 @@ Array<int32_t> emulated_remove_small(const Array<Label>& labels, size_t num_labe
     return out;
 }
 
+// Keys and counts of the pairs, unsorted; nothing if the table was too small.
+template <typename Label>
+std::optional<std::pair<Array<uint64_t>, Array<int64_t>>> emulated_label_overlap(const Array<Label>& truth,
+                                                                                 const Array<Label>& predicted,
+                                                                                 size_t capacity) {
+    std::vector<uint64_t> scratch(device::overlap_scratch(capacity) / 2 + 1), pairs(capacity + 1);
+    std::vector<int64_t> counts(capacity + 1);
+    int32_t status[2];
+    device::label_overlap(truth.data(), predicted.data(), static_cast<size_t>(truth.size()), capacity, pairs.data(),
+                          counts.data(), scratch.data(), status, device::Emulator{});
+    if (status[1] != 0) return std::nullopt;
+    return std::pair{Array<uint64_t>(status[0], pairs.data()), Array<int64_t>(status[0], counts.data())};
+}
+
+// Labels with codes for what is left open, and the status.
+std::pair<Array<int32_t>, std::array<int32_t, 3>> emulated_watershed(const Array<float>& map, float peak, float fill,
+                                                                     float prominence) {
+    const size_t height = length(map, 0), width = length(map, 1);
+    std::vector<uint64_t> scratch(device::watershed_scratch(height * width, prominence >= 0.0f), ~uint64_t{0} / 3);
+    Array<int32_t> out({map.shape(0), map.shape(1)});
+    std::array<int32_t, 3> status;
+    device::watershed(map.data(), height, width, peak, fill, prominence, out.mutable_data(), scratch.data(),
+                      status.data(), device::Emulator{});
+    return {out, status};
+}
+
+device::Mass<float> mass_of(const Array<float>& logits, float temperature, const float* sample_max) {
+    return {logits.data(), length(logits, 0), length(logits, 1), temperature, sample_max};
+}
+
+Array<float> emulated_sample_max(const Array<float>& logits, float temperature) {
+    Array<float> out(logits.shape(0));
+    device::sinkhorn_sample_max(mass_of(logits, temperature, nullptr), out.mutable_data(), device::Emulator{});
+    return out;
+}
+
+Array<float> emulated_prototype_mass(const Array<float>& logits, float temperature, const Array<float>& sample_max,
+                                     const Array<float>& v) {
+    Array<float> out(logits.shape(1));
+    std::vector<float> scratch(device::sinkhorn_parts(length(logits, 0)) * length(logits, 1));
+    device::sinkhorn_prototype_mass(mass_of(logits, temperature, sample_max.data()), v.data(), out.mutable_data(),
+                                    scratch.data(), device::Emulator{});
+    return out;
+}
+
+Array<float> emulated_sample_mass(const Array<float>& logits, float temperature, const Array<float>& sample_max,
+                                  const Array<float>& u) {
+    Array<float> out(logits.shape(0));
+    device::sinkhorn_sample_mass(mass_of(logits, temperature, sample_max.data()), u.data(), out.mutable_data(),
+                                 device::Emulator{});
+    return out;
+}
+
+Array<float> emulated_targets(const Array<float>& logits, float temperature, const Array<float>& sample_max,
+                              const Array<float>& u, const Array<float>& v) {
+    Array<float> out({logits.shape(0), logits.shape(1)});
+    device::sinkhorn_targets(mass_of(logits, temperature, sample_max.data()), u.data(), v.data(), out.mutable_data(),
+                             device::Emulator{});
+    return out;
+}
+
 template <typename Pixel>
 void bind_emulated_gather(py::module_& module) {
     module.def("gather_tiles", &emulated_gather<Pixel>, py::arg("image").noconvert(), py::arg("ys").noconvert(),
@@ -111,6 +178,12 @@ void bind_emulated_relabel(py::module_& module) {
                py::arg("min_size"), py::arg("count").noconvert());
 }
 
+template <typename Label>
+void bind_emulated_label_overlap(py::module_& module) {
+    module.def("label_overlap", &emulated_label_overlap<Label>, py::arg("truth").noconvert(),
+               py::arg("predicted").noconvert(), py::arg("capacity"));
+}
+
 }  // namespace
 
 void bind_device_emulation(py::module_& module) {
@@ -123,9 +196,18 @@ void bind_device_emulation(py::module_& module) {
                   py::arg("width"));
     emulation.def("connected_components", &emulated_components, py::arg("mask").noconvert(), py::arg("connectivity"),
                   py::arg("count").noconvert());
+    emulation.def("watershed", &emulated_watershed, py::arg("map").noconvert(), py::arg("peak"), py::arg("fill"),
+                  py::arg("prominence"));
+    emulation.def("sinkhorn_sample_max", &emulated_sample_max);
+    emulation.def("sinkhorn_prototype_mass", &emulated_prototype_mass);
+    emulation.def("sinkhorn_sample_mass", &emulated_sample_mass);
+    emulation.def("sinkhorn_targets", &emulated_targets);
     bind_emulated_relabel<uint16_t>(emulation);
     bind_emulated_relabel<int32_t>(emulation);
     bind_emulated_relabel<int64_t>(emulation);
+    bind_emulated_label_overlap<uint16_t>(emulation);
+    bind_emulated_label_overlap<int32_t>(emulation);
+    bind_emulated_label_overlap<int64_t>(emulation);
     bind_emulated_distance_map<uint16_t>(emulation);
     bind_emulated_distance_map<int32_t>(emulation);
     bind_emulated_distance_map<int64_t>(emulation);

@@ -8,6 +8,7 @@
 // Threads of a block talk only through Shared, across a phase's end, and blocks only through atomics. So the plain loop
 // of `emulate` (blocks, then phases, then threads) computes what a GPU computes, and tests the index arithmetic, the
 // bounds and the phases on any machine; it can not show races inside a phase, which compute-sanitizer does on a device.
+// A Kernel with `bool again(const Shared&) const` runs its phases again while that holds, each block for itself.
 #pragma once
 
 #include <cstdint>
@@ -43,6 +44,9 @@ DINOCELL_HD uint32_t blocks_for(uint64_t items, uint32_t per_block) {
     return static_cast<uint32_t>((items + per_block - 1) / per_block);
 }
 
+template <typename Kernel>
+concept Repeats = requires(const Kernel& kernel, const typename Kernel::Shared& shared) { kernel.again(shared); };
+
 // Atomics return what was there before.
 DINOCELL_HD uint32_t atomic_max(uint32_t* target, uint32_t value) {
 #ifdef __CUDA_ARCH__
@@ -70,6 +74,28 @@ DINOCELL_HD uint32_t atomic_add(uint32_t* target, uint32_t value) {
 #else
     const uint32_t before = *target;
     *target = before + value;
+    return before;
+#endif
+}
+
+DINOCELL_HD uint64_t atomic_max(uint64_t* target, uint64_t value) {
+#ifdef __CUDA_ARCH__
+    return atomicMax(reinterpret_cast<unsigned long long*>(target), static_cast<unsigned long long>(value));
+#else
+    const uint64_t before = *target;
+    if (before < value) *target = value;
+    return before;
+#endif
+}
+
+// Writes `value` where `expected` stands.
+DINOCELL_HD uint64_t atomic_exchange_if(uint64_t* target, uint64_t expected, uint64_t value) {
+#ifdef __CUDA_ARCH__
+    return atomicCAS(reinterpret_cast<unsigned long long*>(target), static_cast<unsigned long long>(expected),
+                     static_cast<unsigned long long>(value));
+#else
+    const uint64_t before = *target;
+    if (before == expected) *target = value;
     return before;
 #endif
 }
@@ -105,6 +131,8 @@ void emulate(const Kernel& kernel, const Grid& grid) {
                 std::vector<typename Kernel::Local> locals(
                     static_cast<size_t>(grid.threads.x) * grid.threads.y * grid.threads.z);
                 emulate_phases<0>(kernel, grid, block, shared, locals);
+                if constexpr (Repeats<Kernel>)
+                    while (kernel.again(shared)) emulate_phases<0>(kernel, grid, block, shared, locals);
             }
 }
 
@@ -134,7 +162,17 @@ __global__ void run_on_device(const __grid_constant__ Kernel kernel) {
     __shared__ typename Kernel::Shared shared;
     typename Kernel::Local local;
     const Thread thread{{blockIdx.x, blockIdx.y, blockIdx.z}, {threadIdx.x, threadIdx.y, threadIdx.z}};
-    device_phases<0>(kernel, thread, shared, local);
+    if constexpr (Repeats<Kernel>) {
+        bool again = true;
+        while (again) {
+            device_phases<0>(kernel, thread, shared, local);
+            __syncthreads();
+            again = kernel.again(shared);
+            __syncthreads();
+        }
+    } else {
+        device_phases<0>(kernel, thread, shared, local);
+    }
 }
 
 // Throws std::runtime_error that names the kernel, its grid and what to do.

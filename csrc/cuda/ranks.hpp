@@ -158,6 +158,32 @@ struct ForEach {
     }
 };
 
+// As ForEach for a number of items that the device has counted: at most `most`, `go` false for none.
+template <typename Map>
+struct ForCounted {
+    static constexpr int kPhases = 1;
+    static constexpr uint32_t kThreads = 256, kMostBlocks = 2048;
+    struct Shared {};
+    struct Local {};
+
+    Map map;
+    const int32_t* count;
+    const uint32_t* go;  // null: always
+    uint64_t most;
+
+    DINOCELL_HD Grid grid() const {
+        const uint32_t blocks = blocks_for(most, kThreads);
+        return {{blocks < kMostBlocks ? blocks : kMostBlocks, 1, 1}, {kThreads, 1, 1}};
+    }
+
+    template <int Phase>
+    DINOCELL_HD void run(const Thread& at, Shared&, Local&) const {
+        if (go != nullptr && *go == 0) return;
+        const auto items = static_cast<uint64_t>(*count), step = static_cast<uint64_t>(grid().blocks.x) * kThreads;
+        for (uint64_t i = static_cast<uint64_t>(at.block.x) * kThreads + at.thread.x; i < items; i += step) map(i);
+    }
+};
+
 template <typename Map, typename Run>
 void for_each(const char* name, const Map& map, uint64_t num_items, const Run& run) {
     run(name, ForEach<Map>{map, num_items});

@@ -146,3 +146,45 @@ def test_relabelling_on_the_gpu_is_that_of_the_cpu(dtype: torch.dtype) -> None:
         ):
             assert result[1] == expected[1]
             np.testing.assert_array_equal(result[0].cpu().numpy(), expected[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.int32, torch.int64])
+def test_pairs_on_the_gpu_are_counted_as_on_the_cpu(dtype: torch.dtype) -> None:
+    rng = np.random.default_rng(4)
+    for number in range(NUM_IMAGES):
+        shape = tuple(int(n) for n in rng.integers(1, 2000 if number < 5 else 80, 2))
+        truth, predicted = (
+            (blobs(rng, shape, 60) * 37 % 1000).astype(str(dtype).removeprefix("torch.")) for _ in range(2)
+        )
+        on_gpu = torch_ops.label_overlap(torch.from_numpy(truth).cuda(), torch.from_numpy(predicted).cuda())
+        expected = dinocell_kernels.label_overlap(truth, predicted)
+        for column, name in zip(on_gpu, ("truth", "predicted", "pixels"), strict=True):
+            np.testing.assert_array_equal(column.cpu().numpy(), getattr(expected, name))
+
+
+def test_more_pairs_than_the_first_table_holds_are_counted_on_the_gpu() -> None:
+    truth = torch.arange(200_000, dtype=torch.int32, device="cuda").reshape(400, 500)
+    columns = torch_ops.label_overlap(truth, truth)
+    assert [len(column) for column in columns] == [200_000] * 3
+    assert bool((columns[2] == 1).all())
+
+
+@pytest.mark.parametrize("prominence", [None, 0.1])
+@pytest.mark.parametrize("levels", [None, 20])
+def test_labels_on_the_gpu_are_those_of_the_cpu(prominence: float | None, levels: int | None) -> None:
+    rng = np.random.default_rng(5)
+    for number in range(NUM_IMAGES):
+        shape = tuple(int(n) for n in rng.integers(1, 900 if number < 20 else 80, 2))
+        heights = torch.from_numpy(rng.random(shape, np.float32))
+        for _ in range(int(rng.integers(0, 5))):
+            heights = (heights + sum(heights.roll(step, axis) for step in (-1, 1) for axis in (0, 1))) / 5
+        heights = (heights - heights.min()) / (heights.max() - heights.min()).clamp_min(1e-9)
+        heights = heights if levels is None else (heights * levels).round() / levels
+        thresholds = {"peak": 0.5, "fill": 0.2, "prominence": prominence}
+        on_gpu = torch_ops.watershed(heights.cuda(), **thresholds)
+        np.testing.assert_array_equal(on_gpu.cpu().numpy(), torch_ops.watershed(heights, **thresholds).numpy())
+
+
+def test_nan_in_a_map_on_the_gpu_is_refused() -> None:
+    with pytest.raises(ValueError, match="the distance map holds NaN"):
+        torch_ops.watershed(torch.full((3, 3), torch.nan, device="cuda"))

@@ -11,6 +11,7 @@ from dinocell_kernels import (
     connected_components,
     distance_map,
     gather_tiles,
+    label_overlap,
     relabel,
     remove_small,
 )
@@ -149,3 +150,39 @@ def test_relabelling_random_labels_is_that_of_the_cpu(dtype: type) -> None:
         result = emulated.remove_small(labels.ravel(), largest, min_size, count)
         np.testing.assert_array_equal(result, expected.ravel())
         assert count[0] == number
+
+
+def sorted_pairs(keys: np.ndarray, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `torch_cuda` makes of the device's list."""
+    order = np.argsort(keys)
+    truth, predicted = ((half ^ 0x80000000).astype(np.uint32).view(np.int32) for half in (keys >> 32, keys))
+    return truth[order], predicted[order], pixels[order]
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.int64])
+def test_pairs_of_random_labels_are_counted_as_on_the_cpu(dtype: type) -> None:
+    rng = np.random.default_rng(9)
+    for number in range(1000):
+        shape = tuple(int(n) for n in rng.integers(1, 400 if number < 4 else 60, 2))
+        truth, predicted = (blobs(rng, shape, int(rng.integers(1, 60))) * 37 % 1000 for _ in range(2))
+        if dtype is not np.uint16 and number % 3 == 0:
+            truth, predicted = truth - 500, predicted * 4_294_967 - 2**31
+        truth, predicted = truth.astype(dtype), predicted.astype(dtype)
+        result = sorted_pairs(*emulated.label_overlap(truth, predicted, 1 << 14))
+        expected = label_overlap(truth, predicted)
+        for column, column_expected in zip(result, (expected.truth, expected.predicted, expected.pixels), strict=True):
+            np.testing.assert_array_equal(column, column_expected)
+
+
+def test_the_pair_whose_key_marks_free_slots_is_counted_too() -> None:
+    largest = np.full((3, 5), 2**31 - 1, np.int32)
+    keys, pixels = emulated.label_overlap(largest, largest, 16)
+    assert sorted_pairs(keys, pixels) == ([2**31 - 1], [2**31 - 1], [15])
+
+
+def test_more_pairs_than_the_table_holds_are_noticed() -> None:
+    truth = np.arange(5000, dtype=np.int32)[None]
+    assert emulated.label_overlap(truth, truth, 64) is None
+    keys, pixels = emulated.label_overlap(truth, truth, 1 << 14)
+    assert len(keys) == 5000
+    assert (pixels == 1).all()

@@ -46,11 +46,31 @@ def test_relabelling_a_tensor_is_that_of_its_array():
         np.testing.assert_array_equal(result.numpy(), expected)
 
 
+def test_pairs_of_tensors_are_those_of_their_arrays():
+    truth, predicted = some_labels(), (some_labels() % 4).to(torch.int64)
+    columns = torch_ops.label_overlap(truth, predicted)
+    expected = dinocell_kernels.label_overlap(truth.numpy(), predicted.numpy())
+    for column, name in zip(columns, ("truth", "predicted", "pixels"), strict=True):
+        np.testing.assert_array_equal(column.numpy(), getattr(expected, name))
+    with pytest.raises(ValueError, match=r"truth is \(8, 9\) on cpu and predicted \(4, 9\) on cpu"):
+        torch_ops.label_overlap(truth, predicted[:4])
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
 def test_watershed_takes_every_float_exactly(dtype):
     distances = some_map().to(dtype)
     expected = dinocell_kernels.watershed(distances.double().numpy(), peak=0.5, fill=0.25)
     np.testing.assert_array_equal(torch_ops.watershed(distances, peak=0.5, fill=0.25).numpy(), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_watershed_with_a_prominence_floods_from_the_prominent_maxima(dtype):
+    distances = some_map().to(dtype)
+    heights = distances.float().numpy()
+    markers, _ = dinocell_kernels.prominent_maxima(heights, peak=0.5, fill=0.25, prominence=0.2)
+    expected = dinocell_kernels.marker_watershed(-heights, markers, mask=heights > 0.25)
+    labels = torch_ops.watershed(distances, peak=0.5, fill=0.25, prominence=0.2)
+    np.testing.assert_array_equal(labels.numpy(), expected)
 
 
 def test_watershed_of_a_map_that_wants_a_gradient_gives_plain_labels():
@@ -91,7 +111,9 @@ def test_the_gradient_of_blending_is_its_transpose():
         ("connected_components", lambda: (some_map() > 0.5, 1)),
         ("relabel", lambda: (some_labels(),)),
         ("remove_small", lambda: (some_labels(), 12)),
+        ("label_overlap", lambda: (some_labels(), some_labels() % 4)),
         ("watershed", lambda: (some_map(), 0.5, 0.2)),
+        ("watershed", lambda: (some_map(), 0.5, 0.2, 0.1)),
         (
             "gather_tiles",
             lambda: (some_map()[None], STARTS, STARTS, 8, torch.ones(1), torch.zeros(1), 0.0, 1.0),

@@ -3,6 +3,7 @@
 Imported by `torch_ops`, which defines the operators; `_cuda` is there only in builds with nvcc.
 """
 
+import math
 from types import ModuleType
 
 import numpy as np
@@ -11,6 +12,8 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from dinocell_kernels import tiles as _tiles
+from dinocell_kernels.open_components import flood_open
+from dinocell_kernels.watershed import require_thresholds
 
 try:
     from dinocell_kernels import _cuda as _built
@@ -77,6 +80,45 @@ def connected_components(mask: Tensor, connectivity: int) -> tuple[Tensor, Tenso
     return labels, count.to(torch.int64)
 
 
+def watershed(distance_map: Tensor, peak: float, fill: float, prominence: float | None) -> Tensor:
+    heights = _heights(distance_map)
+    require_thresholds(peak, fill)
+    if prominence is not None and not 0 <= prominence < math.inf:
+        raise ValueError(f"prominence is {prominence}; it is a height of the map: choose 0 (every maximum) or more")
+    height, width = heights.shape
+    labels = torch.empty((height, width), dtype=torch.int32, device=heights.device)
+    status = torch.zeros(3, dtype=torch.int32, device=heights.device)
+    scratch = _scratch("watershed_scratch", heights, height, width, prominence is not None, dtype=torch.int64)
+    with torch.cuda.device(heights.device):
+        _kernel("watershed")(
+            heights.data_ptr(),
+            height,
+            width,
+            peak,
+            fill,
+            -1.0 if prominence is None else prominence,
+            labels.data_ptr(),
+            scratch.data_ptr(),
+            status.data_ptr(),
+            _stream(heights),
+        )
+    _, num_open, nan = status.tolist()  # waits for the device
+    if nan:
+        raise ValueError("the distance map holds NaN")
+    if num_open:
+        pixels = (labels.view(-1) < 0).nonzero()[:, 0]
+        listed = (heights.view(-1)[pixels], labels.view(-1)[pixels], pixels)
+        flooded = flood_open(*(values.cpu().numpy() for values in listed), width=width)
+        labels.view(-1)[pixels] = torch.from_numpy(flooded).to(labels.device)
+    return labels
+
+
+def _heights(distance_map: Tensor) -> Tensor:
+    """The map as float32; float16 and bfloat16 are widened exactly."""
+    _of_type(distance_map, (torch.float32, torch.float16, torch.bfloat16), "distance_map")
+    return distance_map.detach().to(torch.float32).contiguous()
+
+
 def relabel(labels: Tensor, num_labels: int | None) -> tuple[Tensor, Tensor]:
     return _relabelled("relabel", labels, num_labels)
 
@@ -103,6 +145,104 @@ def _relabelled(name: str, labels: Tensor, num_labels: int | None, *arguments: i
             _stream(labels),
         )
     return result, count.to(torch.int64)
+
+
+def label_overlap(truth: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    truth, predicted = _same_labels(truth, predicted)
+    capacity = 1 << 14
+    while True:
+        keys, pixels, fits = _count_pairs(truth, predicted, capacity)
+        if fits:
+            break
+        capacity *= 4
+    keys, order = keys.sort()
+    half = 1 << 31
+    return (keys >> 32), (keys & (2 * half - 1)) - half, pixels[order]
+
+
+def _count_pairs(truth: Tensor, predicted: Tensor, capacity: int) -> tuple[Tensor, Tensor, bool]:
+    """Pairs as signed keys that sort as they do, unsorted, and their pixels; whether the table was large enough."""
+    keys = torch.empty(capacity + 1, dtype=torch.int64, device=truth.device)
+    pixels = torch.empty_like(keys)
+    status = torch.empty(2, dtype=torch.int32, device=truth.device)
+    scratch = _scratch("label_overlap_scratch", truth, capacity)
+    with torch.cuda.device(truth.device):
+        _kernel("label_overlap", truth.dtype)(
+            truth.data_ptr(),
+            predicted.data_ptr(),
+            truth.numel(),
+            capacity,
+            keys.data_ptr(),
+            pixels.data_ptr(),
+            scratch.data_ptr(),
+            status.data_ptr(),
+            _stream(truth),
+        )
+    count, overflowed = status.tolist()  # waits for the device
+    return keys[:count] ^ torch.iinfo(torch.int64).min, pixels[:count], not overflowed
+
+
+def _same_labels(truth: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in one of the kernel's types; labels beyond 32 bits are refused, which takes a look at those of 64."""
+    truth, predicted = _of_type(truth, LABELS, "truth"), _of_type(predicted, LABELS, "predicted")
+    for name, labels in (("truth", truth), ("predicted", predicted)):
+        if labels.dtype == torch.int64 and labels.numel():
+            low, high = (int(bound) for bound in labels.aminmax())
+            limits = torch.iinfo(torch.int32)
+            if low < limits.min or high > limits.max:
+                raise ValueError(
+                    f"{name} reaches from {low} to {high}; on a GPU labels are within 32 bits: renumber them with "
+                    "relabel, or pass tensor.cpu()"
+                )
+    if truth.dtype == predicted.dtype:
+        return truth, predicted
+    return truth.to(torch.int64), predicted.to(torch.int64)
+
+
+class SinkhornMass:
+    """exp(logits / temperature - its sample's maximum), [sample prototype], as sums and products that never store it.
+
+    Logits are float32 or bfloat16 on a GPU; every method reads them once and gives float32.
+    """
+
+    def __init__(self, logits: Tensor, temperature: float) -> None:
+        self._logits = _of_type(logits, TILES, "logits")
+        self._temperature = temperature
+        self.sample_max = self._new(0)
+        self._run("sample_max", self.sample_max)
+
+    def of_prototypes(self, v: Tensor) -> Tensor:
+        """v @ mass."""
+        mass = self._new(1)
+        scratch = torch.empty(_kernel("sinkhorn_scratch")(*self._logits.shape), device=mass.device)
+        self._run("prototype_mass", self.sample_max, v.contiguous(), mass, scratch)
+        return mass
+
+    def of_samples(self, u: Tensor) -> Tensor:
+        """mass @ u."""
+        mass = self._new(0)
+        self._run("sample_mass", self.sample_max, u.contiguous(), mass)
+        return mass
+
+    def scaled(self, u: Tensor, v: Tensor) -> Tensor:
+        """diag(v) mass diag(u)."""
+        targets = torch.empty(self._logits.shape, dtype=torch.float32, device=self._logits.device)
+        self._run("targets", self.sample_max, u.contiguous(), v.contiguous(), targets)
+        return targets
+
+    def _new(self, axis: int) -> Tensor:
+        return torch.empty(self._logits.shape[axis], dtype=torch.float32, device=self._logits.device)
+
+    def _run(self, name: str, *arrays: Tensor) -> None:
+        pointers = (array.data_ptr() for array in arrays)
+        kernel = _kernel("sinkhorn_" + name, self._logits.dtype)
+        with torch.cuda.device(self._logits.device):
+            kernel(self._logits.data_ptr(), *self._logits.shape, self._temperature, *pointers, _stream(self._logits))
+
+
+def has_sinkhorn(logits: Shaped[Tensor, "..."]) -> bool:
+    """Whether `SinkhornMass` takes these logits here."""
+    return logits.is_cuda and _cuda is not None and logits.dtype in TILES
 
 
 def gather_tiles(
@@ -189,10 +329,10 @@ def _largest(labels: Tensor) -> int:
     return max(0, int(labels.to(torch.int64).max())) if labels.numel() else 0
 
 
-def _scratch(name: str, like: Tensor, *sizes: int) -> Tensor:
+def _scratch(name: str, like: Tensor, *sizes: int, dtype: torch.dtype = torch.int32) -> Tensor:
     if like.numel() >= 2**31:
         raise ValueError(f"got {like.numel()} pixels; a GPU call takes fewer than 2^31: process the image in parts")
-    return torch.empty(_kernel(name)(*sizes), dtype=torch.int32, device=like.device)
+    return torch.empty(_kernel(name)(*sizes), dtype=dtype, device=like.device)
 
 
 def _kernel(name: str, *dtypes: torch.dtype):  # type: ignore[no-untyped-def]  # a function of the compiled module

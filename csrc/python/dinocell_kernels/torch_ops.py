@@ -1,6 +1,6 @@
 """The kernels as PyTorch operators: `torch.ops.dinocell.<name>`, usable under torch.compile.
 
-They run where their tensor is, on the CPU or (`torch_cuda`) on a GPU; `watershed` takes CPU tensors.
+They run where their tensor is, on the CPU or (`torch_cuda`) on a GPU.
 Only these two modules import torch. CPU tensors share memory with the NumPy faces, which do all checks. Functions
 here take and return tensors; starts of tiles are plain integers, so that shapes stay known to the compiler.
 """
@@ -9,11 +9,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int32, Integer, Num, Shaped
+from jaxtyping import Float, Float32, Int32, Int64, Integer, Num, Shaped
 from torch import Tensor
 
 from dinocell_kernels import connected_components as _connected_components
 from dinocell_kernels import distance_map as _distance_map
+from dinocell_kernels import label_overlap as _count_overlap
+from dinocell_kernels import marker_watershed as _marker_watershed
+from dinocell_kernels import prominent_maxima as _prominent_maxima
 from dinocell_kernels import relabel as _relabel_labels
 from dinocell_kernels import remove_small as _remove_small_labels
 from dinocell_kernels import tiles as _tiles
@@ -21,7 +24,7 @@ from dinocell_kernels import torch_cuda
 from dinocell_kernels import watershed as _watershed
 
 # First rows or columns of tiles.
-Starts = Sequence[int] | Integer[np.ndarray, "n"] | Integer[Tensor, "n"]
+Starts = Sequence[int] | Integer[np.ndarray, "_"] | Integer[Tensor, "_"]
 
 # The compiler calls a fake with symbols where sizes may vary.
 Size = int | torch.SymInt
@@ -31,6 +34,7 @@ __all__ = [
     "connected_components",
     "distance_map",
     "gather_tiles",
+    "label_overlap",
     "relabel",
     "remove_small",
     "watershed",
@@ -76,10 +80,33 @@ def remove_small(
     return result, int(count)
 
 
-def watershed(distance_map: Float[Tensor, "y x"], *, peak: float = 0.47, fill: float = 0.09) -> Int32[Tensor, "y x"]:
-    """As `dinocell_kernels.watershed`; bfloat16 is widened exactly."""
-    _require_cpu(distance_map)
-    return torch.ops.dinocell.watershed(distance_map, peak, fill)
+def label_overlap(
+    truth: Integer[Tensor, "*pixel"], predicted: Integer[Tensor, "*same"]
+) -> tuple[Int64[Tensor, " pair"], Int64[Tensor, " pair"], Int64[Tensor, " pair"]]:
+    """The columns `truth`, `predicted` and `pixels` of `dinocell_kernels.label_overlap`, as tensors beside the labels.
+
+    On a GPU labels are uint16, int32 or int64 within 32 bits, and the call waits for the device to count the pairs.
+    """
+    torch_cuda.require_kernels(truth)
+    if truth.shape != predicted.shape or truth.device != predicted.device:
+        raise ValueError(
+            f"truth is {tuple(truth.shape)} on {truth.device} and predicted {tuple(predicted.shape)} on "
+            f"{predicted.device}; both must label the same pixels on one device"
+        )
+    return torch.ops.dinocell.label_overlap(truth, predicted)
+
+
+def watershed(
+    distance_map: Float[Tensor, "y x"], *, peak: float = 0.47, fill: float = 0.09, prominence: float | None = None
+) -> Int32[Tensor, "y x"]:
+    """As `dinocell_kernels.watershed`; with `prominence`, markers are those of `prominent_maxima`. bfloat16 is widened.
+
+    On a GPU maps are float32 or narrower, labels are those of the CPU, and the call waits for the device. Components
+    whose labels hang on equal heights, most of them in maps of 8 or 16 bits and few in float32, are copied to the CPU,
+    flooded there and written back.
+    """
+    torch_cuda.require_kernels(distance_map)
+    return torch.ops.dinocell.watershed(distance_map, peak, fill, prominence)
 
 
 def gather_tiles(
@@ -110,11 +137,6 @@ def blend_tiles(
     """As `dinocell_kernels.blend_tiles`; differentiable with respect to the tiles. On a GPU starts ascend."""
     torch_cuda.require_kernels(tiles)
     return torch.ops.dinocell.blend_tiles(tiles, _integers(ys), _integers(xs), overlap, rows[0], rows[1], width)
-
-
-def _require_cpu(tensor: Shaped[Tensor, "..."]) -> None:
-    if tensor.device.type != "cpu":
-        raise ValueError(f"this kernel runs on the CPU, got a tensor on {tensor.device}; pass tensor.cpu()")
 
 
 def _integers(starts: Starts) -> list[int]:
@@ -171,15 +193,30 @@ def _(labels: Tensor, min_size: int, num_labels: int | None = None) -> tuple[Ten
     return labels.new_empty(labels.shape, dtype=torch.int32), labels.new_empty((), dtype=torch.int64)
 
 
+@torch.library.custom_op("dinocell::label_overlap", mutates_args=(), device_types="cpu")
+def _label_overlap_op(truth: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    overlap = _count_overlap(truth.numpy(), predicted.numpy())
+    return torch.from_numpy(overlap.truth), torch.from_numpy(overlap.predicted), torch.from_numpy(overlap.pixels)
+
+
+@_label_overlap_op.register_fake
+def _(truth: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    num_pairs = torch.library.get_ctx().new_dynamic_size()
+    return tuple(truth.new_empty((num_pairs,), dtype=torch.int64) for _ in range(3))  # type: ignore[return-value]
+
+
 @torch.library.custom_op("dinocell::watershed", mutates_args=(), device_types="cpu")
-def _watershed_op(distance_map: Tensor, peak: float, fill: float) -> Tensor:
+def _watershed_op(distance_map: Tensor, peak: float, fill: float, prominence: float | None = None) -> Tensor:
     exact = distance_map.detach()
-    exact = exact.float() if exact.dtype == torch.bfloat16 else exact
-    return torch.from_numpy(_watershed(exact.numpy(), peak=peak, fill=fill))
+    heights = (exact.float() if exact.dtype == torch.bfloat16 else exact).numpy()
+    if prominence is None:
+        return torch.from_numpy(_watershed(heights, peak=peak, fill=fill))
+    markers, _ = _prominent_maxima(heights, peak=peak, fill=fill, prominence=prominence)
+    return torch.from_numpy(_marker_watershed(-heights, markers, mask=heights > heights.dtype.type(fill)))
 
 
 @_watershed_op.register_fake
-def _(distance_map: Tensor, peak: float, fill: float) -> Tensor:
+def _(distance_map: Tensor, peak: float, fill: float, prominence: float | None = None) -> Tensor:
     return distance_map.new_empty(distance_map.shape, dtype=torch.int32)
 
 
@@ -301,9 +338,11 @@ for _op, _on_gpu in (
     (_connected_components_op, torch_cuda.connected_components),
     (_distance_map_op, torch_cuda.distance_map),
     (_gather_tiles_op, torch_cuda.gather_tiles),
+    (_label_overlap_op, torch_cuda.label_overlap),
     (_blend_tiles_op, torch_cuda.blend_tiles),
     (_relabel_op, torch_cuda.relabel),
     (_remove_small_op, torch_cuda.remove_small),
     (_spread_tiles_op, torch_cuda.spread_tiles),
+    (_watershed_op, torch_cuda.watershed),
 ):
     _op.register_kernel("cuda")(_on_gpu)
