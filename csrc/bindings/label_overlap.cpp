@@ -9,7 +9,7 @@ namespace {
 
 template <typename Label>
 std::tuple<Array<int64_t>, Array<int64_t>, Array<int64_t>> run(const Array<Label>& truth,
-                                                               const Array<Label>& predicted) {
+                                                               const Array<Label>& predicted, size_t num_threads) {
     require(truth.size() == predicted.size(), "truth and predicted must have the same size");
     const Label* a = truth.data();
     const Label* b = predicted.data();
@@ -17,7 +17,7 @@ std::tuple<Array<int64_t>, Array<int64_t>, Array<int64_t>> run(const Array<Label
     std::vector<LabelPair> pairs;
     {
         const py::gil_scoped_release release;
-        pairs = label_overlap(a, b, size);
+        pairs = label_overlap(a, b, size, num_threads);
     }
     const auto count = static_cast<py::ssize_t>(pairs.size());
     Array<int64_t> truths(count), predictions(count), pixels(count);
@@ -33,7 +33,8 @@ std::tuple<Array<int64_t>, Array<int64_t>, Array<int64_t>> run(const Array<Label
 
 template <typename Label>
 void bind(py::module_& module) {
-    module.def("label_overlap", &run<Label>, py::arg("truth").noconvert(), py::arg("predicted").noconvert());
+    module.def("label_overlap", &run<Label>, py::arg("truth").noconvert(), py::arg("predicted").noconvert(),
+               py::arg("num_threads"));
 }
 
 }  // namespace

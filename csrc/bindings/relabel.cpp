@@ -8,7 +8,7 @@ namespace dinocell::bindings {
 namespace {
 
 template <typename Label>
-std::pair<Array<int32_t>, size_t> run_relabel(const Array<Label>& labels) {
+std::pair<Array<int32_t>, size_t> run_relabel(const Array<Label>& labels, size_t num_threads) {
     Array<int32_t> out(std::vector<py::ssize_t>(labels.shape(), labels.shape() + labels.ndim()));
     const Label* in = labels.data();
     int32_t* to = out.mutable_data();
@@ -16,13 +16,13 @@ std::pair<Array<int32_t>, size_t> run_relabel(const Array<Label>& labels) {
     size_t count;
     {
         const py::gil_scoped_release release;
-        count = relabel(in, size, to);
+        count = relabel(in, size, to, num_threads);
     }
     return {out, count};
 }
 
 template <typename Label>
-std::pair<Array<int32_t>, size_t> run_remove_small(const Array<Label>& labels, size_t min_size) {
+std::pair<Array<int32_t>, size_t> run_remove_small(const Array<Label>& labels, size_t min_size, size_t num_threads) {
     Array<int32_t> out(std::vector<py::ssize_t>(labels.shape(), labels.shape() + labels.ndim()));
     const Label* in = labels.data();
     int32_t* to = out.mutable_data();
@@ -30,15 +30,16 @@ std::pair<Array<int32_t>, size_t> run_remove_small(const Array<Label>& labels, s
     size_t count;
     {
         const py::gil_scoped_release release;
-        count = remove_small(in, size, min_size, to);
+        count = remove_small(in, size, min_size, to, num_threads);
     }
     return {out, count};
 }
 
 template <typename Label>
 void bind(py::module_& module) {
-    module.def("relabel", &run_relabel<Label>, py::arg("labels").noconvert());
-    module.def("remove_small", &run_remove_small<Label>, py::arg("labels").noconvert(), py::arg("min_size"));
+    module.def("relabel", &run_relabel<Label>, py::arg("labels").noconvert(), py::arg("num_threads"));
+    module.def("remove_small", &run_remove_small<Label>, py::arg("labels").noconvert(), py::arg("min_size"),
+               py::arg("num_threads"));
 }
 
 }  // namespace

@@ -153,7 +153,7 @@ void distance_map(const Label* labels, size_t height, size_t width, float* out, 
         throw std::invalid_argument("labels must not be negative, got " + std::to_string(least) +
                                     "; 0 is background, cells are 1, 2, ...");
     std::vector<int32_t> small(size);
-    num_labels = relabel(labels, size, small.data()) + 1;
+    num_labels = relabel(labels, size, small.data(), num_threads) + 1;
     if (result == BandResult::kLabelTooLarge)
         result = search(small.data(), height, width, out, normalize, border, num_labels, num_threads);
     if (result == BandResult::kTooDeep)

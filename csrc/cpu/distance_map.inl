@@ -141,7 +141,7 @@ BandResult distance_band(const BandJob<Label>& job, size_t begin, size_t end, Ba
 
         // best = min(distance to either end of the run)^2; what is written past an end, the next run overwrites.
         Bound* bound = scratch.bounds.data();
-        for_each_run(labels, width, [&](size_t from, size_t to) __attribute__((always_inline)) {
+        for_each_run(labels, 0, width, [&](size_t from, size_t to) __attribute__((always_inline)) {
             if (labels[from] == 0) return;
             const size_t length = to - from;
             *bound++ = {static_cast<uint32_t>(from), static_cast<uint32_t>(to)};

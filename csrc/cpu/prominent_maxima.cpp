@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "flood.hpp"
+#include "radix_sort.hpp"
 
 namespace dinocell {
 namespace {
@@ -25,21 +26,7 @@ std::vector<uint32_t> falling_order(const Value* map, size_t size, Value fill) {
         if (map[p] != map[p]) throw std::invalid_argument("the distance map holds NaN");
         if (map[p] > fill) items.push_back({static_cast<Key>(~order_key(map[p])), static_cast<uint32_t>(p)});
     }
-    // The least significant digit first: stable, so raster order survives among equals.
-    constexpr size_t kBits = 11, kBins = size_t{1} << kBits;
-    std::vector<Item> sorted(items.size());
-    for (size_t shift = 0; shift < 8 * sizeof(Key); shift += kBits) {
-        size_t begin[kBins] = {};
-        for (const Item& item : items) ++begin[(item.key >> shift) & (kBins - 1)];
-        size_t sum = 0;
-        for (size_t& count : begin) {
-            const size_t here = count;
-            count = sum;
-            sum += here;
-        }
-        for (const Item& item : items) sorted[begin[(item.key >> shift) & (kBins - 1)]++] = item;
-        items.swap(sorted);
-    }
+    radix_sort(items, [](const Item& item) { return item.key; });
     std::vector<uint32_t> order(items.size());
     std::transform(items.begin(), items.end(), order.begin(), [](const Item& item) { return item.pixel; });
     return order;

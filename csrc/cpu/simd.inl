@@ -101,26 +101,70 @@ inline uint64_t edge_bits(const T* values) {
     return unequal_bits(values, values - 1);
 }
 
-// Calls at(position) for every edge of [1, size), that is where values[position] != values[position - 1].
-template <typename T, typename At>
-inline __attribute__((always_inline)) void for_each_edge(const T* values, size_t size, const At& at) {
-    size_t begin = 1;
-    for (; begin + 64 <= size; begin += 64)
-        for (uint64_t bits = edge_bits(values + begin); bits != 0; bits &= bits - 1)
-            at(begin + static_cast<size_t>(std::countr_zero(bits)));
-    for (; begin < size; ++begin)
-        if (values[begin] != values[begin - 1]) at(begin);
+// The same, asking for the values that come a block later: the processor looks ahead too little while it is busy with
+// the edges of this one.
+template <typename T>
+inline __attribute__((always_inline)) uint64_t edge_bits_ahead(const T* values) {
+    constexpr size_t kAhead = 1024;
+    const char* const ahead = reinterpret_cast<const char*>(values) + kAhead * sizeof(T);
+    for (size_t i = 0; i < 64 * sizeof(T); i += 64) __builtin_prefetch(ahead + i);
+    return edge_bits(values);
 }
 
-// Calls run(begin, end) for every run of equal values, in order. Cell images hold one run per ten to thirty pixels, so
-// work per run is cheap.
+// Writes base + i for every bit i that is set, the lowest first, and returns the end; may write up to 15 values more.
+inline __attribute__((always_inline)) uint32_t* write_positions(uint64_t bits, uint32_t base, uint32_t* to) {
+#if DINOCELL_AVX512
+    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    for (size_t i = 0; i < 64; i += 16) {
+        const auto part = static_cast<__mmask16>(bits >> i);
+        const __m512i here = _mm512_add_epi32(lanes, _mm512_set1_epi32(static_cast<int>(base + i)));
+        _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(part, here));
+        to += std::popcount(static_cast<uint32_t>(part));
+    }
+    return to;
+#else
+    uint32_t* const end = to + std::popcount(bits);
+    for (; to < end; to += 8)
+        for (size_t i = 0; i < 8; ++i) {
+            to[i] = base + static_cast<uint32_t>(std::countr_zero(bits));
+            bits &= bits - 1;
+        }
+    return end;
+#endif
+}
+
+// Calls at(position) for every edge of [begin + 1, end), in order. edge_bits(x): bit i tells whether x + i is an edge.
+// The edges of a block are collected before any is visited: how many a word holds cannot be foreseen, and a loop over
+// the bits of each would lose its time in mispredicted branches.
+template <typename EdgeBits, typename IsEdge, typename At>
+inline __attribute__((always_inline)) void for_each_edge(size_t begin, size_t end, const EdgeBits& edge_bits,
+                                                         const IsEdge& is_edge, const At& at) {
+    constexpr size_t kBlock = 2048;
+    uint32_t positions[kBlock + 16];
+    for (size_t block = begin + 1; block < end; block += kBlock) {
+        const size_t block_end = end - block < kBlock ? end : block + kBlock;
+        uint32_t* last = positions;
+        size_t x = block;
+        for (; x + 64 <= block_end; x += 64) last = write_positions(edge_bits(x), static_cast<uint32_t>(x - block), last);
+        for (; x < block_end; ++x) {
+            *last = static_cast<uint32_t>(x - block);
+            last += is_edge(x) ? 1 : 0;
+        }
+        for (const uint32_t* position = positions; position < last; ++position) at(block + *position);
+    }
+}
+
+// Calls run(from, to) for every run of equal values in [begin, end), in order. Cell images hold one run per ten to
+// thirty pixels, so work per run is cheap.
 template <typename T, typename Run>
-inline __attribute__((always_inline)) void for_each_run(const T* values, size_t size, const Run& run) {
-    if (size == 0) return;
-    size_t begin = 0;
-    for_each_edge(values, size, [&](size_t end) {
-        run(begin, end);
-        begin = end;
-    });
-    run(begin, size);
+inline __attribute__((always_inline)) void for_each_run(const T* values, size_t begin, size_t end, const Run& run) {
+    if (begin == end) return;
+    for_each_edge(
+        begin, end, [&](size_t x) __attribute__((always_inline)) { return edge_bits_ahead(values + x); },
+        [&](size_t x) __attribute__((always_inline)) { return values[x] != values[x - 1]; },
+        [&](size_t x) __attribute__((always_inline)) {
+            run(begin, x);
+            begin = x;
+        });
+    run(begin, end);
 }

@@ -82,11 +82,11 @@ std::string results(const Image& image, size_t threads) {
     }
     prominent_maxima(image.map.data(), height, width, 0.5, 0.2, 0.1, labels.data());
     keep(labels);
-    relabel(image.labels.data(), size, labels.data());
+    relabel(image.labels.data(), size, labels.data(), threads);
     keep(labels);
-    remove_small(image.labels.data(), size, 20, labels.data());
+    remove_small(image.labels.data(), size, 20, labels.data(), threads);
     keep(labels);
-    keep(label_overlap(image.labels.data(), image.moved.data(), size));
+    keep(label_overlap(image.labels.data(), image.moved.data(), size, threads));
 
     const size_t tile = 23;
     const std::vector<int64_t> ys{-4, 10, static_cast<int64_t>(height) - 5}, xs{-7, 3, static_cast<int64_t>(width) - 11};

@@ -59,11 +59,22 @@ def test_types_may_differ_and_memory_order_does_not_matter(truth_dtype, predicte
     assert rows(label_overlap(a, b)) == plain_overlap(truth, predicted)
 
 
-def test_many_pairs_fill_the_table_more_than_once():
+def test_every_pixel_may_be_a_pair_of_its_own():
     truth = np.arange(50_000, dtype=np.int32)
     overlap = label_overlap(truth, truth[::-1])
     assert len(overlap.pixels) == 50_000
     np.testing.assert_array_equal(overlap.predicted, truth[::-1])
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int32", "int64"])
+@pytest.mark.parametrize("num_threads", [1, 2, 3])
+def test_pairs_that_return_again_and_again_are_summed_however_many_they_are(dtype, num_threads):
+    truth, predicted = np.random.default_rng(4).integers(0, 300, (2, 500, 600)).astype(dtype)
+    pairs, pixels = np.unique(truth.astype(np.int64) * 300 + predicted, return_counts=True)
+    assert len(pairs) > 65_536, "test invalid"
+    overlap = label_overlap(truth, predicted, num_threads=num_threads)
+    np.testing.assert_array_equal(overlap.truth * 300 + overlap.predicted, pairs)
+    np.testing.assert_array_equal(overlap.pixels, pixels)
 
 
 def test_negative_int32_labels_keep_their_sign():

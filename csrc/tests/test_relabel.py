@@ -56,6 +56,29 @@ def test_remove_small_equals_scikit_image():
     np.testing.assert_array_equal(remove_small(labels, min_size=30)[0], expected)
 
 
+@pytest.mark.parametrize("num_threads", [2, 3, 8])
+@pytest.mark.parametrize("dtype", ["uint16", "int32", "int64"])
+def test_the_number_of_threads_does_not_show(num_threads, dtype):
+    rng = np.random.default_rng(3)
+    labels = np.kron(rng.integers(0, 900, (40, 40)), np.ones((3, 5), int)).astype(dtype)
+    if dtype == "int64":
+        labels[labels % 7 == 3] += 2**40  # beyond the table by label
+    for one, several in (
+        (relabel(labels, num_threads=1), relabel(labels, num_threads=num_threads)),
+        (remove_small(labels, min_size=20, num_threads=1), remove_small(labels, min_size=20, num_threads=num_threads)),
+    ):
+        np.testing.assert_array_equal(one[0], several[0])
+        assert one[1] == several[1] > 100
+    np.testing.assert_array_equal(relabel(labels, num_threads=num_threads)[0], plain_relabel(labels)[0])
+
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_a_label_that_returns_keeps_its_number(num_threads):
+    row = np.array([[5] * 50 + [0] * 200 + [9] * 70 + [5] * 3], np.int32)
+    expected = [[1] * 50 + [0] * 200 + [2] * 70 + [1] * 3]
+    np.testing.assert_array_equal(relabel(row, num_threads=num_threads)[0], expected)
+
+
 label_images = arrays(
     np.int64,
     array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=20),

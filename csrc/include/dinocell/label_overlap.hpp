@@ -16,9 +16,10 @@ struct LabelPair {
 // (truth, predicted).
 //
 // truth, predicted: `size` values each, any integers. Label: uint16_t, int32_t, int64_t.
-// O(size) time: one table access per stretch in which both are constant; O(pairs) memory.
+// num_threads: 0 lets the size decide (parallel.hpp).
+// O(size) time: one table access per stretch in which both are constant; O(pairs) memory for each thread.
 template <typename Label>
-std::vector<LabelPair> label_overlap(const Label* truth, const Label* predicted, size_t size);
+std::vector<LabelPair> label_overlap(const Label* truth, const Label* predicted, size_t size, size_t num_threads);
 
 namespace cuda {
 

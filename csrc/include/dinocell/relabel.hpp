@@ -11,14 +11,15 @@ namespace dinocell {
 //
 // labels: `size` values, any number but 0 is a label (negative ones too). Label: uint16_t, int32_t, int64_t.
 // out:    `size` values; may not overlap labels.
+// num_threads: 0 lets the size decide (parallel.hpp); the result does not depend on it.
 // Returns n. Throws std::overflow_error past 2^31 - 1 labels.
 // O(size) time, O(labels) memory: one table access per run of equal labels.
 template <typename Label>
-size_t relabel(const Label* labels, size_t size, int32_t* out);
+size_t relabel(const Label* labels, size_t size, int32_t* out, size_t num_threads);
 
 // As relabel, but drops labels with fewer than min_size pixels and keeps the ascending order of the old labels.
 template <typename Label>
-size_t remove_small(const Label* labels, size_t size, size_t min_size, int32_t* out);
+size_t remove_small(const Label* labels, size_t size, size_t min_size, int32_t* out, size_t num_threads);
 
 namespace cuda {
 
