@@ -18,11 +18,19 @@ struct Scaling {
     float scale, offset, low, high;
 };
 
-// A tile's part of a stretch of a row: its pixels, their weights along the row, and the row's own.
+// The columns of a tile: it begins at column `first` of the image, and [left, right) of it lie inside. The others are
+// mirrored once about the nearer border pixel, or given by `from`.
+struct TileColumns {
+    ptrdiff_t first;
+    size_t left, right, width;
+    const size_t* from;
+};
+
+// A tile's part of a block of the image: its pixels, and their weights along the rows and down the columns.
 struct BlendSource {
     const float* pixels;
     const float* weights;
-    float row_weight;
+    const float* row_weights;
 };
 
 }  // namespace
@@ -39,12 +47,12 @@ void gather_tile(Arguments&&... arguments) {
     DINOCELL_DISPATCH(gather_tile<Pixel>(arguments...))
 }
 template <typename... Arguments>
-void stream_row(Arguments&&... arguments) {
-    DINOCELL_DISPATCH(stream_row(arguments...))
+void stream_values(Arguments&&... arguments) {
+    DINOCELL_DISPATCH(stream_values(arguments...))
 }
 template <typename... Arguments>
-void blend_segment(Arguments&&... arguments) {
-    DINOCELL_DISPATCH(blend_segment(arguments...))
+void blend_block(Arguments&&... arguments) {
+    DINOCELL_DISPATCH(blend_block(arguments...))
 }
 
 // numpy's "reflect": ... 2 1 0 1 2 ... n-2 n-1 n-2 ...
@@ -56,27 +64,33 @@ size_t mirrored(int64_t position, size_t length) {
     return static_cast<size_t>(std::min(folded, period - folded));
 }
 
-// Columns [begin, end) that lie under the same tiles.
+// Positions [begin, end) of an axis that lie under the same tiles.
 struct Segment {
     size_t begin, end;
     std::vector<size_t> tiles;
 };
 
-std::vector<Segment> segments_of(const int64_t* xs, size_t num_xs, size_t tile, size_t width) {
-    const auto clamped = [&](int64_t x) { return static_cast<size_t>(std::clamp<int64_t>(x, 0, static_cast<int64_t>(width))); };
-    std::vector<size_t> cuts{0, width};
-    for (size_t j = 0; j < num_xs; ++j) {
-        cuts.push_back(clamped(xs[j]));
-        cuts.push_back(clamped(xs[j] + static_cast<int64_t>(tile)));
+// Segments of [0, extent) no longer than `longest`. starts: where tiles begin.
+std::vector<Segment> segments_of(const int64_t* starts, size_t num_starts, size_t tile, int64_t origin, size_t extent,
+                                 size_t longest) {
+    const auto length = static_cast<int64_t>(tile);
+    const auto clamped = [&](int64_t p) {
+        return static_cast<size_t>(std::clamp<int64_t>(p - origin, 0, static_cast<int64_t>(extent)));
+    };
+    std::vector<size_t> cuts{extent};
+    for (size_t p = 0; p < extent; p += longest) cuts.push_back(p);
+    for (size_t t = 0; t < num_starts; ++t) {
+        cuts.push_back(clamped(starts[t]));
+        cuts.push_back(clamped(starts[t] + length));
     }
     std::sort(cuts.begin(), cuts.end());
     std::vector<Segment> segments;
     for (size_t k = 1; k < cuts.size(); ++k) {
         if (cuts[k - 1] == cuts[k]) continue;
         Segment segment{cuts[k - 1], cuts[k], {}};
-        const auto x = static_cast<int64_t>(segment.begin);
-        for (size_t j = 0; j < num_xs; ++j)
-            if (xs[j] <= x && x < xs[j] + static_cast<int64_t>(tile)) segment.tiles.push_back(j);
+        const int64_t p = origin + static_cast<int64_t>(segment.begin);
+        for (size_t t = 0; t < num_starts; ++t)
+            if (starts[t] <= p && p < starts[t] + length) segment.tiles.push_back(t);
         segments.push_back(segment);
     }
     return segments;
@@ -92,27 +106,27 @@ void gather_tiles(const Pixel* image, size_t channels, size_t height, size_t wid
     num_threads = resolve_threads(num_threads, num_values);
     const bool streaming = num_values * sizeof(Out) >= kStreamedBytes;
     const auto length = static_cast<int64_t>(tile);
-    std::vector<size_t> column(num_xs * tile);
-    for (size_t j = 0; j < num_xs; ++j)
-        for (size_t x = 0; x < tile; ++x) column[j * tile + x] = mirrored(xs[j] + static_cast<int64_t>(x), width);
+    const auto positions = [&](const int64_t* starts, size_t count, size_t extent) {
+        std::vector<size_t> in_image(count * tile);
+        for (size_t t = 0; t < count; ++t)
+            for (size_t i = 0; i < tile; ++i) in_image[t * tile + i] = mirrored(starts[t] + static_cast<int64_t>(i), extent);
+        return in_image;
+    };
+    const std::vector<size_t> row_in_image = positions(ys, num_ys, height), column_in_image = positions(xs, num_xs, width);
 
-    parallel_for(num_ys * num_xs * channels, num_threads, [&](size_t task) {
-        const size_t i = task / (num_xs * channels), j = task / channels % num_xs, c = task % channels;
-        // Columns [left, right) of the tile lie inside the image; only the others are fetched one by one.
-        const auto clamped = [&](int64_t x) { return static_cast<size_t>(std::clamp<int64_t>(x, 0, length)); };
-        const size_t left = clamped(-xs[j]), right = std::max(left, clamped(static_cast<int64_t>(width) - xs[j]));
-        std::vector<Pixel> mirrored_row(left == 0 && right == tile ? 0 : tile);
-        const auto row_of = [&](size_t y) {
-            const Pixel* row = image + (c * height + mirrored(ys[i] + static_cast<int64_t>(y), height)) * width;
-            if (mirrored_row.empty()) return row + xs[j];
-            const size_t* from = column.data() + j * tile;
-            for (size_t x = 0; x < left; ++x) mirrored_row[x] = row[from[x]];
-            if (left < right) std::memcpy(&mirrored_row[left], row + from[left], (right - left) * sizeof(Pixel));
-            for (size_t x = right; x < tile; ++x) mirrored_row[x] = row[from[x]];
-            return static_cast<const Pixel*>(mirrored_row.data());
-        };
-        gather_tile<Pixel>(row_of, tile, Scaling{scale[c], offset[c], low, high}, streaming, out + task * tile * tile);
-    });
+    parallel_for(
+        num_ys * num_xs * channels, num_threads, [&] { return std::vector<Pixel>(tile); },
+        [&](size_t task, std::vector<Pixel>& row) {
+            const size_t i = task / (num_xs * channels), j = task / channels % num_xs, c = task % channels;
+            const size_t* const rows = row_in_image.data() + i * tile;
+            const auto row_of = [&](size_t y) { return image + (c * height + rows[y]) * width; };
+            const auto clamped = [&](int64_t x) { return static_cast<size_t>(std::clamp<int64_t>(x, 0, length)); };
+            const size_t left = clamped(-xs[j]), right = std::max(left, clamped(static_cast<int64_t>(width) - xs[j]));
+            const bool once = left < width && tile - right < width && left < right;
+            const TileColumns columns{xs[j], left, right, width, once ? nullptr : column_in_image.data() + j * tile};
+            gather_tile<Pixel>(row_of, columns, tile, Scaling{scale[c], offset[c], low, high}, streaming, row.data(),
+                               out + task * tile * tile);
+        });
 }
 
 void blend_weights(const int64_t* starts, size_t num_starts, size_t tile, size_t overlap, int64_t begin, int64_t end,
@@ -143,39 +157,39 @@ void blend_weights(const int64_t* starts, size_t num_starts, size_t tile, size_t
 void blend_tiles(const float* tiles, size_t num_ys, size_t num_xs, size_t tile, const int64_t* ys, const int64_t* xs,
                  size_t overlap, int64_t row_begin, int64_t row_end, size_t width, float* out, size_t num_threads) {
     const auto num_rows = static_cast<size_t>(row_end - row_begin);
-    const auto columns = static_cast<int64_t>(width), length = static_cast<int64_t>(tile);
     num_threads = resolve_threads(num_threads, num_rows * width);
     std::vector<float> row_weight(num_ys * tile), column_weight(num_xs * tile);
     blend_weights(ys, num_ys, tile, overlap, row_begin, row_end, "row", row_weight.data());
-    blend_weights(xs, num_xs, tile, overlap, 0, columns, "column", column_weight.data());
+    blend_weights(xs, num_xs, tile, overlap, 0, static_cast<int64_t>(width), "column", column_weight.data());
     const bool streaming = num_rows * width * sizeof(float) >= kStreamedBytes;
-    const std::vector<Segment> segments = segments_of(xs, num_xs, tile, width);
+    constexpr size_t kRows = 16;
+    const std::vector<Segment> row_segments = segments_of(ys, num_ys, tile, row_begin, num_rows, kRows);
+    const std::vector<Segment> column_segments = segments_of(xs, num_xs, tile, 0, width, width);
 
-    constexpr size_t kRows = 32;
-    parallel_for((num_rows + kRows - 1) / kRows, num_threads, [&](size_t band) {
-        std::vector<BlendSource> sources(num_ys * num_xs);
-        std::vector<size_t> over;  // tile rows over this row
-        std::vector<float> row(streaming ? width : 0);
-        for (size_t r = band * kRows; r < std::min(num_rows, (band + 1) * kRows); ++r) {
-            const int64_t y = row_begin + static_cast<int64_t>(r);
-            float* to = streaming ? row.data() : out + r * width;
-            over.clear();
-            for (size_t i = 0; i < num_ys; ++i)
-                if (y >= ys[i] && y < ys[i] + length) over.push_back(i);
-            for (const Segment& segment : segments) {
-                size_t count = 0;
-                for (const size_t i : over) {
-                    const auto inner = static_cast<size_t>(y - ys[i]);
-                    for (const size_t j : segment.tiles) {
-                        const auto skipped = static_cast<size_t>(static_cast<int64_t>(segment.begin) - xs[j]);
-                        sources[count++] = {tiles + ((i * num_xs + j) * tile + inner) * tile + skipped,
-                                            column_weight.data() + j * tile + skipped, row_weight[i * tile + inner]};
-                    }
+    struct Scratch {
+        std::vector<BlendSource> sources;
+        std::vector<float> rows;
+    };
+    const auto scratch = [&] {
+        return Scratch{std::vector<BlendSource>(num_ys * num_xs), std::vector<float>(streaming ? kRows * width : 0)};
+    };
+    parallel_for(row_segments.size(), num_threads, scratch, [&](size_t task, Scratch& mine) {
+        const Segment& rows = row_segments[task];
+        const size_t height = rows.end - rows.begin;
+        float* const to = streaming ? mine.rows.data() : out + rows.begin * width;
+        for (const Segment& columns : column_segments) {
+            size_t count = 0;
+            for (const size_t i : rows.tiles) {
+                const auto y = static_cast<size_t>(row_begin + static_cast<int64_t>(rows.begin) - ys[i]);
+                for (const size_t j : columns.tiles) {
+                    const auto x = static_cast<size_t>(static_cast<int64_t>(columns.begin) - xs[j]);
+                    mine.sources[count++] = {tiles + ((i * num_xs + j) * tile + y) * tile + x,
+                                             column_weight.data() + j * tile + x, row_weight.data() + i * tile + y};
                 }
-                blend_segment(sources.data(), count, segment.end - segment.begin, to + segment.begin);
             }
-            if (streaming) stream_row(to, width, out + r * width);
+            blend_block(mine.sources.data(), count, tile, height, columns.end - columns.begin, to + columns.begin, width);
         }
+        if (streaming) stream_values(to, height * width, out + rows.begin * width);
     });
 }
 
