@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float32, Float64, Integer
+from torch import Tensor
 
 from dinocell_core import DINOCell, load_model, save_model
 from dinocell_eval.evaluate import per_image_values
@@ -106,7 +107,7 @@ def calibrate(
     for sample in samples:
         truths.append(read_labels(sample.labels_path))
         plane = grey_image(read_image(sample.image_path), channel=channel)
-        maps.append(pipeline.predict(plane).distance_map)
+        maps.append(pipeline.predict(plane).heights)
     scores = sweep(truths, maps, metric=metric, peaks=peaks, fills=fills, prominences=prominences, min_sizes=min_sizes)
     best = max(scores, key=lambda point: point.score)
     return Calibration(
@@ -121,7 +122,7 @@ def calibrate(
 
 def sweep(
     truths: Sequence[Integer[np.ndarray, "y x"]],
-    maps: Sequence[Float32[np.ndarray, "y x"]],
+    maps: Sequence[Float32[np.ndarray, "y x"] | Float32[Tensor, "y x"]],
     *,
     metric: str,
     peaks: Sequence[float],

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float32, Int32, Num, Shaped
-from torch import nn
+from torch import Tensor, nn
 
 from dinocell_core import DINOCell, file_sha256, fold_batch_norm, load_model
 from dinocell_io import Image, grey_image
@@ -89,7 +89,7 @@ class DINOCellPipeline:
         this call only; the model's own by default. `image` is [y x], RGB [y x 3], or an Image.
         """
         prediction = self.predict(grey_plane(image))
-        labels = self._labels(prediction.distance_map, cells_max, cell_fill)
+        labels = self._labels(prediction.heights, cells_max, cell_fill)
         return (labels, prediction.distance_map) if return_dist_map else labels
 
     def run_batch_thresholds(
@@ -102,20 +102,20 @@ class DINOCellPipeline:
 
         Pairs whose cells_max is below cell_fill make no labels and are left out.
         """
-        distance_map = self.predict(grey_plane(image)).distance_map
+        heights = self.predict(grey_plane(image)).heights
         return {
-            (peak, fill): self._labels(distance_map, peak, fill)
+            (peak, fill): self._labels(heights, peak, fill)
             for peak in cells_max_list
             for fill in cell_fill_list
             if peak >= fill
         }
 
     def _labels(
-        self, distance_map: Float32[np.ndarray, "y x"], peak: float | None, fill: float | None
+        self, heights: Float32[Tensor, "y x"], peak: float | None, fill: float | None
     ) -> Int32[np.ndarray, "y x"]:
         thresholds = self.settings.thresholds
         return labels_from_distance_map(
-            distance_map,
+            heights,
             peak=thresholds.peak if peak is None else peak,
             fill=thresholds.fill if fill is None else fill,
             prominence=thresholds.prominence,

@@ -4,6 +4,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import cv2
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from dinocell_seg.normalize import AffineNormalization, prepare
 from dinocell_seg.settings import SegmentSettings, TestTimeAugmentation
-from dinocell_seg.tiling import TRAINED_TILE, Network, fitted_tile, num_tiles, predict_tiled
+from dinocell_seg.tiling import TRAINED_TILE, Network, fitted_tile, num_tiles, predict_tiled_on_device
 
 MIN_PIXELS_TO_TIME = 16 * 256**2  # through the network
 BF16_GAIN = 1.25  # bf16 must be this much faster to be worth its rounding
@@ -27,15 +28,24 @@ _bf16_is_faster: weakref.WeakKeyDictionary[nn.Module, dict[tuple[str, int], bool
 
 @dataclass(frozen=True)
 class Prediction:
-    """A distance map of the image's own shape, and how it was made."""
+    """A distance map of the image's own shape, and how it was made.
 
-    distance_map: Float32[np.ndarray, "y x"]
+    `heights` is the map where it was made, on a GPU if its kernels blended the tiles; `distance_map` is a copy of it on
+    the CPU, made when it is first asked for.
+    """
+
+    heights: Float32[Tensor, "y x"]
     normalization: AffineNormalization
     scale: float
     precision: Literal["fp32", "bf16"]
     tile: int
     num_tiles: int
     seconds: Mapping[str, float]
+
+    @cached_property
+    def distance_map(self) -> Float32[np.ndarray, "y x"]:
+        array: Float32[np.ndarray, "y x"] = self.heights.cpu().numpy()
+        return array
 
 
 def predict_distance_map(
@@ -70,7 +80,7 @@ def predict_distance_map(
     precision = choose_precision(
         model, settings.precision, num_tiles=count, tile=tile, in_channels=in_channels, device=device
     )
-    distance_map = predict_tiled(
+    heights = predict_tiled_on_device(
         pixels,
         with_test_time_augmentation(with_precision(model, precision, device), settings.tta),
         affine=prepared.affine,
@@ -80,9 +90,12 @@ def predict_distance_map(
         batch_size=settings.batch_size or batch_of(tile, device),
         device=device,
     )
-    distance_map = resized(distance_map, (plane.shape[0], plane.shape[1]))
+    if heights.is_cuda:
+        torch.cuda.synchronize(heights.device)  # else the network's time would be that of whoever waits first
+    if heights.shape != plane.shape:
+        heights = torch.from_numpy(resized(heights.cpu().numpy(), (plane.shape[0], plane.shape[1])))
     seconds = {"normalize": normalized - started, "network": time.perf_counter() - normalized}
-    return Prediction(distance_map, prepared.affine, scale, precision, tile, count, seconds)
+    return Prediction(heights, prepared.affine, scale, precision, tile, count, seconds)
 
 
 def trained_tile(metadata: Mapping[str, Any]) -> int:

@@ -58,7 +58,7 @@ def segment_image(
     started = time.perf_counter()
     thresholds = pipeline.settings.thresholds
     labels = labels_from_distance_map(
-        prediction.distance_map,
+        prediction.heights,
         peak=thresholds.peak,
         fill=thresholds.fill,
         prominence=thresholds.prominence,

@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float32, Int64, Shaped
 from torch import Tensor
 
-from dinocell_kernels import blend_tiles, gather_tiles
+from dinocell_kernels.torch_ops import blend_tiles, gather_tiles
+from dinocell_seg.devices import as_tensor, kernel_device
 from dinocell_seg.normalize import AffineNormalization
 
 TRAINED_TILE = 256  # of model files that do not tell theirs
@@ -71,21 +72,54 @@ def predict_tiled(
     them. A grey image is repeated for a network of several input channels. When a GPU runs out of memory
     the batch is halved, down to one tile. Raises ValueError if overlap is more than half of tile.
     """
+    result: Float32[np.ndarray, "y x"] = (
+        predict_tiled_on_device(
+            pixels,
+            network,
+            affine=affine,
+            tile=tile,
+            overlap=overlap,
+            in_channels=in_channels,
+            batch_size=batch_size,
+            device=device,
+        )
+        .cpu()
+        .numpy()
+    )
+    return result
+
+
+def predict_tiled_on_device(
+    pixels: Shaped[np.ndarray, "y x"],
+    network: Network,
+    *,
+    affine: AffineNormalization,
+    tile: int = TRAINED_TILE,
+    overlap: int = 64,
+    in_channels: int = 1,
+    batch_size: int = 4,
+    device: str | torch.device = "cpu",
+) -> Float32[Tensor, "y x"]:
+    """As `predict_tiled`, but the output stays where it was blended.
+
+    On a GPU with kernels and room (`kernel_device`) the image is copied there once, and cut and blended there.
+    """
     height, width = pixels.shape
-    pixels = np.ascontiguousarray(pixels)
     ys = tile_starts(height, tile=tile, overlap=overlap)
     xs = tile_starts(width, tile=tile, overlap=overlap)
-    scale, offset = np.array([[affine.scale], [affine.offset]], np.float32)
+    beside = kernel_device(device, num_pixels=pixels.size)
+    image = as_tensor(np.ascontiguousarray(pixels), beside)[None]
+    scale, offset = torch.tensor([[affine.scale], [affine.offset]], dtype=torch.float32, device=beside)
     rows_at_once = max(1, batch_size // len(xs))
-    distance_map = np.empty((height, width), np.float32)
-    held = np.empty((0, len(xs), tile, tile), np.float32)  # tile rows whose lower part is still to be blended
+    distance_map = torch.empty((height, width), device=beside)
+    held = torch.empty((0, len(xs), tile, tile), device=beside)  # rows whose lower part is still to be blended
     held_from = done = 0
     for first in range(0, len(ys), rows_at_once):
         last = min(first + rows_at_once, len(ys))
         gathered = gather_tiles(
-            pixels[None],
-            ys[first:last],
-            xs,
+            image,
+            ys[first:last].tolist(),
+            xs.tolist(),
             tile=tile,
             scale=scale,
             offset=offset,
@@ -93,10 +127,10 @@ def predict_tiled(
             high=affine.high,
         )
         predicted, batch_size = _run(network, gathered, in_channels, batch_size, device)
-        held = np.concatenate([held, predicted])
+        held = torch.cat([held, predicted])
         complete = int(ys[last]) if last < len(ys) else height
         distance_map[done:complete] = blend_tiles(
-            held, ys[held_from:last], xs, overlap=overlap, rows=(done, complete), width=width
+            held, ys[held_from:last].tolist(), xs.tolist(), overlap=overlap, rows=(done, complete), width=width
         )
         done = complete
         finished = int(np.searchsorted(ys[held_from:last] + tile, done, side="right"))
@@ -106,15 +140,15 @@ def predict_tiled(
 
 def _run(
     network: Network,
-    gathered: Float32[np.ndarray, "ny nx 1 t t"],
+    gathered: Float32[Tensor, "ny nx 1 t t"],
     in_channels: int,
     batch_size: int,
     device: str | torch.device,
-) -> tuple[Float32[np.ndarray, "ny nx t t"], int]:
+) -> tuple[Float32[Tensor, "ny nx t t"], int]:
     """The network over all tiles of some rows, and the batch size that fitted."""
     num_rows, num_columns, _, tile, _ = gathered.shape
-    tiles = torch.from_numpy(gathered.reshape(-1, 1, tile, tile))
-    predicted = np.empty((len(tiles), tile, tile), np.float32)
+    tiles = gathered.reshape(-1, 1, tile, tile)
+    predicted = torch.empty((len(tiles), tile, tile), device=gathered.device)
     start = 0
     while start < len(tiles):
         batch = tiles[start : start + batch_size]
@@ -131,6 +165,6 @@ def _run(
                 f"the network returned shape {tuple(output.shape)} for {len(batch)} tiles of {tile} x "
                 f"{tile}; expected ({len(batch)}, 1, {tile}, {tile})"
             )
-        predicted[start : start + len(batch)] = output[:, 0].cpu().numpy()
+        predicted[start : start + len(batch)] = output[:, 0]
         start += len(batch)
     return predicted.reshape(num_rows, num_columns, tile, tile), batch_size

@@ -2,14 +2,15 @@
 
 import numpy as np
 from jaxtyping import Float32, Int32, Integer
+from torch import Tensor
 
-from dinocell_kernels import marker_watershed, prominent_maxima, remove_small, watershed
+from dinocell_kernels import marker_watershed, prominent_maxima, remove_small, torch_ops, watershed
 
 _LEVELS = 65_535  # distances are rounded to 16 bits to sort them within their cells
 
 
 def labels_from_distance_map(
-    distance_map: Float32[np.ndarray, "y x"],
+    distance_map: Float32[np.ndarray, "y x"] | Float32[Tensor, "y x"],
     *,
     peak: float,
     fill: float,
@@ -19,9 +20,14 @@ def labels_from_distance_map(
     """Label image of a distance map: 0 is background, cells are 1..n.
 
     Seeds are the 4-connected components above `peak` or, with `prominence`, the maxima above `peak` that stand out
-    by that much; they grow downhill to `fill`. Cells with fewer than `min_size` pixels are dropped. Raises ValueError
-    if peak is below fill or the map holds NaN.
+    by that much; they grow downhill to `fill`. Cells with fewer than `min_size` pixels are dropped. A map on a GPU is
+    labelled there, with the same result, and only the labels are copied. Raises ValueError if peak is below fill or the
+    map holds NaN.
     """
+    if isinstance(distance_map, Tensor):
+        if distance_map.is_cuda:
+            return _labels_on_gpu(distance_map, peak, fill, prominence, min_size)
+        distance_map = distance_map.numpy()
     if prominence is None:
         labels = watershed(distance_map, peak=peak, fill=fill)
     else:
@@ -29,6 +35,16 @@ def labels_from_distance_map(
         labels = marker_watershed(-distance_map, seeds, mask=distance_map > np.float32(fill))
     if min_size > 1:
         labels, _ = remove_small(labels, min_size=min_size)
+    return labels
+
+
+def _labels_on_gpu(
+    distance_map: Float32[Tensor, "y x"], peak: float, fill: float, prominence: float | None, min_size: int
+) -> Int32[np.ndarray, "y x"]:
+    on_gpu = torch_ops.watershed(distance_map, peak=peak, fill=fill, prominence=prominence)
+    if min_size > 1:
+        on_gpu, _ = torch_ops.remove_small(on_gpu, min_size=min_size)
+    labels: Int32[np.ndarray, "y x"] = on_gpu.cpu().numpy()
     return labels
 
 

@@ -1,0 +1,65 @@
+"""Where the work around the network is done, and that a map's home does not show in its labels."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from dinocell_kernels import torch_cuda
+from dinocell_seg.devices import BYTES_A_PIXEL, as_tensor, kernel_device
+from dinocell_seg.watershed import _labels_on_gpu, labels_from_distance_map
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+def with_gpu(monkeypatch: pytest.MonkeyPatch, *, memory: int, kernels: bool = True) -> None:
+    monkeypatch.setattr(torch_cuda, "_cuda", SimpleNamespace() if kernels else None)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=memory))
+
+
+def test_work_is_done_on_a_gpu_that_has_kernels_and_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_gpu(monkeypatch, memory=2 * BYTES_A_PIXEL * 1000)
+    assert kernel_device("cuda", num_pixels=1000) == GPU
+    assert kernel_device("cuda", num_pixels=1001) == CPU
+    with_gpu(monkeypatch, memory=1 << 60)
+    assert kernel_device("cuda", num_pixels=2**31 - 1) == GPU
+    assert kernel_device("cuda", num_pixels=2**31) == CPU
+
+
+@pytest.mark.parametrize("device", ["cpu", "mps"])
+def test_devices_without_kernels_leave_the_work_to_the_cpu(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_gpu(monkeypatch, memory=1 << 40)
+    assert kernel_device(device, num_pixels=1) == CPU
+
+
+def test_a_build_without_cuda_leaves_the_work_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_gpu(monkeypatch, memory=1 << 40, kernels=False)
+    assert kernel_device("cuda", num_pixels=1) == CPU
+
+
+def test_an_array_becomes_a_tensor_without_a_copy_unless_it_is_read_only() -> None:
+    array = np.arange(6, dtype=np.uint16)
+    assert as_tensor(array, CPU).data_ptr() == array.ctypes.data
+    array.setflags(write=False)
+    copied = as_tensor(array, CPU)
+    assert copied.data_ptr() != array.ctypes.data
+    assert copied.tolist() == array.tolist()
+
+
+@pytest.mark.parametrize("prominence", [None, 0.1])
+def test_labels_of_a_tensor_are_those_of_its_array(prominence: float | None) -> None:
+    heights = np.random.default_rng(0).random((40, 50), np.float32)
+    thresholds = {"peak": 0.7, "fill": 0.3, "prominence": prominence, "min_size": 3}
+    labels = labels_from_distance_map(heights, **thresholds)
+    assert labels.max() > 3
+    np.testing.assert_array_equal(labels_from_distance_map(torch.from_numpy(heights), **thresholds), labels)
+
+
+@pytest.mark.parametrize("prominence", [None, 0.1])
+def test_maps_on_a_gpu_take_the_operators_with_the_same_labels(prominence: float | None) -> None:
+    """The branch for GPUs, with the operators on the CPU in the place of those on a GPU."""
+    heights = np.random.default_rng(1).random((40, 50), np.float32)
+    expected = labels_from_distance_map(heights, peak=0.7, fill=0.3, prominence=prominence, min_size=3)
+    labels = _labels_on_gpu(torch.from_numpy(heights), 0.7, 0.3, prominence, 3)
+    np.testing.assert_array_equal(labels, expected)
