@@ -211,6 +211,8 @@ class _Builder:
         plate, well, site = (np.load(self._columns[name].path, mmap_mode="r") for name in ("plate", "well", "site"))
         ends = np.append(np.flatnonzero(plate[1:] != plate[:-1]) + 1, len(plate))
         runs = plates[plate[ends - 1]]
+        is_end = np.append(runs[1:] != runs[:-1], True)  # one plate may have several numbers, for several folders
+        ends, runs = ends[is_end], runs[is_end]
         if len(runs) == len(np.unique(runs)):
             # one plate after the other is the rule: then no site of one is among another's
             parts = [slice(start, stop) for start, stop in itertools.pairwise([0, *ends.tolist()])]

@@ -52,8 +52,10 @@ def rows_of_parquet(data: str | Path | bytes) -> Iterator[SiteRows]:
     name = "the Parquet table" if isinstance(data, bytes) else str(data)
     try:
         source = io.BytesIO(data) if isinstance(data, bytes) else data
-        # a plate's name comes thousands of times: kept as a number, it is made into text once
-        file = parquet.ParquetFile(source, read_dictionary=[f"Metadata_{key}" for key in _METADATA])
+        # A plate's name comes thousands of times: kept as a number, it is made into text once. What is read ahead
+        # would stay in memory to the end, the whole file.
+        repeated = [f"Metadata_{key}" for key in _METADATA]
+        file = parquet.ParquetFile(source, read_dictionary=repeated, pre_buffer=False)
         columns = _columns_of(file.schema_arrow.names, name)
         wanted = sorted(set(columns.metadata.values()) | columns.files)
         for part in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=wanted):
