@@ -39,8 +39,9 @@ void run_on_markers(const Kernel& kernel, const Array<Value>& image, Array<int32
 
 template <typename Value>
 void run_markers(const Array<Value>& image, Array<int32_t>& labels, const std::optional<Array<uint8_t>>& mask,
-                 int connectivity) {
-    run_on_markers(&marker_watershed<Value>, image, labels, mask, connectivity);
+                 int connectivity, size_t num_threads) {
+    const auto kernel = [num_threads](auto... arguments) { marker_watershed<Value>(arguments..., num_threads); };
+    run_on_markers(kernel, image, labels, mask, connectivity);
 }
 
 void run_heap(const Array<double>& image, Array<int32_t>& labels, const std::optional<Array<uint8_t>>& mask,
@@ -56,11 +57,11 @@ void bind_watershed(py::module_& module) {
     module.def("watershed", &run<double>, py::arg("distance_map").noconvert(), py::arg("peak"), py::arg("fill"),
                py::arg("num_threads"));
     module.def("marker_watershed", &run_markers<float>, py::arg("image").noconvert(), py::arg("labels").noconvert(),
-               py::arg("mask").noconvert(), py::arg("connectivity"));
+               py::arg("mask").noconvert(), py::arg("connectivity"), py::arg("num_threads"));
     module.def("marker_watershed", &run_markers<double>, py::arg("image").noconvert(), py::arg("labels").noconvert(),
-               py::arg("mask").noconvert(), py::arg("connectivity"));
+               py::arg("mask").noconvert(), py::arg("connectivity"), py::arg("num_threads"));
     module.def("marker_watershed", &run_markers<int64_t>, py::arg("image").noconvert(), py::arg("labels").noconvert(),
-               py::arg("mask").noconvert(), py::arg("connectivity"));
+               py::arg("mask").noconvert(), py::arg("connectivity"), py::arg("num_threads"));
     module.def("heap_watershed", &run_heap, py::arg("image").noconvert(), py::arg("labels").noconvert(),
                py::arg("mask").noconvert(), py::arg("connectivity"));
 }

@@ -67,7 +67,8 @@ std::string results(const Image& image, size_t threads) {
         keep(labels);
         std::vector<int32_t> seeds(size);
         for (size_t i = 0; i < size; i += 17) seeds[i] = static_cast<int32_t>(i);
-        marker_watershed(image.map.data(), height, width, seeds.data(), image.mask.data(), connectivity);
+        marker_watershed(image.map.data(), height, width, seeds.data(), image.mask.data(), connectivity,
+                         threads);
         keep(seeds);
         const std::vector<double> wide(image.map.begin(), image.map.end());
         heap_watershed(wide.data(), height, width, seeds.data(), image.mask.data(), connectivity);

@@ -79,6 +79,19 @@ def test_a_label_that_returns_keeps_its_number(num_threads):
     np.testing.assert_array_equal(relabel(row, num_threads=num_threads)[0], expected)
 
 
+def test_results_go_to_the_array_given_which_must_fit():
+    labels = np.array([[0, 9, 9], [4, 9, 0]], np.int32)
+    out = np.full(labels.shape, -1, np.int32)
+    assert relabel(labels, out=out)[0] is out
+    np.testing.assert_array_equal(out, [[0, 1, 1], [2, 1, 0]])
+    assert remove_small(labels, min_size=2, out=out)[0] is out
+    np.testing.assert_array_equal(out, [[0, 1, 1], [0, 1, 0]])
+    with pytest.raises(ValueError, match=r"out must be a writeable row-major int32 array of shape \(2, 3\)"):
+        relabel(labels, out=np.zeros((3, 2), np.int32).T)
+    with pytest.raises(ValueError, match="out shares memory with the input"):
+        relabel(labels, out=labels)
+
+
 label_images = arrays(
     np.int64,
     array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=20),

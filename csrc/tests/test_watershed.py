@@ -248,6 +248,19 @@ def test_threads_do_not_change_a_label(fill):
         np.testing.assert_array_equal(shared, alone)
 
 
+@pytest.mark.parametrize("connectivity", [1, 2])
+@pytest.mark.parametrize("levels", [5, None])
+def test_threads_do_not_change_a_label_of_given_markers(connectivity, levels):
+    image = smooth_map(12, (150, 130), sigma=0.8, levels=levels)
+    markers = random_markers(12, image.shape, density=0.2)
+    mask = np.random.default_rng(12).random(image.shape) < 0.55
+    assert connected_components(mask, connectivity=connectivity)[1] > 20, "test invalid"
+    alone = marker_watershed(image, markers, mask=mask, connectivity=connectivity, num_threads=1)
+    for num_threads in (2, 3, 16):
+        shared = marker_watershed(image, markers, mask=mask, connectivity=connectivity, num_threads=num_threads)
+        np.testing.assert_array_equal(shared, alone)
+
+
 def test_every_label_is_one_connected_piece_that_holds_its_marker():
     distances = smooth_map(11, (120, 120), sigma=3.0)
     labels = watershed(distances, peak=0.6, fill=0.2)

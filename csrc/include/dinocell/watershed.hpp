@@ -35,9 +35,11 @@ void watershed(const Value* map, size_t height, size_t width, double peak, doubl
 // labels: in: markers, nonzero values (negative ones too); out: the result. Markers outside the mask vanish.
 // mask:   [height, width], nonzero = inside, or nullptr for everywhere.
 // connectivity: 1 = four neighbours, 2 = eight.
+// num_threads: 0 = one below half a megapixel, else all cores, which share the connected parts of the mask; without a
+//         mask there is nothing to share. The result does not depend on it.
 template <typename Value>
 void marker_watershed(const Value* image, size_t height, size_t width, int32_t* labels, const uint8_t* mask,
-                      int connectivity);
+                      int connectivity, size_t num_threads);
 
 // As marker_watershed, but among markers of equal value in the order that the heap of skimage.segmentation.watershed
 // (0.25 to 0.26) happens to give them, which depends on the whole image: equal to it pixel by pixel, for any input.

@@ -1,5 +1,7 @@
 """Checks of the arguments that several kernels take."""
 
+import math
+
 import numpy as np
 from jaxtyping import Integer, Shaped
 
@@ -48,3 +50,29 @@ def thread_count(num_threads: int | None) -> int:
 def native_order(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
     """`array` in this machine's byte order (files are often big-endian)."""
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def result_array(
+    out: Shaped[np.ndarray, "..."] | None,
+    shape: tuple[int, ...],
+    source: Shaped[np.ndarray, "..."],
+    *,
+    dtype: np.dtype,
+) -> Shaped[np.ndarray, "..."]:
+    """`out` if it can take the result, or a new array that begins at a cache line.
+
+    Large results are written past the caches; lines that two rows share cost them half their speed.
+    """
+    if out is None:
+        size = math.prod(shape) * dtype.itemsize
+        memory = np.empty(size + 64, np.uint8)
+        begin = -memory.__array_interface__["data"][0] % 64
+        return memory[begin : begin + size].view(dtype).reshape(shape)
+    if out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous or not out.flags.writeable:
+        raise ValueError(
+            f"out must be a writeable row-major {dtype} array of shape {shape}, got {out.dtype} {out.shape}; "
+            f"make it with numpy.empty({shape}, numpy.{dtype})"
+        )
+    if np.may_share_memory(out, source):
+        raise ValueError("out shares memory with the input; give the result an array of its own")
+    return out

@@ -1,12 +1,10 @@
 """Overlapping tiles of an image, and one image from overlapping tiles."""
 
-import math
-
 import numpy as np
 from jaxtyping import Float32, Int64, Num, Shaped, UInt16
 
 from dinocell_kernels import _native
-from dinocell_kernels.arguments import native_order, thread_count
+from dinocell_kernels.arguments import native_order, result_array, thread_count
 
 
 def gather_tiles(
@@ -85,7 +83,7 @@ def blend_tiles(
     require_overlap(overlap, tile=tiles.shape[2])
     if rows[0] > rows[1] or width < 0:
         raise ValueError(f"rows {rows} and width {width} are no image; rows are (first, last + 1), width is in pixels")
-    result = _result(out, (rows[1] - rows[0], width), tiles, dtype=np.dtype(np.float32))
+    result = result_array(out, (rows[1] - rows[0], width), tiles, dtype=np.dtype(np.float32))
     _native.blend_tiles(
         np.ascontiguousarray(tiles),
         _starts(ys, name="ys"),
@@ -144,7 +142,7 @@ def _gathered(
                 f"{name} has shape {values.shape}, but the image has {channels} channels; give one value each"
             )
     rows, columns = _starts(ys, name="ys"), _starts(xs, name="xs")
-    result = _result(out, (rows.size, columns.size, channels, tile, tile), image, dtype=dtype)
+    result = result_array(out, (rows.size, columns.size, channels, tile, tile), image, dtype=dtype)
     _native.gather_tiles(
         np.ascontiguousarray(native_order(image)),
         rows,
@@ -164,29 +162,3 @@ def _starts(starts: Shaped[np.ndarray, "n"], *, name: str) -> Int64[np.ndarray, 
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise ValueError(f"{name} must be a 1-D array of integers, got {array.dtype} with shape {array.shape}")
     return np.ascontiguousarray(array, dtype=np.int64)
-
-
-def _result(
-    out: Shaped[np.ndarray, "..."] | None,
-    shape: tuple[int, ...],
-    source: Shaped[np.ndarray, "..."],
-    *,
-    dtype: np.dtype,
-) -> Shaped[np.ndarray, "..."]:
-    """`out` if it can take the result, or a new array that begins at a cache line.
-
-    Large results are written past the caches; lines that two rows share cost them half their speed.
-    """
-    if out is None:
-        size = math.prod(shape) * dtype.itemsize
-        memory = np.empty(size + 64, np.uint8)
-        begin = -memory.__array_interface__["data"][0] % 64
-        return memory[begin : begin + size].view(dtype).reshape(shape)
-    if out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous or not out.flags.writeable:
-        raise ValueError(
-            f"out must be a writeable row-major {dtype} array of shape {shape}, got {out.dtype} {out.shape}; "
-            f"make it with numpy.empty({shape}, numpy.{dtype})"
-        )
-    if np.may_share_memory(out, source):
-        raise ValueError("out shares memory with the input; give the result an array of its own")
-    return out

@@ -56,19 +56,21 @@ def marker_watershed(
     *,
     mask: Shaped[np.ndarray, "y x"] | None = None,
     connectivity: int = 1,
+    num_threads: int | None = None,
 ) -> Int32[np.ndarray, "y x"]:
     """Flood `image` from `markers` towards higher values.
 
     Every nonzero marker is a label, negative ones too; markers outside `mask` (nonzero = inside) vanish,
     pixels no marker reaches stay 0. `connectivity` 1 floods over sides, 2 also over corners. Values of every
-    real type are compared exactly (64-bit integers are not rounded to float64).
+    real type are compared exactly (64-bit integers are not rounded to float64). Threads share the connected
+    parts of `mask`; `num_threads=None` takes one below half a megapixel, else every core, with the same result.
 
     Equals `skimage.segmentation.watershed` (0.25 and later) except that markers of equal value stand in
     raster order, where scikit-image leaves their order to its heap. Raises ValueError for NaN in the image,
     markers beyond int32, and shapes that differ.
     """
     labels, inside = _flood_arguments(image, markers, mask, connectivity)
-    _native.marker_watershed(_flood_values(image), labels, inside, connectivity)
+    _native.marker_watershed(_flood_values(image), labels, inside, connectivity, thread_count(num_threads))
     return labels
 
 
