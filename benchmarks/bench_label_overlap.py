@@ -35,4 +35,9 @@ def test_label_overlap(contest, labels, size):
     }
     if size <= 2048:
         rivals["numpy.bincount"] = lambda: np.bincount(keys())
-    contest(f"label_overlap {size}", lambda: label_overlap(labels, predicted), rivals, bytes_moved=8 * size**2)
+    contest(
+        f"label_overlap {size}",
+        lambda: label_overlap(labels, predicted, num_threads=1),
+        rivals,
+        bytes_moved=8 * size**2,
+    )

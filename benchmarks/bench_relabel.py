@@ -29,7 +29,7 @@ def test_remove_small(contest, labels, size):
     assert fastremap_pipeline(labels).max() == count
     contest(
         f"remove_small {size}",
-        lambda: remove_small(labels, min_size=700),
+        lambda: remove_small(labels, min_size=700, num_threads=1),
         {"fastremap": lambda: fastremap_pipeline(labels), "scikit-image": lambda: skimage_pipeline(labels)},
         bytes_moved=8 * size**2,
     )
@@ -42,7 +42,20 @@ def test_relabel(contest, labels, size):
     assert count == len(names) - (0 in names)
     contest(
         f"relabel {size}",
-        lambda: relabel(labels),
+        lambda: relabel(labels, num_threads=1),
         {"fastremap.renumber": lambda: fastremap.renumber(labels, in_place=False)},
+        bytes_moved=8 * size**2,
+    )
+
+
+def test_relabel_into_memory_at_hand(contest, labels, size):
+    out, theirs = np.empty_like(labels), labels.copy()
+    relabel(labels, out=out)
+    fastremap.renumber(theirs, in_place=True)
+    np.testing.assert_array_equal(out, theirs)
+    contest(
+        f"relabel into memory at hand {size}",
+        lambda: relabel(labels, out=out, num_threads=1),
+        {"fastremap.renumber in place": lambda: fastremap.renumber(theirs, in_place=True)},
         bytes_moved=8 * size**2,
     )

@@ -5,6 +5,9 @@ Ours writes into `out`, as a caller does who tiles one image after the other; Nu
 Not timed: making image and tiles, imports, the comparison of the results.
 Against: numpy.pad and a loop over tiles (then torch's rounding to bfloat16); a numpy loop with a weight image;
 torch.nn.functional.fold. Two threads of torch are kept from starting.
+The way there and back with a network that does nothing is also set against MONAI's sliding_window_inference, where
+MONAI is installed (`pip install --no-deps monai`; it is in no requirements file, since it pins torch): one channel,
+16 tiles at a time, its Gaussian weights.
 """
 
 import numpy as np
@@ -139,4 +142,33 @@ def test_blend_tiles(contest, labels, size):
             "torch.nn.functional.fold": lambda: fold_blend(tiles, begins, size),
         },
         bytes_moved=tiles.nbytes + out.nbytes,
+    )
+
+
+def test_there_and_back(contest, labels, size):
+    inferers = pytest.importorskip("monai.inferers", reason="MONAI is not installed: pip install --no-deps monai")
+    image, begins = labels[None].astype(np.float32), starts(size)
+    one, none = np.ones(1, np.float32), np.zeros(1, np.float32)
+    limits = {"low": float(image.min()), "high": float(image.max())}
+    out = np.empty((size, size), np.float32)
+    tiles = gather_tiles(image, begins, begins, tile=TILE, scale=one, offset=none, **limits)
+
+    def ours() -> np.ndarray:
+        gather_tiles(image, begins, begins, tile=TILE, scale=one, offset=none, **limits, out=tiles, num_threads=1)
+        return blend_tiles(
+            tiles[:, :, 0], begins, begins, overlap=RAMP, rows=(0, size), width=size, num_threads=1, out=out
+        )
+
+    def monai() -> np.ndarray:
+        return inferers.sliding_window_inference(
+            torch.from_numpy(image)[None], (TILE, TILE), 16, lambda windows: windows, overlap=0.25, mode="gaussian"
+        )[0, 0].numpy()
+
+    np.testing.assert_allclose(ours(), image[0], rtol=1e-5)
+    np.testing.assert_allclose(monai(), image[0], rtol=1e-4)
+    contest(
+        f"there and back {size}",
+        ours,
+        {"monai.sliding_window_inference": monai},
+        bytes_moved=2 * (image.nbytes + tiles.nbytes),
     )
