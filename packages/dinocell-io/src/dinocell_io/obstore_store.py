@@ -74,17 +74,17 @@ class ObstoreStore(S3Store):
                 size=size,
                 etag=result.meta["e_tag"],
                 is_md5=True,
-                chunks=result.stream(min_chunk_size=CHUNK_BYTES) if small is None else iter((small,)),
+                chunks=result.stream(min_chunk_size=CHUNK_BYTES) if small is None else iter((bytes(small),)),
             )
 
 
-async def _asked(fetcher: Any, key: str, options: dict[str, Any]) -> tuple[Any, bytes | None]:
+async def _asked(fetcher: Any, key: str, options: dict[str, Any]) -> tuple[Any, Any | None]:
     """The answer, and its body unless that is large: the waiting thread is woken once for both."""
     import obstore
 
     result = await obstore.get_async(fetcher, key, options=options)  # type: ignore[arg-type]
     start, stop = result.range
-    return result, bytes(await result.bytes_async()) if stop - start <= RESUMED_BYTES else None
+    return result, await result.bytes_async() if stop - start <= RESUMED_BYTES else None
 
 
 def _fetcher(client: S3Client, policy: RetryPolicy, address: str) -> Any:
