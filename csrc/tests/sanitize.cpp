@@ -127,19 +127,21 @@ int main() {
                 }
             }
         }
-    // A result large enough to be written past the caches, at an address that is no multiple of a line.
+    // A result large enough to be written past the caches, at an address that is a multiple of 16 bytes or not.
     const std::vector<uint8_t> pixels(400 * 400, 7);
     const std::vector<int64_t> starts{0, 100, 200};
-    const size_t tile = 1023;  // 36 MiB in all
     const float scale = 1, offset = 0;
     for (const Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512}) {
         if (!isa_available(isa)) continue;
         use_isa(isa_name(isa));
-        std::vector<float> tiles(9 * tile * tile + 1);
-        gather_tiles(pixels.data(), 1, 400, 400, starts.data(), 3, starts.data(), 3, tile, &scale, &offset, 0.f, 9.f,
-                     tiles.data() + 1, 2);
-        for (size_t i = 1; i < tiles.size(); ++i)
-            if (tiles[i] != 7) return EXIT_FAILURE;
+        for (const size_t tile : {size_t{1023}, size_t{1020}})  // 36 MiB in all
+            for (const size_t shift : {0, 1}) {
+                std::vector<float> tiles(9 * tile * tile + shift);
+                gather_tiles(pixels.data(), 1, 400, 400, starts.data(), 3, starts.data(), 3, tile, &scale, &offset, 0.f,
+                             9.f, tiles.data() + shift, 2);
+                for (size_t i = shift; i < tiles.size(); ++i)
+                    if (tiles[i] != 7) return EXIT_FAILURE;
+            }
     }
     std::puts("clean");
     return EXIT_SUCCESS;

@@ -190,6 +190,15 @@ def test_results_are_written_into_out():
     np.testing.assert_allclose(plane, 1, rtol=1e-6)
 
 
+@pytest.mark.parametrize("kernel", [gather_tiles, gather_tiles_bfloat16])
+def test_new_results_begin_at_a_cache_line(kernel):
+    one = np.ones(1, np.float32)
+    for size in range(5, 11):
+        starts_at = np.array([-1, 3])
+        tiles = kernel(np.zeros((1, size, 9), np.uint8), starts_at, starts_at, tile=7, scale=one, offset=one, **WIDE)
+        assert tiles.ctypes.data % 64 == 0
+
+
 def test_weights_add_up_to_one_at_every_position():
     begins = starts(50, 16, 12)
     weights = blend_weights(begins, tile=16, overlap=4, begin=0, end=50, axis="row")
@@ -291,18 +300,23 @@ def test_a_bfloat16_result_in_another_memory_order_is_refused():
         gather_tiles_bfloat16(image, begins, begins, tile=4, scale=ONE, offset=ZERO, out=out, **WIDE)
 
 
-@pytest.mark.parametrize("shift", [0, 3])
-def test_results_past_the_caches_are_complete_to_the_last_pixel(shift):
-    # 33 MiB in tiles of 1021 pixels: no row begins where a line of memory does, nor does the result if shifted.
-    begins = np.array([0, 100, 200])
+@pytest.mark.parametrize("shift", [0, 3, 4])
+@pytest.mark.parametrize("tile", [1021, 1020])
+@pytest.mark.parametrize("kernel", [gather_tiles, gather_tiles_bfloat16])
+def test_results_past_the_caches_are_complete_to_the_last_pixel(kernel, tile, shift):
+    # 33 MiB and more. Rows of 1021 pixels begin anywhere, those of 1020 at 8 or 16 bytes if the result does; no row is a
+    # whole number of vectors.
+    begins = np.array([0, 100, 200, 20, 50][: 3 if kernel is gather_tiles else 5])
     image = (np.arange(1300 * 1300) % 251).astype(np.uint8).reshape(1, 1300, 1300)
-    room = np.zeros(9 * 1021 * 1021 + 2 * shift, np.float32)
-    out = room[shift : room.size - shift].reshape(3, 3, 1, 1021, 1021)
+    dtype = np.float32 if kernel is gather_tiles else np.uint16
+    room = np.zeros((len(begins) * tile) ** 2 + 2 * shift, dtype)
+    out = room[shift : room.size - shift].reshape(len(begins), len(begins), 1, tile, tile)
     assert out.nbytes >= 32 << 20, "test invalid"
-    gather_tiles(image, begins, begins, tile=1021, scale=ONE, offset=ZERO, out=out, **WIDE)
+    kernel(image, begins, begins, tile=tile, scale=ONE, offset=ZERO, out=out, **WIDE)
     for i, y in enumerate(begins):
         for j, x in enumerate(begins):
-            np.testing.assert_array_equal(out[i, j, 0], image[0, y : y + 1021, x : x + 1021])
+            found = out[i, j, 0] if dtype == np.float32 else (out[i, j, 0].astype(np.uint32) << 16).view(np.float32)
+            np.testing.assert_array_equal(found, image[0, y : y + tile, x : x + tile])
     assert not room[:shift].any()
     assert not room[room.size - shift :].any()
 
