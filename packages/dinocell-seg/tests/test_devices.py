@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from dinocell_kernels import torch_cuda
+from dinocell_kernels import distance_map, torch_cuda
+from dinocell_kernels.arguments import kernel_labels
+from dinocell_seg.data import target_of
 from dinocell_seg.devices import BYTES_A_PIXEL, as_tensor, kernel_device
 from dinocell_seg.watershed import _labels_on_gpu, labels_from_distance_map
 
@@ -63,3 +65,12 @@ def test_maps_on_a_gpu_take_the_operators_with_the_same_labels(prominence: float
     expected = labels_from_distance_map(heights, peak=0.7, fill=0.3, prominence=prominence, min_size=3)
     labels = _labels_on_gpu(torch.from_numpy(heights), 0.7, 0.3, prominence, 3)
     np.testing.assert_array_equal(labels, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int64])
+def test_targets_are_the_distance_map_of_the_labels_whatever_their_type(dtype: type) -> None:
+    rng = np.random.default_rng(2)
+    labels = np.kron(rng.integers(0, 200, (20, 20)), np.ones((8, 8), np.int64)).astype(dtype)
+    inner = (slice(48, -48), slice(48, -48))
+    target = target_of(kernel_labels(labels), CPU)
+    np.testing.assert_array_equal(target.numpy(), distance_map(labels)[inner])

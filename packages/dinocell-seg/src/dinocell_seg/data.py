@@ -13,8 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from dinocell_io import Sample, grey_image, open_dataset, read_image, read_labels
-from dinocell_kernels import distance_map
+from dinocell_kernels import distance_map, torch_ops
+from dinocell_kernels.arguments import kernel_labels
 from dinocell_seg.augment import Augmentation, change_intensities, random_affine, warp_crop
+from dinocell_seg.devices import as_tensor, kernel_device
 from dinocell_seg.normalize import Normalization, normalize
 
 _CONTEXT_PX = 48  # labels around a crop that its target may see: a cell cut by the crop keeps its own maximum
@@ -151,6 +153,21 @@ def random_crop(
     The target comes from labels with some context around the crop, so a cell that the crop cuts is measured as the
     whole image measures it, as far as that context reaches.
     """
+    crop, labels = _crop_and_labels(image, rng, sampling=sampling, augmentation=augmentation)
+    target: Float32[np.ndarray, "y x"] = target_of(labels, torch.device("cpu")).numpy()
+    return crop, target
+
+
+def target_of(labels: Integer[np.ndarray, "y_context x_context"], device: torch.device) -> Float32[Tensor, "y x"]:
+    """The distance map of a crop's labels without their context, made on a device with kernels."""
+    whole = torch_ops.distance_map(as_tensor(labels, device))
+    return whole[_CONTEXT_PX:-_CONTEXT_PX, _CONTEXT_PX:-_CONTEXT_PX]
+
+
+def _crop_and_labels(
+    image: TrainingImage, rng: np.random.Generator, *, sampling: Sampling, augmentation: Augmentation
+) -> tuple[Float32[np.ndarray, "y x"], Integer[np.ndarray, "y_context x_context"]]:
+    """One augmented crop, and its labels with the context that their target needs."""
     height, width = image.labels.shape
     matrix = random_affine(rng, augmentation, median_diameter=image.median_diameter)
     if len(image.centers) and rng.random() < sampling.cell_bias:
@@ -167,8 +184,7 @@ def random_crop(
     size = sampling.crop_px + 2 * _CONTEXT_PX
     crop, labels = warp_crop(image.image, image.labels, matrix=matrix, center=(y, x), size=size)
     inner = slice(_CONTEXT_PX, -_CONTEXT_PX)
-    target = distance_map(np.ascontiguousarray(labels), num_threads=1)[inner, inner]
-    return change_intensities(crop[inner, inner], rng, augmentation), target
+    return change_intensities(crop[inner, inner], rng, augmentation), kernel_labels(labels)
 
 
 def _keep_inside(position: float, half: float, size: int) -> float:
@@ -185,16 +201,21 @@ def random_batch(
     sampling: Sampling,
     augmentation: Augmentation,
     probabilities: Float[np.ndarray, " image"],
+    device: str | torch.device = "cpu",
 ) -> Batch:
-    """The batch of one step: a function of seed and step alone, so a resumed run sees the same crops."""
+    """The batch of one step: a function of seed and step alone, so a resumed run sees the same crops.
+
+    Targets are made on `device` if there are kernels for it, with the same result, and stay there.
+    """
+    beside = kernel_device(device, num_pixels=(sampling.crop_px + 2 * _CONTEXT_PX) ** 2)
     crops, targets = [], []
     for index in range(sampling.batch_size):
         rng = np.random.default_rng((seed, step, index))
         image = images[rng.choice(len(images), p=probabilities)]
-        crop, target = random_crop(image, rng, sampling=sampling, augmentation=augmentation)
+        crop, labels = _crop_and_labels(image, rng, sampling=sampling, augmentation=augmentation)
         crops.append(crop)
-        targets.append(target)
-    return Batch(torch.from_numpy(np.stack(crops)[:, None]), torch.from_numpy(np.stack(targets)[:, None]))
+        targets.append(target_of(labels, beside))
+    return Batch(torch.from_numpy(np.stack(crops)[:, None]), torch.stack(targets)[:, None])
 
 
 def random_batches(
@@ -205,13 +226,20 @@ def random_batches(
     seed: int,
     sampling: Sampling,
     augmentation: Augmentation,
+    device: str | torch.device = "cpu",
 ) -> Iterator[Batch]:
     """Batches of the steps [start, stop), the next few prepared by a thread while the network works."""
     probabilities = modality_probabilities(images, balance=sampling.modality_balance)
 
     def make(step: int) -> Batch:
         return random_batch(
-            images, step, seed=seed, sampling=sampling, augmentation=augmentation, probabilities=probabilities
+            images,
+            step,
+            seed=seed,
+            sampling=sampling,
+            augmentation=augmentation,
+            probabilities=probabilities,
+            device=device,
         )
 
     with ThreadPoolExecutor(max_workers=1) as pool:

@@ -137,6 +137,7 @@ def train(
         seed=recipe.seed,
         sampling=recipe.sampling,
         augmentation=recipe.augmentation,
+        device=device,
     )
     with TrainingLog(
         output, recipe=recipe.model_dump(mode="json"), step=state.step, wandb_project=wandb_project
