@@ -304,8 +304,8 @@ def test_a_bfloat16_result_in_another_memory_order_is_refused():
 @pytest.mark.parametrize("tile", [1021, 1020])
 @pytest.mark.parametrize("kernel", [gather_tiles, gather_tiles_bfloat16])
 def test_results_past_the_caches_are_complete_to_the_last_pixel(kernel, tile, shift):
-    # 33 MiB and more. Rows of 1021 pixels begin anywhere, those of 1020 at 8 or 16 bytes if the result does; no row is a
-    # whole number of vectors.
+    # 33 MiB and more. Rows of 1021 pixels begin anywhere, those of 1020 at 8 or 16 bytes if the result does; no row is
+    # a whole number of vectors.
     begins = np.array([0, 100, 200, 20, 50][: 3 if kernel is gather_tiles else 5])
     image = (np.arange(1300 * 1300) % 251).astype(np.uint8).reshape(1, 1300, 1300)
     dtype = np.float32 if kernel is gather_tiles else np.uint16
