@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from dinocell import parity as parity_module
-from dinocell.doctor import doctor
+from dinocell.doctor import doctor, driver_and_runtime
 from dinocell.parity import DeviceRun, Parity, check_parity, compare
 from dinocell_io import simulate_field, write_labels
 
@@ -91,3 +91,18 @@ def test_the_exit_code_tells_whether_the_devices_agree(
     code, output = run_doctor(image)
     assert code == expected
     assert "labels of one map:" in output
+
+
+@pytest.mark.parametrize(
+    ("driver", "status", "found"),
+    [
+        (0, "ok", "built with CUDA 13.0, no driver on this machine"),
+        (12080, "note", "built with CUDA 13.0, the driver takes 12.8"),
+        (13000, "ok", "built with CUDA 13.0, the driver takes 13.0"),
+        (14010, "ok", "built with CUDA 13.0, the driver takes 14.1"),
+    ],
+)
+def test_a_driver_older_than_the_kernels_is_noted_with_what_to_do(driver: int, status: str, found: str) -> None:
+    finding = driver_and_runtime(driver=driver, runtime=13000)
+    assert (finding.status, finding.found) == (status, found)
+    assert ("update the driver" in finding.fix) == (status == "note")

@@ -75,7 +75,15 @@ def _parity(image: Path) -> None:
 
 def examine() -> list[Finding]:
     """All findings, in the order in which they are shown."""
-    looks: tuple[Callable[[], list[Finding]], ...] = (_python, _packages, _kernels, _processor, _devices, weights)
+    looks: tuple[Callable[[], list[Finding]], ...] = (
+        _python,
+        _packages,
+        _kernels,
+        _gpu_kernels,
+        _processor,
+        _devices,
+        weights,
+    )
     return [finding for look in looks for finding in look()]
 
 
@@ -109,6 +117,26 @@ def _kernels() -> list[Finding]:
     if labels != [[0, 1, 1, 2, 0]]:
         return [Finding("kernels", "broken", f"two peaks became {labels}", "rebuild: pip install ./csrc")]
     return [Finding("kernels", "ok", built)]
+
+
+def _gpu_kernels() -> list[Finding]:
+    try:
+        from dinocell_kernels import _cuda
+    except ImportError:
+        return []  # built without CUDA, which the kernels' own line says
+    return [driver_and_runtime(driver=_cuda.driver_version(), runtime=_cuda.runtime_version())]
+
+
+def driver_and_runtime(*, driver: int, runtime: int) -> Finding:
+    """Whether the driver can run what the GPU kernels were built with; versions as CUDA counts, 13000 is 13.0."""
+    built = f"built with CUDA {runtime // 1000}.{runtime % 1000 // 10}"
+    if driver == 0:
+        return Finding("GPU kernels", "ok", f"{built}, no driver on this machine")
+    found = f"{built}, the driver takes {driver // 1000}.{driver % 1000 // 10}"
+    if driver // 1000 < runtime // 1000:  # within a major version older drivers will do
+        fix = "update the driver, or rebuild the kernels with the older CUDA: pip install --no-build-isolation ./csrc"
+        return Finding("GPU kernels", "note", found, fix)
+    return Finding("GPU kernels", "ok", found)
 
 
 def _processor() -> list[Finding]:
