@@ -136,3 +136,23 @@ def test_the_mass_of_sinkhorn_has_the_sums_of_the_matrix():
     torch.testing.assert_close(mass.of_prototypes(v), v @ matrix, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(mass.of_samples(u), matrix @ u, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(mass.scaled(u, v), v[:, None] * matrix * u, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.skipif(torch_cuda._cuda is None, reason="dinocell-kernels was built without CUDA")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU the kernels would be given addresses of the CPU")
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.int32, torch.int64, torch.float32, torch.bfloat16])
+def test_the_compiled_kernels_take_these_arguments_and_name_themselves_where_there_is_no_driver(dtype, monkeypatch):
+    monkeypatch.setattr(torch_cuda, "_stream", lambda tensor: 0)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+    values = torch.ones((8, 9)).to(dtype)
+    calls = [lambda: torch_cuda.label_overlap(values, values)]
+    if dtype.is_floating_point:
+        calls = [lambda: torch_cuda.SinkhornMass(values, 0.1)]
+        mass = torch_cuda.SinkhornMass.__new__(torch_cuda.SinkhornMass)
+        mass._logits, mass._temperature, mass.sample_max = values, 0.1, torch.ones(8)
+        calls += [lambda: mass.of_prototypes(torch.ones(8)), lambda: mass.of_samples(torch.ones(9))]
+        calls += [lambda: mass.scaled(torch.ones(9), torch.ones(8))]
+        calls += [lambda prominence=p: torch_cuda.watershed(values, 0.5, 0.1, prominence) for p in (None, 0.1)]
+    for call in calls:
+        with pytest.raises(RuntimeError, match=r"(sinkhorn: \w+.*|cudaMemsetAsync) failed to start on"):
+            call()
