@@ -33,12 +33,8 @@ DINOCELL_HD bool add_pixels(uint64_t* keys, uint32_t* pixels, uint64_t capacity,
     uint64_t at = pair_hash(key);
     for (uint32_t probe = 0; probe < probes; ++probe, ++at) {
         at &= capacity - 1;
-        uint64_t here = keys[at];
-        if (here == kNoPair) {
-            here = atomic_exchange_if(keys + at, kNoPair, key);
-            if (here == kNoPair) here = key;
-        }
-        if (here == key) {
+        const uint64_t before = atomic_exchange_if(keys + at, kNoPair, key);
+        if (before == kNoPair || before == key) {
             atomic_add(pixels + at, count);
             return true;
         }
