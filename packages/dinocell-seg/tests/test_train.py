@@ -133,6 +133,17 @@ def test_resuming_with_another_recipe_names_the_difference(folder, tmp_path):
         train([folder], tmp_path, recipe=recipe(steps=4), resume=True)
 
 
+def test_a_setting_that_came_later_had_its_default_before(folder, tmp_path):
+    train([folder], tmp_path, recipe=recipe(steps=2))
+    contents = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    del contents["recipe"]["sampling"]["empty_share"]
+    torch.save(contents, tmp_path / "last.ckpt")
+    other = recipe(steps=2).model_copy(update={"sampling": Sampling(crop_px=32, batch_size=2, empty_share=0.5)})
+    with pytest.raises(ValueError, match=r"sampling.empty_share: 0.0 then, 0.5 now"):
+        train([folder], tmp_path, recipe=other, resume=True)
+    train([folder], tmp_path, recipe=recipe(steps=2), resume=True)
+
+
 def test_resuming_nothing_is_refused(folder, tmp_path):
     with pytest.raises(ValueError, match="to resume; start without --resume"):
         train([folder], tmp_path, recipe=recipe(), resume=True)

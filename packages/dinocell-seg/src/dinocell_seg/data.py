@@ -17,6 +17,7 @@ from dinocell_kernels import distance_map, torch_ops
 from dinocell_kernels.arguments import kernel_labels
 from dinocell_seg.augment import Augmentation, change_intensities, random_affine, warp_crop
 from dinocell_seg.devices import as_tensor, kernel_device
+from dinocell_seg.empty_field import empty_field
 from dinocell_seg.normalize import Normalization, normalize
 
 _CONTEXT_PX = 48  # labels around a crop that its target may see: a cell cut by the crop keeps its own maximum
@@ -36,6 +37,9 @@ class Sampling(BaseModel):
         ge=0,
         le=1,
         description="a modality of n images is drawn in proportion to n to this power",
+    )
+    empty_share: float = Field(
+        default=0.0, ge=0, le=1, description="share of crops that are noise alone, in which there is nothing to find"
     )
 
 
@@ -201,16 +205,22 @@ def random_batch(
     sampling: Sampling,
     augmentation: Augmentation,
     probabilities: Float[np.ndarray, " image"],
+    normalization: Normalization | None = None,
     device: str | torch.device = "cpu",
 ) -> Batch:
     """The batch of one step: a function of seed and step alone, so a resumed run sees the same crops.
 
-    Targets are made on `device` if there are kernels for it, with the same result, and stay there.
+    `normalization` is that of the images, for crops that are noise alone. Targets are made on `device` if there are
+    kernels for it, with the same result, and stay there.
     """
     beside = kernel_device(device, num_pixels=(sampling.crop_px + 2 * _CONTEXT_PX) ** 2)
     crops, targets = [], []
     for index in range(sampling.batch_size):
         rng = np.random.default_rng((seed, step, index))
+        if sampling.empty_share > 0 and rng.random() < sampling.empty_share:
+            crops.append(empty_field(rng, size=sampling.crop_px, normalization=normalization))
+            targets.append(torch.zeros((sampling.crop_px, sampling.crop_px), device=beside))
+            continue
         image = images[rng.choice(len(images), p=probabilities)]
         crop, labels = _crop_and_labels(image, rng, sampling=sampling, augmentation=augmentation)
         crops.append(crop)
@@ -226,6 +236,7 @@ def random_batches(
     seed: int,
     sampling: Sampling,
     augmentation: Augmentation,
+    normalization: Normalization | None = None,
     device: str | torch.device = "cpu",
 ) -> Iterator[Batch]:
     """Batches of the steps [start, stop), the next few prepared by a thread while the network works."""
@@ -239,6 +250,7 @@ def random_batches(
             sampling=sampling,
             augmentation=augmentation,
             probabilities=probabilities,
+            normalization=normalization,
             device=device,
         )
 

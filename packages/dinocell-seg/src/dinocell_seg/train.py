@@ -114,7 +114,12 @@ def train(
     output.mkdir(parents=True, exist_ok=True)
     state = _start(recipe, device)
     if resume:
-        load_state(checkpoint, state, recipe=recipe.model_dump(mode="json"))
+        load_state(
+            checkpoint,
+            state,
+            recipe=recipe.model_dump(mode="json"),
+            defaults=TrainRecipe().model_dump(mode="json"),
+        )
     diameters = sorted(image.median_diameter for image in training_images if image.median_diameter > 0)
     facts: dict[str, Any] = {
         "recipe": recipe.model_dump(mode="json"),
@@ -137,6 +142,7 @@ def train(
         seed=recipe.seed,
         sampling=recipe.sampling,
         augmentation=recipe.augmentation,
+        normalization=recipe.normalization,
         device=device,
     )
     with TrainingLog(

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from dinocell_core import DINOCell
+from dinocell_core.recipe import merged
 from dinocell_io import atomic_path
 
 
@@ -50,8 +51,10 @@ def save_state(path: str | Path, state: TrainingState, *, recipe: dict[str, Any]
         torch.save(contents, temporary)
 
 
-def load_state(path: str | Path, state: TrainingState, *, recipe: dict[str, Any]) -> None:
-    """Continue from a checkpoint of the same recipe.
+def load_state(
+    path: str | Path, state: TrainingState, *, recipe: dict[str, Any], defaults: dict[str, Any] | None = None
+) -> None:
+    """Continue from a checkpoint of the same recipe; a setting that its version did not know had its default.
 
     Raises:
         ValueError: the file is damaged, or was written with another recipe (the message names what differs).
@@ -60,7 +63,7 @@ def load_state(path: str | Path, state: TrainingState, *, recipe: dict[str, Any]
         contents = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise ValueError(f"{path} is not a complete checkpoint ({error}); start the run again") from error
-    differences = sorted(_differences(contents["recipe"], recipe))
+    differences = sorted(_differences(merged(defaults or {}, contents["recipe"]), recipe))
     if differences:
         raise ValueError(
             f"{path} was written with another recipe ({'; '.join(differences)}); resume with the same recipe or "
