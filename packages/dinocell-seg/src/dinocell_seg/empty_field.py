@@ -22,11 +22,11 @@ def empty_field(
     """
     photons = np.exp(rng.uniform(*np.log(_PHOTONS)))
     noise = np.sqrt(photons)
-    plane = rng.poisson(photons, (size, size)) + rng.normal(0, rng.uniform(*_READ_NOISE) * noise, (size, size))
-    plane = plane.astype(np.float32)
+    light = rng.poisson(photons, (size, size)) + rng.normal(0, rng.uniform(*_READ_NOISE) * noise, (size, size))
+    plane: Float32[np.ndarray, "size size"] = light.astype(np.float32)
     if rng.random() < _BLUR_PROBABILITY:
-        plane = cv2.GaussianBlur(plane, (0, 0), rng.uniform(*_BLUR_PX))
+        plane = cv2.GaussianBlur(plane, (0, 0), rng.uniform(*_BLUR_PX)).astype(np.float32)
     angle, change = rng.uniform(0, 2 * np.pi), rng.uniform(0, _GRADIENT) * float(plane.std())
     y, x = np.meshgrid(np.linspace(-0.5, 0.5, size), np.linspace(-0.5, 0.5, size), indexing="ij")
-    plane = plane + np.float32(change) * (np.sin(angle) * y + np.cos(angle) * x).astype(np.float32)
+    plane = plane + (change * (np.sin(angle) * y + np.cos(angle) * x)).astype(np.float32)
     return normalize(plane, normalization or Normalization()).astype(np.float32)
