@@ -13,7 +13,7 @@ from dinocell_ssl.monitor import CollapseError, Monitor, TrainState
 from dinocell_ssl.monitoring import Monitoring, run_monitors, shown_fields
 from dinocell_ssl.pretrain import pretrain
 from dinocell_ssl.probe_monitor import ProbeMonitor, ProbeWarning
-from dinocell_ssl.recipe import PretrainRecipe
+from dinocell_ssl.recipe import PretrainRecipe, Teaching
 from dinocell_ssl.teacher import Teacher
 from dinocell_ssl.teacher_backbone import teacher_backbone
 from dinocell_ssl.tracking import read_log
@@ -81,9 +81,10 @@ def test_a_watched_run_computes_what_an_unwatched_one_does(watched, recipe, fold
 
 
 def test_a_run_that_is_to_stop_on_collapse_stops_and_says_so(recipe, folder, tmp_path):
-    # Untrained assignments hardly depend on the image: to a judge without patience a collapse.
+    # The assignments of a blunt teacher hardly depend on the image: to a judge without patience a collapse.
+    blunt = recipe.model_copy(update={"teacher": Teaching(temperature=(1.0, 1.0))})
     with pytest.raises(CollapseError, match="step 2: uniform assignments"):
-        run_with(recipe, tmp_path, collapse="stop", collapse_start=0.0, collapse_patience=1)
+        run_with(blunt, tmp_path, collapse="stop", collapse_start=0.0, collapse_patience=1)
 
 
 @pytest.mark.parametrize(("num_steps", "start"), [(100, 500), (5000, 500), (20_000, 2000)])
