@@ -66,6 +66,6 @@ def test_the_share_of_empty_crops_is_as_asked_and_they_have_nothing_to_find():
     assert 4 <= int(found.sum()) <= 20
 
 
-def test_without_empty_crops_a_batch_is_what_it_was_before_they_existed():
+def test_by_default_crops_are_cut_from_the_images():
     assert (batch(0.0).targets.flatten(1).amax(dim=1) > 0).float().mean() > 0.8
     assert Sampling().empty_share == 0
