@@ -15,12 +15,7 @@ from dinocell_core.attention import attend
 SHAPES = [(8, 261), (1, 1301)]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def tokens(shape: tuple[int, int]) -> list[torch.Tensor]:

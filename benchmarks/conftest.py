@@ -103,6 +103,16 @@ def confluent_map(size: int) -> np.ndarray:
 
 
 @pytest.fixture
+def one_thread():
+    """torch on one thread."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def contest(pytestconfig: pytest.Config):
     """Contests.run of this session."""
     return pytestconfig.stash[CONTESTS].run
