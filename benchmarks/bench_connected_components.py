@@ -5,12 +5,15 @@ Not timed: making the mask, imports, the comparison of the results.
 Against: cc3d, OpenCV, scipy.ndimage.label. cc3d and OpenCV number the components otherwise than scipy.
 """
 
-import cc3d
-import cv2
 import numpy as np
+import pytest
 from scipy import ndimage
 
 from dinocell_kernels import connected_components
+
+WANTED = "pip install -r tools/requirements-benchmarks.txt"
+cc3d = pytest.importorskip("cc3d", reason=WANTED)
+cv2 = pytest.importorskip("cv2", reason=WANTED)
 
 
 def test_connected_components(contest, predicted, size):

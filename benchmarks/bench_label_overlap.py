@@ -6,11 +6,13 @@ Against: numpy.unique and fastremap.unique of one key per pair; numpy.bincount o
 numbers of labels; not at 8192, where it would take 20 GB); scipy.sparse (as skimage.metrics.contingency_table does).
 """
 
-import fastremap
 import numpy as np
+import pytest
 from scipy import sparse
 
 from dinocell_kernels import label_overlap
+
+fastremap = pytest.importorskip("fastremap", reason="pip install -r tools/requirements-benchmarks.txt")
 
 
 def test_label_overlap(contest, labels, size):

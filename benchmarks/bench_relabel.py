@@ -5,12 +5,14 @@ Not timed: making the labels, imports, the comparison of the results.
 Against: fastremap (unique, mask, renumber); skimage remove_small_objects and relabel_sequential.
 """
 
-import fastremap
 import numpy as np
+import pytest
 from skimage.morphology import remove_small_objects
 from skimage.segmentation import relabel_sequential
 
 from dinocell_kernels import relabel, remove_small
+
+fastremap = pytest.importorskip("fastremap", reason="pip install -r tools/requirements-benchmarks.txt")
 
 
 def skimage_pipeline(labels: np.ndarray) -> np.ndarray:

@@ -12,10 +12,11 @@ MONAI is installed (`pip install --no-deps monai`; it is in no requirements file
 
 import numpy as np
 import pytest
-import torch
-from torch.nn import functional
 
 from dinocell_kernels import blend_tiles, gather_tiles, gather_tiles_bfloat16
+
+torch = pytest.importorskip("torch", reason="tiles are compared with torch: pip install torch")
+functional = pytest.importorskip("torch.nn.functional")
 
 TILE, STRIDE, RAMP = 256, 192, 32
 SCALE = np.array([0.02, 0.03, 0.04], np.float32)
@@ -111,7 +112,7 @@ def test_gather_tiles_bfloat16(contest, labels, size):
     out = gather(image, begins, gather_tiles_bfloat16)
     other = np.empty(out.shape, np.float32)
 
-    def rounded() -> torch.Tensor:
+    def rounded() -> "torch.Tensor":
         return torch.from_numpy(numpy_gather(image, begins, other)).to(torch.bfloat16)
 
     assert torch.equal(torch.from_numpy(out).view(torch.bfloat16), rounded())

@@ -1,4 +1,4 @@
-"""Inputs of the kernel benchmarks, and the options --full, --record and --check."""
+"""Inputs of the kernel benchmarks, and their options."""
 
 import sys
 from functools import lru_cache
@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 from dinocell_kernels import distance_map
 
 sys.path.insert(0, str(Path(__file__).parent))  # contest.py is beside this file, and the folder is no package
-from contest import Contests, losses, record
+from contest import BASELINES, SECONDS, Contests, losses, record
 
 # The tests check shapes on every call; times are of the functions as users run them.
 jaxtyping.config.update("jaxtyping_disable", True)
@@ -24,17 +24,21 @@ CONTESTS = pytest.StashKey[Contests]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("contests")
     group.addoption("--full", action="store_true", help="8192 x 8192 too (many minutes)")
+    group.addoption("--quick", action="store_true", help="512 x 512 only, and few rounds (seconds)")
     group.addoption("--record", action="store_true", help="keep the ratios as the baseline of this CPU")
     group.addoption("--check", action="store_true", help="fail if a ratio falls more than 25 % below the baseline")
+    group.addoption("--baselines", type=Path, default=BASELINES, help="folder of the baselines, a file for each CPU")
+    group.addoption("--results", type=Path, help="write times, shares of memcpy speed and ratios to this JSON file")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[CONTESTS] = Contests()
+    config.stash[CONTESTS] = Contests(seconds=SECONDS / 30 if config.getoption("--quick") else SECONDS)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "size" in metafunc.fixturenames:
-        metafunc.parametrize("size", [512, 2048] + [8192] * metafunc.config.getoption("--full"))
+        more = [] if metafunc.config.getoption("--quick") else [2048] + [8192] * metafunc.config.getoption("--full")
+        metafunc.parametrize("size", [512, *more])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -44,14 +48,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.section("CPU time, best of all rounds")
     terminalreporter.write_line(contests.table())
     if config.getoption("--record"):
-        terminalreporter.write_line(f"baseline kept in {record(contests.ratios())}")
+        path = record(contests.ratios(), folder=config.getoption("--baselines"))
+        terminalreporter.write_line(f"baseline kept in {path}")
+    if config.getoption("--results"):
+        contests.write(config.getoption("--results"))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if not session.config.getoption("--check"):
         return
-    lost = losses(session.config.stash[CONTESTS].ratios())
+    lost = losses(session.config.stash[CONTESTS].ratios(), folder=session.config.getoption("--baselines"))
     if lost:
         print("\nslower than the baseline:\n" + "\n".join(lost))
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -18,7 +18,7 @@ from dinocell_kernels import build_info
 
 BASELINES = Path(__file__).parent / "baselines"
 SLACK = 0.25  # a ratio may fall so far below its baseline
-SECONDS = 1.5  # of rounds for each function, three rounds at least
+SECONDS = 1.5  # of rounds for each function
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,10 @@ class Result:
 
 @dataclass
 class Contests:
-    """Results of a session."""
+    """Results of a session; `seconds` of rounds for each function, three rounds at least."""
 
     results: list[Result] = field(default_factory=list)
+    seconds: float = SECONDS
 
     def run(
         self,
@@ -57,7 +58,7 @@ class Contests:
         spent = dict.fromkeys(functions, 0.0)
         for turn in range(40):
             for name, function in functions.items():
-                if turn >= least_rounds and spent[name] > SECONDS:
+                if turn >= least_rounds and spent[name] > self.seconds:
                     continue
                 begin = time.process_time()
                 function()
@@ -81,6 +82,19 @@ class Contests:
             lines.append(f"| {result.contest} | {result.ours:.3g} | {share:.0f} | {others} |")
         return "\n".join(lines)
 
+    def write(self, path: Path) -> None:
+        """Keep what the table says as JSON, with the CPU it holds for."""
+        kernels = {
+            result.contest: {
+                "milliseconds": round(result.ours, 4),
+                "percent_of_memcpy": round(100 * result.floor / result.ours, 1),
+                "times_longer": {name: round(spent / result.ours, 2) for name, spent in result.rivals.items()},
+            }
+            for result in self.results
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"cpu": cpu_model(), "kernels": kernels}, indent=1) + "\n")
+
 
 def cpu_model() -> str:
     """A file name for this kind of CPU and the instruction set in use."""
@@ -93,23 +107,19 @@ def cpu_model() -> str:
     return re.sub(r"[^a-z0-9]+", "-", f"{name} {build_info()['isa']}".lower()).strip("-")
 
 
-def baseline_file() -> Path:
-    return BASELINES / f"{cpu_model()}.json"
-
-
-def record(ratios: Mapping[str, float]) -> Path:
+def record(ratios: Mapping[str, float], *, folder: Path = BASELINES) -> Path:
     """Keep the ratios as this CPU's baseline, beside those of contests that were not run."""
-    path = baseline_file()
-    path.parent.mkdir(exist_ok=True)
+    path = folder / f"{cpu_model()}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     kept = json.loads(path.read_text()) if path.exists() else {}
     kept.update({name: round(ratio, 2) for name, ratio in ratios.items()})
     path.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n")
     return path
 
 
-def losses(ratios: Mapping[str, float]) -> list[str]:
+def losses(ratios: Mapping[str, float], *, folder: Path = BASELINES) -> list[str]:
     """What fell more than 25 % below the baseline of this CPU; an empty list if nothing did."""
-    path = baseline_file()
+    path = folder / f"{cpu_model()}.json"
     if not path.exists():
         return [f"no baseline for this CPU; record one with --record, it goes to {path.name}"]
     kept = json.loads(path.read_text())
