@@ -38,6 +38,17 @@ class Segmentation:
 
 
 @dataclass(frozen=True)
+class OpenedImage:
+    """An image as it was read, the plane of it that is to be segmented, and how long reading took."""
+
+    uri: str | Path
+    choice: PlaneChoice
+    image: Image
+    plane: Num[np.ndarray, "y x"]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class SegmentedFile:
     """What segment_file wrote: the number of cells and the files, by what they hold."""
 
@@ -86,28 +97,48 @@ def segment_file(
     file without them, and a plane that is not there.
     Writes <stem>_labels.tif, _cells.csv, _overlay.png, and last _run.json, whose presence therefore says
     that the others are complete; with `save_distance_map` also _distance_map.tif (float32). Each appears
-    whole or not at all. An image without cells is a result like any other: its table has a header only.
+    whole or not at all. Of an earlier result _run.json is removed first, and a distance map that is not made anew.
+    An image without cells is a result like any other: its table has a header only.
     """
+    opened = open_image_to_segment(uri, PlaneChoice(channel, scene, z, t))
+    segmentation = segment_image(opened.plane, pipeline)
+    return write_segmentation(opened, segmentation, output, pipeline, save_distance_map=save_distance_map)
+
+
+def open_image_to_segment(uri: str | Path, choice: PlaneChoice) -> OpenedImage:
+    """Read an image and choose its plane: the first step of `segment_file`."""
     started = time.perf_counter()
-    image = read_image(uri, scene=scene, z=z, t=t)
-    plane = grey_plane(image, channel)
-    read_seconds = time.perf_counter() - started
-    segmentation = segment_image(plane, pipeline)
-    writing = time.perf_counter()
+    image = read_image(uri, scene=choice.scene, z=choice.z, t=choice.t)
+    plane = grey_plane(image, choice.channel)
+    return OpenedImage(uri, choice, image, plane, time.perf_counter() - started)
+
+
+def write_segmentation(
+    opened: OpenedImage,
+    segmentation: Segmentation,
+    output: str | Path,
+    pipeline: DINOCellPipeline,
+    *,
+    save_distance_map: bool = False,
+) -> SegmentedFile:
+    """Measure the cells and write all files of an image: the last step of `segment_file`."""
+    started = time.perf_counter()
+    image, labels = opened.image, segmentation.labels
     pixel_size_um = pipeline.settings.pixel_size_um or image.pixel_size_um
-    files = output_files(uri, output, save_distance_map=save_distance_map)
+    files = output_files(opened.uri, output, save_distance_map=save_distance_map)
     files["labels"].parent.mkdir(parents=True, exist_ok=True)
-    table = measure_cells(segmentation.labels, image, confidence=segmentation.confidence, pixel_size_um=pixel_size_um)
-    write_labels(files["labels"], segmentation.labels, pixel_size_um=pixel_size_um)
+    _withdraw(output_files(uri, output, save_distance_map=True))
+    table = measure_cells(labels, image, confidence=segmentation.confidence, pixel_size_um=pixel_size_um)
+    write_labels(files["labels"], labels, pixel_size_um=pixel_size_um)
     write_table(files["cells"], table)
-    write_overlay(files["overlay"], plane, segmentation.labels)
+    write_overlay(files["overlay"], opened.plane, labels)
     if save_distance_map:
         write_distance_map(files["distance_map"], segmentation.distance_map)
-    seconds = {"read": read_seconds, **segmentation.seconds, "write": time.perf_counter() - writing}
+    seconds = {"read": opened.seconds, **segmentation.seconds, "write": time.perf_counter() - started}
     run = describe_run(
-        uri=uri,
+        uri=opened.uri,
         image=image,
-        choice=PlaneChoice(channel, scene, z, t),
+        choice=opened.choice,
         pipeline=pipeline,
         prediction=segmentation.prediction,
         num_cells=segmentation.num_cells,
@@ -116,4 +147,11 @@ def segment_file(
         files=files,
     )
     write_provenance(files["run"], run)
-    return SegmentedFile(segmentation.num_cells, files, time.perf_counter() - started)
+    return SegmentedFile(segmentation.num_cells, files, sum(seconds.values()))
+
+
+def _withdraw(files: Mapping[str, Path]) -> None:
+    """Take away what says that an earlier result is whole, and its distance map: the new one may have none."""
+    if files["run"].exists():
+        files["run"].unlink()
+        files["distance_map"].unlink(missing_ok=True)
