@@ -195,7 +195,10 @@ def test_a_plane_of_which_nothing_is_stored_is_refused(tmp_path: Path, stack: np
         ({"multiscales": [{"datasets": []}]}, "lists no array of pixels"),
         ({"multiscales": [{}]}, "cannot be read as OME-Zarr"),
         ({"multiscales": 7}, "cannot be read as OME-Zarr"),
-        ({"multiscales": [{"axes": [{"name": "y"}, {"name": "x"}], "datasets": [{"path": "0"}]}]}, "no Zarr array"),
+        (
+            {"multiscales": [{"axes": [{"name": "y"}, {"name": "x"}], "datasets": [{"path": "0"}]}]},
+            r"/0 holds no Zarr group or array",
+        ),
         ({"well": {"images": []}}, "lists no image"),
         ({"plate": {}}, "cannot be read as OME-Zarr"),
     ],
@@ -207,8 +210,16 @@ def test_groups_that_hold_no_image_are_refused(tmp_path: Path, attributes: dict[
 
 
 def test_a_missing_group_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"absent\.zarr has no Zarr array"):
+    with pytest.raises(FileNotFoundError, match=r"absent\.zarr does not exist; expected the folder of a Zarr group"):
         open_image(tmp_path / "absent.zarr")
+    with pytest.raises(FileNotFoundError, match=r"absent\.zarr does not exist"):
+        read_labels(tmp_path / "absent.zarr")
+    (tmp_path / "empty.zarr").mkdir()
+    with pytest.raises(ValueError, match=r"empty\.zarr holds no Zarr group or array .*; check the address"):
+        open_image(tmp_path / "empty.zarr")
+    (tmp_path / "packed.zarr").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"packed\.zarr is a file, expected the folder of a Zarr group; unpack it"):
+        open_image(tmp_path / "packed.zarr")
     (tmp_path / "text.zarr").mkdir()
     (tmp_path / "text.zarr" / ".zattrs").write_text("not JSON")
     (tmp_path / "text.zarr" / ".zgroup").write_text("{}")

@@ -191,6 +191,10 @@ def test_a_png_with_a_flipped_bit_is_refused(tmp_path: Path, ramp: np.ndarray, b
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"absent\.tif does not exist"):
         read_image(tmp_path / "absent.tif")
+    with pytest.raises(FileNotFoundError, match="~ is not replaced here, write the whole path"):
+        read_image("~/absent.tif")
+    with pytest.raises(ValueError, match="'' is no address; expected a path, file:// or s3://bucket/key"):
+        read_image("")
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])

@@ -259,9 +259,9 @@ def test_without_credentials_a_bucket_is_asked_unsigned(
 
 
 def test_a_missing_bucket_and_key_are_not_found(server: ObjectServer, open_bucket: Bucket) -> None:
-    with pytest.raises(NotFound, match=r"s3://bucket/none: 404 NoSuchKey"):
+    with pytest.raises(NotFound, match=r"s3://bucket/none: 404 NoSuchKey: there is no such object; check the key"):
         open_bucket().get("none")
-    with pytest.raises(NotFound, match="404 NoSuchBucket"):
+    with pytest.raises(NotFound, match="404 NoSuchBucket: there is no such bucket; check its name, and the endpoint"):
         S3Store("other", endpoint=server.endpoint, policy=QUICK, budget=RetryBudget()).get(FIELD)
 
 
@@ -311,7 +311,9 @@ def test_an_unknown_host_is_a_typed_failure(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(socket, "getaddrinfo", no_such_name)
     store = S3Store("bucket", endpoint="http://s3.nowhere.invalid", policy=QUICK, budget=RetryBudget())
-    with pytest.raises(Exhausted, match="after 4 attempts: NameResolutionError"):
+    with pytest.raises(
+        Exhausted, match=r"after 4 attempts: NameResolutionError.*; check the endpoint, and this machine's network"
+    ):
         store.get(FIELD)
     with pytest.raises(Exhausted, match="after 4 attempts"):
         store.size(FIELD)
@@ -453,6 +455,24 @@ def test_failed_requests_are_counted_too(server: ObjectServer) -> None:
         with pytest.raises(Exhausted):
             ask(FIELD)
     assert (store.counts.requests, store.counts.retries) == (2, 6)
+
+
+def test_no_key_is_refused_before_a_server_answers_with_a_listing(server: ObjectServer, open_bucket: Bucket) -> None:
+    store = open_bucket()
+    asks: list[Any] = [store.get, store.size, lambda key: store.get_range(key, 0, 4), lambda key: store.put(key, b"x")]
+    for ask in asks:
+        with pytest.raises(Refused, match=r"s3://bucket/: no key was given; expected s3://bucket/key"):
+            ask("")
+    assert server.requests == []
+
+
+def test_names_that_no_server_knows_are_refused_at_once() -> None:
+    with pytest.raises(ValueError, match=r"'my bucket' is no name of a bucket; expected letters, digits"):
+        open_store("s3://my bucket/a.tif")
+    S3Store("arn:aws:s3:eu-west-1:123456789012:accesspoint/mine")
+    for endpoint in ("localhost:9000", "//host", "ftp://host", "http://"):
+        with pytest.raises(ValueError, match=rf"endpoint '{endpoint}' is no address; expected http://host:port"):
+            open_store("s3://bucket/a.tif", endpoint=endpoint)
 
 
 def test_unknown_ways_to_verify_are_refused() -> None:

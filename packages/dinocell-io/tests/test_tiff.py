@@ -1,13 +1,15 @@
 """TIFF: every storage reads the same, axes are never guessed, damage is never black."""
 
+import re
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 
-from dinocell_io import read_image
+from dinocell_io import open_image, read_image
 
 
 @pytest.fixture
@@ -365,6 +367,65 @@ def test_a_page_without_pixel_data_is_refused(tmp_path: Path) -> None:
         read_image(path)
 
 
+@pytest.mark.parametrize("compression", [None, "lzw", "jpeg"])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_tiles_that_a_page_lists_as_not_stored_are_0(tmp_path: Path, compression: str | None, byteorder: str) -> None:
+    dtype = np.uint8 if compression == "jpeg" else np.uint16
+    tiles = [np.full((16, 16), value, dtype) if value else None for value in (40, 0, 0, 80, 0, 0)]
+    path = tmp_path / "gaps.tif"
+    tifffile.imwrite(
+        path, iter(tiles), shape=(30, 40), dtype=dtype, tile=(16, 16), compression=compression, metadata=None,
+        byteorder=byteorder,
+    )  # fmt: skip
+    expected = np.zeros((30, 40), dtype)
+    expected[:16, :16], expected[16:, :16] = 40, 80
+    image = open_image(path)
+    np.testing.assert_array_equal(image.read()[0], expected)
+    for rows, columns in (
+        (slice(0, 16), slice(16, 32)),
+        (slice(10, 20), slice(10, 38)),
+        (slice(29, 30), slice(39, 40)),
+    ):
+        np.testing.assert_array_equal(image.read((rows, columns))[0], expected[rows, columns])
+
+
+def test_what_a_page_calls_no_data_fills_the_tiles_that_are_not_stored(tmp_path: Path) -> None:
+    path = tmp_path / "gaps.tif"
+    tiles = iter([np.full((16, 16), 5, np.uint8), None])
+    tag = (42113, "s", 0, "255", True)  # GDAL_NODATA
+    tifffile.imwrite(path, tiles, shape=(16, 32), dtype=np.uint8, tile=(16, 16), metadata=None, extratags=[tag])
+    assert read_image(path).pixels[0, 0, [0, 15, 16, 31]].tolist() == [5, 5, 255, 255]
+
+
+def test_colour_tiles_and_planar_tiles_that_are_not_stored_are_0(tmp_path: Path) -> None:
+    for planar in ("contig", "separate"):
+        path = tmp_path / f"{planar}.tif"
+        shape = (16, 16, 3) if planar == "contig" else (16, 16)
+        stored = [np.full(shape, 9, np.uint8), None] * (1 if planar == "contig" else 3)
+        tifffile.imwrite(
+            path, iter(stored), shape=(16, 32, 3) if planar == "contig" else (3, 16, 32), dtype=np.uint8, tile=(16, 16),
+            photometric="rgb", planarconfig=planar, metadata=None,
+        )  # fmt: skip
+        pixels = read_image(path).pixels
+        assert (pixels[:, :, :16] == 9).all()
+        assert (pixels[:, :, 16:] == 0).all()
+
+
+@pytest.mark.parametrize(("layout", "not_stored"), [("tiles", (0, 1, 2, 3)), ("strips", (1,))])
+def test_a_page_without_any_tile_and_strips_that_are_not_stored_are_refused(
+    tmp_path: Path, layout: str, not_stored: tuple[int, ...]
+) -> None:
+    path = tmp_path / "gaps.tif"
+    options: dict[str, Any] = {"tile": (16, 16)} if layout == "tiles" else {"rowsperstrip": 8}
+    tifffile.imwrite(path, np.ones((32, 32), np.uint8), metadata=None, **options)
+    with tifffile.TiffFile(path, mode="r+b") as tif:
+        for name in ("ByteCounts", "Offsets"):
+            tag = tif.pages[0].tags[f"{layout.title()[:-1]}{name}"]
+            tag.overwrite(tuple(0 if index in not_stored else value for index, value in enumerate(tag.value)))
+    with pytest.raises(ValueError, match=r"gaps\.tif cannot be read as TIFF \(page 0 lacks pixel data\)"):
+        read_image(path)
+
+
 def test_an_ome_set_with_a_missing_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.ome.tif"
     tifffile.imwrite(path, np.ones((1, 8, 8), np.uint8), metadata={"axes": "CYX"}, photometric="minisblack")
@@ -377,6 +438,56 @@ def test_an_ome_set_with_a_missing_file_is_refused(tmp_path: Path) -> None:
     assert b'SizeC="2"' in path.read_bytes()
     with pytest.raises(ValueError, match=r"a\.ome\.tif belongs to a set of files"):
         read_image(path)
+
+
+OME_SET = """<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">
+<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="9" SizeY="8" SizeC="2" SizeZ="1" SizeT="1"
+ PhysicalSizeX="0.5" PhysicalSizeY="0.5"><Channel ID="Channel:0:0" Name="DNA"/><Channel ID="Channel:0:1" Name="ER"/>
+<TiffData FirstC="0" IFD="0" PlaneCount="1"><UUID FileName="c0.ome.tif">urn:uuid:a</UUID></TiffData>
+<TiffData FirstC="1" IFD="0" PlaneCount="1"><UUID FileName="c1.ome.tif">urn:uuid:b</UUID></TiffData>
+</Pixels></Image></OME>"""
+
+
+def write_set(folder: Path, metadata_file: str) -> np.ndarray:
+    """Two files of one channel each, that leave their axes to another file."""
+    planes = np.random.default_rng(0).integers(0, 60000, (2, 8, 9)).astype(np.uint16)
+    for channel, plane in enumerate(planes):
+        xml = (
+            '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
+            f'<BinaryOnly MetadataFile="{metadata_file}" UUID="urn:uuid:c"/></OME>'
+        )
+        tifffile.imwrite(folder / f"c{channel}.ome.tif", plane, description=xml, metadata=None)
+    return planes
+
+
+def test_any_file_of_an_ome_set_with_a_companion_opens_the_whole_set(tmp_path: Path) -> None:
+    planes = write_set(tmp_path, "D:\\export\\set.companion.ome")  # where it was made
+    (tmp_path / "set.companion.ome").write_text(OME_SET)
+    for name in ("c0.ome.tif", "c1.ome.tif"):
+        image = read_image(tmp_path / name)
+        assert (image.channels, image.pixel_size_um) == (("DNA", "ER"), 0.5)
+        np.testing.assert_array_equal(image.pixels, planes)
+    with pytest.raises(ValueError, match=r"set\.companion\.ome describes a set .* open one of these files"):
+        read_image(tmp_path / "set.companion.ome")
+    (tmp_path / "c1.ome.tif").unlink()
+    with pytest.raises(ValueError, match=r"c0\.ome\.tif belongs to a set of files and some planes"):
+        read_image(tmp_path / "c0.ome.tif")
+
+
+@pytest.mark.parametrize(
+    ("metadata_file", "advice"),
+    [
+        ("set.companion.ome", "that set.companion.ome describes, which is not beside it; put the whole set into one"),
+        ("first.ome.tif", "whose axes and channels are in first.ome.tif; open first.ome.tif"),
+        ("", "that another file describes, which is not beside it"),
+    ],
+)
+def test_a_file_of_an_ome_set_without_its_companion_says_what_is_missing(
+    tmp_path: Path, metadata_file: str, advice: str
+) -> None:
+    write_set(tmp_path, metadata_file)
+    with pytest.raises(ValueError, match=rf"c0\.ome\.tif is one file of a set {re.escape(advice)}"):
+        read_image(tmp_path / "c0.ome.tif")
 
 
 def test_broken_ome_xml_is_refused(tmp_path: Path) -> None:

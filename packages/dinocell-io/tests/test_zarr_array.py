@@ -213,7 +213,7 @@ def test_an_array_larger_than_memory_is_refused(tmp_path: Path) -> None:
         ({"codecs": []}, "the description of the array a.zarr is damaged"),
         ({"codecs": 5}, "the description of the array a.zarr is damaged"),
         ({"codecs": [{"name": "zstd"}, {"name": "gzip"}]}, "packed 2 times over"),
-        ({"node_type": "group"}, "has no Zarr array"),
+        ({"node_type": "group"}, "holds no Zarr group or array"),
     ],
 )
 def test_a_description_that_cannot_be_followed_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:

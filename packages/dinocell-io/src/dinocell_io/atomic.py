@@ -18,7 +18,8 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
     gets those that open() gives under the umask, whatever the writer chose; a link is followed. On an
     exception the temporary file is removed and `final` left as it was; after a kill it stays and may be
     deleted.
-    Raises FileNotFoundError if the folder is missing or if the block wrote nothing.
+    Raises FileNotFoundError if the folder is missing or if the block wrote nothing, PermissionError if nothing may
+    be written to the folder.
     """
     target = Path(os.path.realpath(final))
     _check_parent(target)
@@ -71,6 +72,11 @@ def atomic_folder(final: str | Path) -> Iterator[Path]:
 def _check_parent(target: Path) -> None:
     if not target.parent.is_dir():
         raise FileNotFoundError(f"the folder {target.parent} does not exist; create it to write {target.name}")
+    if not os.access(target.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise PermissionError(
+            f"the folder {target.parent} may not be written by this user; change its permissions, or write "
+            f"{target.name} elsewhere"
+        )
 
 
 def _temporary_beside(target: Path) -> Path:

@@ -1,6 +1,7 @@
 """A folder of images as a list of fields, one per file."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -38,7 +39,8 @@ class FolderFields:
 def open_folder_fields(folder: str | Path) -> FolderFields:
     """All image files in a folder or `s3://` prefix and below it, sorted; hidden ones are left out.
 
-    Raises FileNotFoundError if the folder is missing and ValueError if it holds no image.
+    Raises FileNotFoundError if the folder is missing, ValueError if it holds no image, PermissionError if it or a
+    folder in it may not be read.
     """
     if is_remote(folder):
         uri = str(folder) if str(folder).endswith("/") else f"{folder}/"
@@ -49,12 +51,22 @@ def open_folder_fields(folder: str | Path) -> FolderFields:
         root = Path(folder).absolute()
         if not root.is_dir():
             raise FileNotFoundError(f"{folder} is not a folder; expected one that holds images")
-        found = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
+        found = _files_below(root)
         place, prefix = root.as_uri(), ""
     names = sorted(name for name in found if _is_image(name))
     if not names:
         raise ValueError(f"{folder} holds no image; expected files with {', '.join(IMAGE_SUFFIXES)} in it or below")
     return FolderFields(place, prefix, tuple(names))
+
+
+def _files_below(root: Path) -> list[str]:
+    def refuse(error: OSError) -> None:  # a folder left out in silence would be a smaller data set
+        if isinstance(error, PermissionError):
+            raise PermissionError(f"{error.filename} may not be read by this user; change its permissions") from error
+        raise error
+
+    paths = [Path(folder, name) for folder, _, names in os.walk(root, onerror=refuse) for name in names]
+    return [path.relative_to(root).as_posix() for path in paths if path.is_file()]
 
 
 def _is_image(name: str) -> bool:

@@ -49,12 +49,14 @@ def open_image(uri: str | Path, *, scene: str | int | None = None, store: Store 
 
 
 def _opener_of(file: StoredFile) -> Callable[[StoredFile, str | int | None], LazyImage]:
-    # imported here: a program that reads only PNG does not wait for tifffile
+    if file.uri.lower().endswith(".companion.ome"):
+        raise ValueError(f"{file.uri} describes a set of OME-TIFF files and holds no pixels; open one of these files")
     if file.suffix not in _OPENERS:
         raise ValueError(
             f"{file.uri} has the suffix {file.suffix or '(none)'}; supported are {', '.join(READABLE_SUFFIXES)}. "
             f"To read this file, {_CONVERT}"
         )
+    # imported here: a program that reads only PNG does not wait for tifffile
     module, name = _OPENERS[file.suffix].split(":")
     opener: Callable[[StoredFile, str | int | None], LazyImage] = getattr(
         import_module(f".{module}", __package__), name

@@ -20,6 +20,7 @@ from .ngff_metadata import axis_names, channel_labels, pixel_size_um
 from .npy import MAX_PLANES_AS_CHANNELS
 from .scenes import chosen_scene
 from .store import Store, open_store
+from .uri import check_local_folder, is_remote
 from .zarr_array import ZarrArray
 from .zarr_description import open_zarr_array, read_json
 
@@ -41,9 +42,14 @@ def open_ome_zarr(uri: str | Path, *, scene: str | int | None = None, store: Sto
 
 
 def zarr_place(uri: str | Path, store: Store | None) -> tuple[Store, str, str]:
-    """The store, the key in it without a trailing slash, and the address for messages."""
+    """The store, the key in it without a trailing slash, and the address for messages.
+
+    Raises FileNotFoundError or ValueError for a local address that is not a folder.
+    """
     text = str(uri).rstrip("/\\")
     if store is None:
+        if not is_remote(text):
+            check_local_folder(text)
         store, key = open_store(text)
         return store, key, text
     return store, text.strip("/"), text

@@ -1,6 +1,7 @@
 """One process's connection to a bucket: credentials and signatures by boto3, bodies by urllib3, failures by type."""
 
 import os
+import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from .store import AccessDenied, NotFound, Refused, StoreError
 
 # what other clients of these servers try again too (botocore's standard mode has the same list)
 _TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504, 509})
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}|arn:.+")
+_ENDPOINT = re.compile(r"https?://[^/\s]+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class S3Place:
 
     `unsigned` True asks without credentials, as public buckets allow; None does so where none are found.
     `ca_file` is the certificate authority of a server of one's own.
+    Raises ValueError for a bucket's name that no server knows, and for an endpoint that is no http(s) address.
     """
 
     bucket: str
@@ -31,8 +35,22 @@ class S3Place:
     profile: str | None = None
     ca_file: str | None = None
 
+    def __post_init__(self) -> None:
+        if not _BUCKET.fullmatch(self.bucket):
+            raise ValueError(
+                f"{self.bucket!r} is no name of a bucket; expected letters, digits, '.', '-' and '_', or an ARN"
+            )
+        if self.endpoint is not None and not _ENDPOINT.match(self.endpoint):
+            raise ValueError(f"endpoint {self.endpoint!r} is no address; expected http://host:port or https://host")
+
     def address(self, key: str) -> str:
         return f"s3://{self.bucket}/{key}"
+
+    def object_address(self, key: str) -> str:
+        """The address of one object; Refused without a key, for which servers answer with a listing."""
+        if not key:
+            raise Refused(self.address(key), "no key was given; expected s3://bucket/key")
+        return self.address(key)
 
 
 class S3Client:
@@ -140,8 +158,10 @@ def failure_of_status(address: str, status: int, code: str, *, unsigned: bool) -
     text = f"{status} {code}".strip()
     if status in _TRANSIENT_STATUS or code in ("SlowDown", "RequestTimeout", "InternalError"):
         return Transient(text)
+    if status == 404 and code == "NoSuchBucket":
+        return NotFound(address, f"{text}: there is no such bucket; check its name, and the endpoint")
     if status == 404:
-        return NotFound(address, text)
+        return NotFound(address, f"{text}: there is no such object; check the key letter by letter, or list its folder")
     if status in (401, 403):
         asked = "without credentials, which may be missing" if unsigned else "with the credentials that were found"
         return AccessDenied(address, f"{text}; it was asked {asked}, see AWS_PROFILE and unsigned=True")
@@ -176,6 +196,8 @@ def translated(address: str, *, unsigned: bool = False) -> Iterator[None]:
         if _is_untrusted(error):
             raise untrusted(address, str(error)) from None
         raise Transient(f"TLS: {error}") from None
+    except (boto.EndpointConnectionError, http.NewConnectionError, http.ProxyError) as error:
+        raise Transient(f"{_short(error)}; check the endpoint, and this machine's network and proxies") from None
     except (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError, ResponseParserError) as error:
         raise Transient(_short(error)) from None  # a connection that breaks, a body that is cut
     except boto.BotoCoreError as error:

@@ -81,6 +81,7 @@ class S3Store:
         return self._download(key, Span(start, stop))
 
     def size(self, key: str) -> int:
+        self.place.object_address(key)
         answer = self._tried(key, lambda boto: boto.head_object(Bucket=self.place.bucket, Key=key))
         return int(answer["ContentLength"])
 
@@ -96,6 +97,7 @@ class S3Store:
             asked["ContinuationToken"] = page["NextContinuationToken"]
 
     def put(self, key: str, data: bytes) -> None:
+        self.place.object_address(key)
         # the server refuses a body that arrives as another one
         checksum = b64encode(md5(data, usedforsecurity=False).digest()).decode()
         self._tried(
@@ -120,11 +122,12 @@ class S3Store:
         return answer
 
     def _download(self, key: str, span: Span) -> bytes:
+        address = self.place.object_address(key)
         client = self._client()
         check_md5 = self.verify == "etag" or (self.verify == "auto" and client.boto.meta.endpoint_url[:5] == "http:")
         return download(
             partial(self._opened, key),
-            self.place.address(key),
+            address,
             span,
             policy=self.policy,
             budget=self.budget,

@@ -5,7 +5,9 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import IO, cast
+from xml.etree import ElementTree
 
 import tifffile
 
@@ -57,16 +59,51 @@ def open_tiff(file: StoredFile) -> Iterator[tifffile.TiffFile]:
 
 
 def _opened(file: StoredFile) -> tifffile.TiffFile:
-    if file.path is not None:
-        return tifffile.TiffFile(file.path)
-    # the other files of an OME set are not looked for in a store: a plane that is there is missing, and refused
-    return tifffile.TiffFile(cast(IO[bytes], RangeReader(file)), name=file.uri.rpartition("/")[2], _multifile=False)
+    if file.path is None:
+        # the other files of an OME set are not looked for in a store: a plane that is there is missing, and refused
+        tif = tifffile.TiffFile(cast(IO[bytes], RangeReader(file)), name=file.uri.rpartition("/")[2], _multifile=False)
+    else:
+        tif = tifffile.TiffFile(file.path)
+    try:
+        metadata_file = _metadata_file(tif)
+        companion = None if metadata_file is None else _companion(file, metadata_file)
+    except BaseException:
+        tif.close()
+        raise
+    if companion is None:
+        return tif
+    tif.close()
+    return tifffile.TiffFile(file.path or "", omexml=companion)
+
+
+def _metadata_file(tif: tifffile.TiffFile) -> str | None:
+    """The name of the file that holds the OME-XML, where this one only says which it is."""
+    text = tif.ome_metadata
+    if text is None or "BinaryOnly" not in text:
+        return None
+    found = ElementTree.fromstring(text).find("{*}BinaryOnly")
+    # a name in the folder of this file, whatever path was written where the set was made
+    return None if found is None else PureWindowsPath(PurePosixPath(found.get("MetadataFile", "")).name).name
+
+
+def _companion(file: StoredFile, name: str) -> str:
+    if name.lower().endswith((".tif", ".tiff", ".btf", ".tf8")):
+        raise ValueError(f"{file.uri} is one file of a set whose axes and channels are in {name}; open {name}")
+    beside = None if file.path is None or not name else file.path.with_name(name)
+    if beside is None or not beside.is_file():
+        raise ValueError(
+            f"{file.uri} is one file of a set that {name or 'another file'} describes, which is not beside it; put the "
+            "whole set into one folder of this machine, or export the image as one file"
+        )
+    return beside.read_text(encoding="utf-8")
 
 
 def check_data_present(series: tifffile.TiffPageSeries, uri: str) -> None:
     """Raise ValueError unless every part of every page lies inside its file.
 
-    tifffile fills parts that are missing with zeros.
+    tifffile fills parts that are missing with zeros. Only tiles that the page itself lists as not stored, by an
+    offset and a length of 0, are read so, and only of a page of which others are stored: slides and maps leave
+    empty tiles out, while a writer that was killed leaves the whole page.
     """
     for page in series.pages:
         if page is None:
@@ -75,8 +112,12 @@ def check_data_present(series: tifffile.TiffPageSeries, uri: str) -> None:
                 "put the set into one folder, or export the image as one file"
             )
         size = page.parent.filehandle.size
-        ends = [start + count for start, count in zip(page.dataoffsets, page.databytecounts, strict=True)]
-        if not ends or 0 in page.databytecounts:
+        parts = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+        keyframe = page.keyframe
+        if keyframe is not None and keyframe.is_tiled and any(count for _, count in parts):
+            parts = [part for part in parts if part != (0, 0)]
+        ends = [start + count for start, count in parts]
+        if not ends or any(count == 0 for _, count in parts):
             raise damaged(uri, "TIFF", f"page {page.index} lacks pixel data")
         if max(ends) > size:
             raise damaged(uri, "TIFF", f"pixel data reach to byte {max(ends)} of {size}")

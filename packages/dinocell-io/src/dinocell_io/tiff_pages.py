@@ -119,6 +119,10 @@ class PageStack:
 
         def place(index: int) -> None:
             start, count = page.dataoffsets[index], page.databytecounts[index]
+            if count == 0:  # a tile that the page says is not stored
+                _, (sample, _, y, x, _), (_, height, width, contig) = keyframe.decode(None, index, **tables)
+                put(np.full((height, width, contig), keyframe.nodata, into.dtype), sample, y, x)
+                return
             num_numbers = math.prod(keyframe.chunks)
             claimed = num_numbers * self.dtype.itemsize
             if packed != "none":
@@ -127,9 +131,12 @@ class PageStack:
                 check_ratio(file.uri, stored=count, claimed=num_numbers * bits // 8, packed=packed)
             check_memory(file.uri, claimed)
             segment, (sample, _, y, x, _), _ = keyframe.decode(file.read(start, start + count), index, **tables)
-            inner = segment[0, max(0, rows.start - y) : rows.stop - y, max(0, columns.start - x) : columns.stop - x]
-            if inner.dtype.kind != into.dtype.kind or inner.dtype.itemsize > into.dtype.itemsize:
-                raise ValueError(f"its tags say {into.dtype} but its data decode to {inner.dtype}")
+            if segment.dtype.kind != into.dtype.kind or segment.dtype.itemsize > into.dtype.itemsize:
+                raise ValueError(f"its tags say {into.dtype} but its data decode to {segment.dtype}")
+            put(segment[0], sample, y, x)
+
+        def put(segment: Shaped[np.ndarray, "y x contig"], sample: int, y: int, x: int) -> None:
+            inner = segment[max(0, rows.start - y) : rows.stop - y, max(0, columns.start - x) : columns.stop - x]
             top, left = max(y - rows.start, 0), max(x - columns.start, 0)
             for position, wanted in enumerate(samples):
                 if separate == 1 or wanted == sample:

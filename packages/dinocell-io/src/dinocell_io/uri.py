@@ -1,6 +1,8 @@
 """Where a file is: a path, or a `file://` or `s3://` address of one."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -12,14 +14,23 @@ def local_path(uri: str | Path) -> Path:
     a folder, an empty file, or an address of another kind than `file://`.
     """
     path = _path_of(uri)
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist; expected an image or label file there")
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder, expected one file; pass the files in it one by one")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty (0 bytes), expected an image; copy or export it again")
-    with path.open("rb"):  # a file without permission says so here, and is not taken for a damaged one
-        return path
+    with _permission_named(path):
+        _check_exists(path, "an image or label file")
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder, expected one file; pass the files in it one by one")
+        if path.stat().st_size == 0:
+            raise ValueError(f"{path} is empty (0 bytes), expected an image; copy or export it again")
+        with path.open("rb"):  # a file without permission says so here, and is not taken for a damaged one
+            return path
+
+
+def check_local_folder(uri: str | Path) -> None:
+    """Raise FileNotFoundError if nothing is at a path or `file://` address, ValueError if it is no folder."""
+    path = _path_of(uri)
+    with _permission_named(path):
+        _check_exists(path, "the folder of a Zarr group")
+        if not path.is_dir():
+            raise ValueError(f"{path} is a file, expected the folder of a Zarr group; unpack it, or check its name")
 
 
 def is_remote(uri: str | Path) -> bool:
@@ -48,7 +59,25 @@ def split_uri(uri: str | Path) -> tuple[str, str, str]:
     return "file", path.anchor, f"{key}/" if is_prefix else key
 
 
+def _check_exists(path: Path, expected: str) -> None:
+    if not path.exists():
+        tilde = "; ~ is not replaced here, write the whole path" if str(path).startswith("~") else ""
+        raise FileNotFoundError(f"{path} does not exist; expected {expected} there{tilde}")
+
+
+@contextmanager
+def _permission_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except PermissionError as error:
+        raise PermissionError(
+            f"{path} may not be read by this user; change its permissions and those of the folders above it"
+        ) from error
+
+
 def _path_of(uri: str | Path) -> Path:
+    if uri == "":
+        raise ValueError("'' is no address; expected a path, file:// or s3://bucket/key")
     if isinstance(uri, Path) or "://" not in uri:
         return Path(uri)
     parts = urlsplit(uri)

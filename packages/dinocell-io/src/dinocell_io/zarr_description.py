@@ -41,7 +41,10 @@ def open_zarr_array(store: Store, key: str, uri: str) -> ZarrArray:
         raise ValueError(
             f"{uri}: the description of the array {key} is damaged ({type(error).__name__}: {error}); export it again"
         ) from error
-    raise ValueError(f"{uri} has no Zarr array {key!r} (no zarr.json of an array, no .zarray); it is not whole")
+    raise ValueError(
+        f"{uri} holds no Zarr group or array (no zarr.json, .zgroup or .zarray); check the address, and whether all "
+        "of it was copied"
+    )
 
 
 def _array_2(described: Mapping[str, Any], store: Store, key: str, uri: str) -> ZarrArray:
