@@ -127,7 +127,7 @@ def write_segmentation(
     pixel_size_um = pipeline.settings.pixel_size_um or image.pixel_size_um
     files = output_files(opened.uri, output, save_distance_map=save_distance_map)
     files["labels"].parent.mkdir(parents=True, exist_ok=True)
-    _withdraw(output_files(uri, output, save_distance_map=True))
+    _withdraw(output_files(opened.uri, output, save_distance_map=True))
     table = measure_cells(labels, image, confidence=segmentation.confidence, pixel_size_um=pixel_size_um)
     write_labels(files["labels"], labels, pixel_size_um=pixel_size_um)
     write_table(files["cells"], table)
