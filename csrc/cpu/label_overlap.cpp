@@ -30,8 +30,15 @@ std::vector<LabelPair> label_overlap(const Label* truth, const Label* predicted,
     parallel_for(
         stretches.count(), num_threads, [&] { return &tables[num_used++]; },
         [&](size_t i, Table* table) { count_pairs(truth, predicted, stretches.begin(i), stretches.end(i), *table); });
-    for (size_t i = 1; i < num_used; ++i) tables[0].add(tables[i]);
-    const auto& pairs = tables[0].pairs();
+
+    std::vector<std::vector<typename Table::Slot>> lists(tables.size());
+    parallel_for(num_used, num_threads, [&](size_t i) { lists[i] = tables[i].pairs(); });
+    for (size_t step = 1; step < num_used; step *= 2)
+        parallel_for((num_used - 1 - step) / (2 * step) + 1, num_threads, [&](size_t i) {
+            auto& list = lists[2 * step * i];
+            list = merged(list, lists[2 * step * i + step]);
+        });
+    const auto& pairs = lists[0];
     std::vector<LabelPair> result(pairs.size());
     std::transform(pairs.begin(), pairs.end(), result.begin(), [](const auto& slot) {
         return LabelPair{slot.pair.truth(), slot.pair.predicted(), static_cast<int64_t>(slot.pixels)};

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "radix_sort.hpp"
@@ -19,6 +21,7 @@ struct NarrowPair {
     int64_t truth() const { return label(word >> 32); }
     int64_t predicted() const { return label(word & 0xffffffffu); }
     bool operator==(const NarrowPair&) const = default;
+    bool operator<(const NarrowPair& other) const { return word < other.word; }
     // Fibonacci hashing of a word whose upper half has been folded in: both labels reach the bits that count.
     uint64_t hash() const { return (word ^ word >> 32) * 0x9e3779b97f4a7c15u; }
     template <typename Slot>
@@ -44,6 +47,9 @@ struct WidePair {
     int64_t truth() const { return first; }
     int64_t predicted() const { return second; }
     bool operator==(const WidePair&) const = default;
+    bool operator<(const WidePair& other) const {
+        return std::tie(first, second) < std::tie(other.first, other.second);
+    }
     uint64_t hash() const {
         const auto folded = [](int64_t label) { return static_cast<uint64_t>(label) ^ static_cast<uint64_t>(label) >> 32; };
         return (folded(first) * 0xbf58476d1ce4e5b9u ^ folded(second)) * 0x9e3779b97f4a7c15u;
@@ -78,19 +84,11 @@ class PairTable {
         slot.pixels += pixels;
     }
 
-    // Counts what `other` has counted.
-    void add(PairTable& other) {
-        for (const Slot& slot : other.pairs()) keep(slot);
-    }
-
-    // All pairs that have pixels, sorted.
-    const std::vector<Slot>& pairs() {
-        for (Slot& slot : recent_) {
-            keep(slot);
-            slot.pixels = 0;
-        }
+    // Ends the counting: all pairs that have pixels, sorted.
+    std::vector<Slot> pairs() {
+        for (const Slot& slot : recent_) keep(slot);
         sum();
-        return kept_;
+        return std::move(kept_);
     }
 
   private:
@@ -123,5 +121,26 @@ class PairTable {
     std::vector<Slot> recent_, kept_;
     size_t limit_ = size_t{1} << 16;
 };
+
+// The pairs of two sorted lists as one; what both hold is added up.
+template <typename Slot>
+std::vector<Slot> merged(const std::vector<Slot>& a, const std::vector<Slot>& b) {
+    std::vector<Slot> all;
+    all.reserve(a.size() + b.size());
+    auto left = a.begin(), right = b.begin();
+    while (left != a.end() && right != b.end()) {
+        if (left->pair < right->pair) {
+            all.push_back(*left++);
+        } else if (right->pair < left->pair) {
+            all.push_back(*right++);
+        } else {
+            all.push_back(*left++);
+            all.back().pixels += right++->pixels;
+        }
+    }
+    all.insert(all.end(), left, a.end());
+    all.insert(all.end(), right, b.end());
+    return all;
+}
 
 }  // namespace dinocell

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "label_numbers.hpp"
@@ -15,6 +16,32 @@ struct NumberedRun {
     uint32_t length, number;
 };
 constexpr uint32_t kLongest = 0xffffffffu;  // longer runs are stored in pieces
+
+// A list to append to; its room is not cleared, as a vector's would be.
+class NumberedRuns {
+  public:
+    explicit NumberedRuns(size_t expected)
+        : runs_(std::make_unique_for_overwrite<NumberedRun[]>(expected + 1)), room_(expected + 1) {}
+
+    __attribute__((always_inline)) void add(size_t length, uint32_t number) {
+        if (size_ == room_) [[unlikely]]
+            grow();
+        runs_[size_++] = {static_cast<uint32_t>(length), number};
+    }
+    const NumberedRun* begin() const { return runs_.get(); }
+    const NumberedRun* end() const { return runs_.get() + size_; }
+
+  private:
+    __attribute__((noinline)) void grow() {
+        auto larger = std::make_unique_for_overwrite<NumberedRun[]>(2 * room_);
+        std::copy(begin(), end(), larger.get());
+        runs_ = std::move(larger);
+        room_ *= 2;
+    }
+
+    std::unique_ptr<NumberedRun[]> runs_;
+    size_t size_ = 0, room_;
+};
 
 }  // namespace
 }  // namespace dinocell
@@ -41,9 +68,9 @@ void write_runs(Arguments&&... arguments) {
 // A stretch of the image with numbers of its own, so that threads need not agree on them.
 template <typename Label>
 struct Stretch {
-    explicit Stretch(size_t size) : numbers(size), pixels(1, 0) { runs.reserve(size / 16); }
+    explicit Stretch(size_t size) : numbers(size), runs(size / 16), pixels(1, 0) {}
     LabelNumbers<Label> numbers;
-    std::vector<NumberedRun> runs;
+    NumberedRuns runs;
     std::vector<size_t> pixels;
 };
 

@@ -23,20 +23,21 @@ void relabel_runs(const Label* labels, size_t size, LabelNumbers<Label>& numbers
 // The runs of [begin, end) by the numbers of their labels, and the pixels of each number.
 template <typename Label>
 void count_runs(const Label* labels, size_t begin, size_t end, LabelNumbers<Label>& numbers,
-                std::vector<NumberedRun>& runs, std::vector<size_t>& pixels) {
+                NumberedRuns& runs, std::vector<size_t>& pixels) {
     for_each_run(labels, begin, end, [&](size_t from, size_t to) __attribute__((always_inline)) {
         const uint32_t number = numbers[labels[from]];
         size_t length = to - from;
         if (number >= pixels.size()) [[unlikely]]
             pixels.resize(number + 1, 0);
         pixels[number] += length;
-        for (; length > kLongest; length -= kLongest) runs.push_back({kLongest, number});
-        runs.push_back({static_cast<uint32_t>(length), number});
+        for (; length > kLongest; length -= kLongest) [[unlikely]]
+            runs.add(kLongest, number);
+        runs.add(length, number);
     });
 }
 
 // Writes the runs to [out, end).
-inline void write_runs(const std::vector<NumberedRun>& runs, const int32_t* renamed, int32_t* out, const int32_t* end) {
+inline void write_runs(const NumberedRuns& runs, const int32_t* renamed, int32_t* out, const int32_t* end) {
     for (const NumberedRun& run : runs) {
         fill_run(out, run.length, renamed[run.number], end);
         out += run.length;
