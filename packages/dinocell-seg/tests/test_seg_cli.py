@@ -60,7 +60,7 @@ def test_a_folder_is_segmented_whatever_is_wrong_with_one_file(folder: Path, tmp
     assert rows["discs.tif"]["num_cells"] == "3"
     assert rows["empty.png"]["num_cells"] == "0"
     assert "2 done, 1 failed; 3 cells" in result.stdout
-    assert f"failed: {folder / 'broken.tif'}: {rows['broken.tif']['message']}" in result.stdout
+    assert f"failed: {rows['broken.tif']['message']}" in result.stdout  # which names the file
     assert sorted(path.name for path in (tmp_path / "out").glob("*_labels.tif")) == [
         "discs_labels.tif",
         "empty_labels.tif",

@@ -1,24 +1,24 @@
 """Many images, one after the other: each has an outcome, and none of them stops the rest."""
 
 import csv
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import torch
 
 from dinocell_io import atomic_path
-from dinocell_seg.output_files import output_files
+from dinocell_seg.output_files import output_files, output_stem
 from dinocell_seg.pipeline import DINOCellPipeline
 from dinocell_seg.plane_choice import PlaneChoice
-from dinocell_seg.provenance import full_address, sha256_of
+from dinocell_seg.provenance import full_address, read_provenance, sha256_of
 from dinocell_seg.segment import segment_file
 
 Existing = Literal["refuse", "overwrite", "skip"]
 SUMMARY_NAME = "segment_summary.csv"
+SUMMARY_COLUMNS = ("image", "status", "num_cells", "seconds", "message")
 
 # What a bad file, a full disk or too large an image raises. Anything else is a bug, and stops the run with its trace.
 FILE_ERRORS = (ValueError, OSError, MemoryError, torch.OutOfMemoryError, cv2.error)
@@ -56,17 +56,22 @@ def segment_files(
     made from the same pixels with the same model and settings, and fails the others, so that one folder never
     mixes two settings unnoticed. OME-Zarr and what is in a bucket have no hash: there the same address counts as
     the same pixels, and a change behind it is not noticed.
+
+    The summary keeps the rows of earlier runs into `output` for other images, and is also written, of the images so
+    far, when the run is interrupted. Raises OSError if it cannot be written.
     """
     if existing == "refuse":
         refuse_existing(images, output)
     choice = PlaneChoice(channel, scene, z, t)
-    outcomes = []
-    for image in images:
-        outcome = _outcome_of(image, output, pipeline, choice, save_distance_map, existing)
-        outcomes.append(outcome)
-        report(outcome)
-    Path(output).mkdir(parents=True, exist_ok=True)
-    write_summary(Path(output) / SUMMARY_NAME, outcomes)
+    outcomes: list[Outcome] = []
+    try:
+        for image in images:
+            outcome = _outcome_of(image, output, pipeline, choice, save_distance_map, existing)
+            outcomes.append(outcome)
+            report(outcome)
+    finally:
+        Path(output).mkdir(parents=True, exist_ok=True)
+        write_summary(Path(output) / SUMMARY_NAME, outcomes)
     return outcomes
 
 
@@ -82,14 +87,32 @@ def refuse_existing(images: Sequence[str], output: str | Path) -> None:
 
 
 def write_summary(path: str | Path, outcomes: Sequence[Outcome]) -> None:
-    """Write one row per image: image, status, num_cells, seconds, message."""
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    """Write one row per image: image, status, num_cells, seconds, message.
+
+    Rows of a summary that is there stay, unless one of these images has the same output files. What is no Unicode in
+    a file's name is written as in Python, \\udcfc for the byte 0xfc.
+    """
+    rows = {output_stem(row[0]).casefold(): row for row in _earlier_rows(Path(path))}
+    for outcome in outcomes:
+        cells = "" if outcome.num_cells is None else str(outcome.num_cells)
+        row = [outcome.image, outcome.status, cells, f"{outcome.seconds:.3f}", outcome.message]
+        rows[output_stem(outcome.image).casefold()] = row
+    with (
+        atomic_path(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("image", "status", "num_cells", "seconds", "message"))
-        for outcome in outcomes:
-            cells = "" if outcome.num_cells is None else outcome.num_cells
-            seconds = f"{outcome.seconds:.3f}"
-            writer.writerow((outcome.image, outcome.status, cells, seconds, outcome.message))
+        writer.writerow(SUMMARY_COLUMNS)
+        writer.writerows(rows.values())
+
+
+def _earlier_rows(path: Path) -> list[list[str]]:
+    """The rows of a summary, none if there is no file or somebody else's."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        header, *rows = [*csv.reader(file)] or [[]]
+    return [row for row in rows if len(row) == len(SUMMARY_COLUMNS)] if tuple(header) == SUMMARY_COLUMNS else []
 
 
 def _outcome_of(
@@ -115,7 +138,7 @@ def _cells_of_same_run(image: str, files: dict[str, Path], pipeline: DINOCellPip
     missing = [path.name for path in files.values() if not path.exists()]
     if missing:
         raise ValueError(f"the earlier result lacks {', '.join(missing)}; pass --overwrite")
-    run: dict[str, Any] = json.loads(files["run"].read_text(encoding="utf-8"))
+    run = read_provenance(files["run"])
     source = run["input"]
     sha256 = sha256_of(image)
     differs = [

@@ -1,5 +1,6 @@
 """The commands `dinocell segment` and `dinocell info`; nothing heavy is imported before one of them runs."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,7 +72,8 @@ def segment(
     """Segment images into labels, a table of cells, an overlay and a record of the run.
 
     Writes NAME_labels.tif, NAME_cells.csv, NAME_overlay.png and NAME_run.json for each image, and
-    segment_summary.csv. A bad file does not stop the others: it is listed at the end, and the exit code is 1.
+    segment_summary.csv. A bad file does not stop the others: it is listed at the end, and the exit code is 1. A run
+    that was stopped goes on with --skip-existing.
 
     An OME-Zarr folder is one image. Of a file that holds several planes, --scene, --z and --t choose one; the choice
     counts for all images of the command.
@@ -103,23 +105,36 @@ def segment(
             refuse=existing == "refuse",
         )
     except (ValueError, OSError) as error:
-        raise typer.BadParameter(str(error)) from error
-    console = Console(stderr=True)
-    outcomes = _segment_all(
-        console,
-        images,
-        output,
-        pipeline,
-        channel=_channel(channel),
-        scene=scene,
-        z=z,
-        t=t,
-        save_distance_map=save_distance_map,
-        existing=existing,
-    )
+        # one line: a box of text would break paths, and logs are searched
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    outcomes: list[Outcome] = []
+    exit_code, problem = 0, ""
+    try:
+        _segment_all(
+            Console(stderr=True),
+            images,
+            output,
+            pipeline,
+            outcomes,
+            channel=_channel(channel),
+            scene=scene,
+            z=z,
+            t=t,
+            save_distance_map=save_distance_map,
+            existing=existing,
+        )
+    except KeyboardInterrupt:
+        exit_code = 130
+        problem = f"stopped after {len(outcomes)} of {len(images)} images; "
+        problem += "the same command with --skip-existing goes on"
+    except OSError as error:
+        exit_code, problem = 1, f"error: segment_summary.csv was not written: {error}"
     _print_outcomes(Console(), outcomes, output)
-    if any(outcome.status == "failed" for outcome in outcomes):
-        raise typer.Exit(1)
+    if problem:
+        typer.echo(problem, err=True)
+    if exit_code or any(outcome.status == "failed" for outcome in outcomes):
+        raise typer.Exit(exit_code or 1)
 
 
 def info(
@@ -202,8 +217,14 @@ def _check_output(output: Path) -> None:
         raise ValueError(f"--output {output} is an address; give a folder of this machine, then copy it there")
     if is_zarr(output):
         raise ValueError(f"--output {output} is in an OME-Zarr; give a folder outside, results are files")
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"--output {output} is a file; give a folder")
+    there = next(path for path in (output, *output.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ValueError(f"--output {output}: {there} is a file; give a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"--output {output}: the folder {there} may not be written by this user; change its permissions, or give "
+            "another folder"
+        )
 
 
 def _channel(word: str | None) -> str | int | None:
@@ -211,15 +232,26 @@ def _channel(word: str | None) -> str | int | None:
 
 
 def _segment_all(
-    console: "Console", images: Sequence[str], output: Path, pipeline: "DINOCellPipeline", **options: Any
-) -> "list[Outcome]":
+    console: "Console",
+    images: Sequence[str],
+    output: Path,
+    pipeline: "DINOCellPipeline",
+    outcomes: "list[Outcome]",
+    **options: Any,
+) -> None:
+    """Fills `outcomes` image by image, so that they are there however the run ends."""
     from rich.progress import Progress
 
     from dinocell_seg.batch import segment_files
 
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("segmenting", total=len(images))
-        return segment_files(images, output, pipeline, report=lambda outcome: progress.advance(task), **options)
+
+        def report(outcome: "Outcome") -> None:
+            outcomes.append(outcome)
+            progress.advance(task)
+
+        segment_files(images, output, pipeline, report=report, **options)
 
 
 def _print_outcomes(console: "Console", outcomes: "Sequence[Outcome]", output: Path) -> None:
@@ -238,7 +270,9 @@ def _print_outcomes(console: "Console", outcomes: "Sequence[Outcome]", output: P
         table.add_row(escape(Path(outcome.image).name), status, cells, seconds)
     console.print(table)
     for outcome in ordered[:num_failed]:
-        console.print(f"failed: {outcome.image}: {outcome.message}", markup=False, soft_wrap=True)
+        named = outcome.message.startswith(outcome.image)
+        text = outcome.message if named else f"{outcome.image}: {outcome.message}"
+        console.print(f"failed: {text}", markup=False, soft_wrap=True)
     counts = ", ".join(
         f"{number} {status}" for status in colours if (number := sum(outcome.status == status for outcome in outcomes))
     )

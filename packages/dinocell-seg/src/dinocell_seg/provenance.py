@@ -18,6 +18,8 @@ from dinocell_seg.pipeline import DINOCellPipeline
 from dinocell_seg.plane_choice import PlaneChoice
 from dinocell_seg.predict import Prediction
 
+FORMAT = "dinocell-run"
+FORMAT_VERSION = 1
 DISTRIBUTIONS = (
     "dinocell-cli",
     "dinocell-seg",
@@ -50,8 +52,8 @@ def describe_run(
     """
     identity = pipeline.identity
     return {
-        "format": "dinocell-run",
-        "format_version": 1,
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "input": {
             "uri": full_address(uri),
@@ -84,6 +86,23 @@ def write_provenance(path: str | Path, run: Mapping[str, Any]) -> None:
     """Write a run's description as JSON, whole or not at all."""
     with atomic_path(path) as temporary:
         Path(temporary).write_text(json.dumps(run, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_provenance(path: str | Path) -> dict[str, Any]:
+    """What `write_provenance` wrote; ValueError for a file that is damaged or of another program."""
+    path = Path(path)
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error}); it is damaged, pass --overwrite to make it again") from error
+    if not isinstance(run, dict) or run.get("format") != FORMAT:
+        raise ValueError(f"{path} is no record of 'dinocell segment'; pass --overwrite to replace it")
+    if run.get("format_version") != FORMAT_VERSION:
+        raise ValueError(
+            f"{path} has format_version {run.get('format_version')}, expected {FORMAT_VERSION}; "
+            "it was written by another version of dinocell-seg, pass --overwrite to replace it"
+        )
+    return run
 
 
 def channel_used(image: Image, channel: str | int | None) -> str:

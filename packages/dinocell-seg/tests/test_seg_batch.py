@@ -1,0 +1,178 @@
+"""Runs that are stopped, repeated, or meet a folder that cannot be written: what is on the disk, and what is said."""
+
+import csv
+import errno
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import typer
+from torch import nn
+from typer.testing import CliRunner, Result
+
+from dinocell_seg import DINOCellPipeline, segment_file
+from dinocell_seg.batch import Outcome, segment_files, write_summary
+from dinocell_seg.cli import segment
+from dinocell_seg.pipeline import ModelIdentity
+
+
+@pytest.fixture
+def pipeline(stand_in: nn.Module) -> DINOCellPipeline:
+    return DINOCellPipeline(stand_in, device="cpu", tile=64, overlap=16, thresholds={"peak": 0.7, "fill": 0.5})
+
+
+@pytest.fixture
+def images(tmp_path: Path, three_discs: np.ndarray) -> list[str]:
+    paths = [tmp_path / f"{name}.tif" for name in "abc"]
+    for path in paths:
+        tifffile.imwrite(path, three_discs)
+    return [str(path) for path in paths]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, stand_in: nn.Module, *words: str | Path) -> Result:
+    identity = ModelIdentity("stand-in", "0" * 64, None)
+    monkeypatch.setattr("dinocell_seg.pipeline._loaded", lambda model, device: (stand_in, identity))
+    monkeypatch.setenv("COLUMNS", "80")
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(segment)
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def summary(output: Path) -> dict[str, str]:
+    rows = csv.DictReader((output / "segment_summary.csv").read_text(encoding="utf-8").splitlines())
+    return {Path(row["image"]).name: row["status"] for row in rows}
+
+
+def test_two_runs_into_one_folder_share_its_summary(
+    pipeline: DINOCellPipeline, images: list[str], tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    segment_files(images[:2], output, pipeline)
+    segment_files(images[2:], output, pipeline)
+    assert summary(output) == {"a.tif": "done", "b.tif": "done", "c.tif": "done"}
+    segment_files(images[1:2], output, pipeline, existing="skip")
+    assert summary(output) == {"a.tif": "done", "b.tif": "skipped", "c.tif": "done"}
+
+
+def test_a_summary_of_somebody_else_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "segment_summary.csv"
+    path.write_bytes(b"\xff plate;well\n")
+    write_summary(path, [Outcome("a.tif", "done", 3, 1.5)])
+    assert path.read_text() == "image,status,num_cells,seconds,message\na.tif,done,3,1.500,\n"
+
+
+def test_a_name_that_is_no_unicode_has_its_row(tmp_path: Path) -> None:
+    write_summary(tmp_path / "segment_summary.csv", [Outcome(os.fsdecode(b"Z\xfcrich.tif"), "done", 3, 1.5)])
+    assert (tmp_path / "segment_summary.csv").read_text(encoding="utf-8").splitlines()[1].startswith("Z\\udcfcrich.tif")
+
+
+def test_an_interrupted_run_says_what_is_done_and_how_to_go_on(
+    stand_in: nn.Module, images: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+
+    def stopped_at_b(uri: str, *arguments: object, **options: object) -> object:
+        if uri == images[1]:
+            raise KeyboardInterrupt
+        return segment_file(uri, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("dinocell_seg.batch.segment_file", stopped_at_b)
+    result = run(monkeypatch, stand_in, *images, "-o", output, "--tile", "64", "--overlap", "16")
+    assert result.exit_code == 130
+    assert "stopped after 1 of 3 images; the same command with --skip-existing goes on" in result.stderr
+    assert summary(output) == {"a.tif": "done"}
+
+
+def test_a_disk_that_is_full_at_the_end_loses_no_outcome(
+    stand_in: nn.Module, images: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, outcomes: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("dinocell_seg.batch.write_summary", full)
+    result = run(monkeypatch, stand_in, *images, "-o", tmp_path / "out", "--tile", "64", "--overlap", "16")
+    assert result.exit_code == 1
+    assert "3 done" in result.stdout
+    assert "segment_summary.csv was not written: [Errno 28] No space left on device" in result.stderr
+
+
+@pytest.mark.parametrize("output", ["locked", "locked/new/deeper"])
+def test_a_folder_that_cannot_be_written_is_refused_before_the_model_is_loaded(
+    stand_in: nn.Module, images: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    writable = os.access
+    monkeypatch.setattr(
+        "os.access", lambda path, mode: not (Path(path) == locked and mode & os.W_OK) and writable(path, mode)
+    )
+    result = run(monkeypatch, stand_in, *images, "-o", tmp_path / output)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"error: --output {tmp_path / output}: the folder {locked} may not be written by this user; change its "
+        "permissions, or give another folder\n"
+    )
+    assert not any(locked.iterdir())
+
+
+def test_an_output_below_a_file_is_refused(
+    stand_in: nn.Module, images: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = run(monkeypatch, stand_in, *images, "-o", Path(images[0]) / "out")
+    assert result.exit_code == 2
+    assert f"{images[0]} is a file; give a folder" in result.stderr
+
+
+def test_a_result_that_is_made_again_and_stopped_is_not_taken_for_whole(
+    pipeline: DINOCellPipeline, images: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+    segment_file(images[0], output, pipeline, save_distance_map=True)
+    assert json.loads((output / "a_run.json").read_text())["result"]["num_cells"] == 3
+
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dinocell_seg.segment.write_overlay", killed)
+    with pytest.raises(KeyboardInterrupt):
+        segment_file(images[0], output, pipeline)
+    assert not (output / "a_run.json").exists()
+
+
+def test_a_result_that_is_made_again_leaves_no_map_of_the_earlier_one(
+    pipeline: DINOCellPipeline, images: list[str], tmp_path: Path
+) -> None:
+    segment_file(images[0], tmp_path / "out", pipeline, save_distance_map=True)
+    assert (tmp_path / "out" / "a_distance_map.tif").exists()
+    segment_file(images[0], tmp_path / "out", pipeline)
+    assert not (tmp_path / "out" / "a_distance_map.tif").exists()
+
+
+def test_a_map_that_no_run_wrote_is_left_alone(pipeline: DINOCellPipeline, images: list[str], tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    somebodys = tmp_path / "out" / "a_distance_map.tif"
+    somebodys.write_bytes(b"drawn by hand")
+    segment_file(images[0], tmp_path / "out", pipeline)
+    assert somebodys.read_bytes() == b"drawn by hand"
+
+
+def test_a_run_file_of_another_program_fails_its_image_only(
+    pipeline: DINOCellPipeline, images: list[str], tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    segment_files(images[:1], output, pipeline)
+    (output / "a_run.json").write_text('{"sequencer": 7}')
+    first, second = segment_files(images[:2], output, pipeline, existing="skip")
+    assert (first.status, second.status) == ("failed", "done")
+    assert "a_run.json is no record of 'dinocell segment'; pass --overwrite" in first.message
+
+
+def test_a_failure_names_its_image_once(
+    stand_in: nn.Module, images: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(images[0]).write_bytes(b"")
+    result = run(monkeypatch, stand_in, images[0], "-o", tmp_path / "out")
+    assert f"failed: {images[0]} is empty" in result.stdout
