@@ -221,3 +221,34 @@ def test_a_czi_with_flipped_bytes_is_refused_or_read(tmp_path: Path) -> None:
         else:
             named = image.pixels.size > 0
         assert named
+
+
+@pytest.mark.parametrize("packed", [None, "zstd0:ExplicitLevel=3", "zstd1:ExplicitLevel=3;PreProcess=HiLoByteUnpack"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_what_zeiss_own_library_writes_is_read(tmp_path: Path, packed: str | None, dtype: type) -> None:
+    library = pytest.importorskip("pylibCZIrw.czi", reason="pylibCZIrw, ZEISS's own writer, is LGPL and no extra")
+    path = tmp_path / "a.czi"
+    pixels = np.random.default_rng(0).integers(0, 250, (2, 3, 2, 20, 30)).astype(dtype)
+    with library.create_czi(str(path), compression_options=packed) as written:
+        for t, z, c in np.ndindex(2, 3, 2):
+            written.write(pixels[t, z, c][..., None], location=(-7, 5), plane={"T": t, "Z": z, "C": c})
+        written.write_metadata(channel_names={0: "DAPI", 1: "EGFP"}, scale_x=0.325e-6, scale_y=0.325e-6)
+    image = open_image(path)
+    assert (image.axes, image.shape, image.channels) == ("tzcyx", pixels.shape, ("DAPI", "EGFP"))
+    assert image.pixel_size_um == pytest.approx(0.325)
+    for t, z in np.ndindex(2, 3):
+        np.testing.assert_array_equal(image.read(t=t, z=z), pixels[t, z])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_colour_mosaic_of_zeiss_own_library_is_put_together_as_it_does(tmp_path: Path, dtype: type) -> None:
+    library = pytest.importorskip("pylibCZIrw.czi", reason="pylibCZIrw, ZEISS's own writer, is LGPL and no extra")
+    path = tmp_path / "a.czi"
+    tiles = np.random.default_rng(0).integers(1, 250, (3, 20, 30, 3)).astype(dtype)
+    with library.create_czi(str(path)) as written:
+        for tile, place in zip(tiles, ((-10, 5), (15, 5), (60, 30)), strict=True):  # the second lies on the first
+            written.write(tile, location=place)
+        written.write_metadata("mosaic")
+    with library.open_czi(str(path)) as theirs:
+        blue_green_red = theirs.read(plane={"C": 0})
+    np.testing.assert_array_equal(read_image(path).pixels, np.moveaxis(blue_green_red[..., ::-1], 2, 0))

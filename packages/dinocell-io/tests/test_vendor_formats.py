@@ -1,10 +1,10 @@
-"""LIF and ND2 through their libraries, and what is said where a library is missing."""
+"""LIF and ND2 through their libraries, from files made after their layouts; and what is said without a library."""
 
 import struct
 import sys
-import types
+import zlib
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,73 +90,152 @@ def test_a_cut_lif_is_refused(tmp_path: Path, stack: np.ndarray) -> None:
             read_image(path)
 
 
+def nd2_item(name: str, value: Any) -> str:
+    """One entry of Nikon's XML; `name#1`, `name#2` are entries of one name."""
+    name = name.partition("#")[0]
+    if isinstance(value, dict):
+        inside = "".join(nd2_item(key, entry) for key, entry in value.items())
+        return f'<{name} runtype="CLxListVariant">{inside}</{name}>'
+    runtype = {bool: "bool", int: "lx_uint32", float: "double", str: "CLxStringW"}[type(value)]
+    return f'<{name} runtype="{runtype}" value="{str(value).lower() if isinstance(value, bool) else value}"/>'
+
+
+def nd2_loops(num_t: int, num_p: int, num_z: int) -> dict[str, Any]:
+    """The loops of an experiment, from the innermost outwards."""
+    every = [f"no_name#{number}" for number in range(num_p)]
+    z = {"uiCount": num_z, "dZLow": 0.0, "dZHigh": float(num_z), "dZStep": 1.0}
+    points = {"uiCount": num_p, "Points": {name: {"dPosX": 0.0, "dPosY": 0.0, "dPosZ": 0.0} for name in every}}
+    t = {"uiCount": num_t, "dStart": 0.0, "dPeriod": 1.0, "dDuration": 1.0}
+    found: dict[str, Any] = {}
+    for kind, count, parameters in ((4, num_z, z), (2, num_p, points), (1, num_t, t)):
+        if count > 1:
+            inner = {"ppNextLevelEx": {"no_name": found}} if found else {}
+            valid = {"pItemValid": dict.fromkeys(every, True)} if kind == 2 else {}
+            found = {"eType": kind, "uLoopPars": parameters, **valid, **inner}
+    return found
+
+
+def write_nd2(
+    path: Path,
+    frames: np.ndarray,
+    names: tuple[str, ...],
+    *,
+    loops: tuple[int, int, int] = (1, 1, 1),
+    um: float | None = 0.65,
+    left_out: tuple[int, ...] = (),
+    is_packed: bool = False,
+) -> None:
+    """Frames [frame y x component] as an ND2 of version 2.1: chunks, then the table of them."""
+    count, height, width, components = frames.shape
+    bits = 8 * frames.itemsize
+    attributes = {
+        "uiWidth": width, "uiWidthBytes": width * components * frames.itemsize, "uiHeight": height,
+        "uiComp": components, "uiBpcInMemory": bits, "uiBpcSignificant": bits, "uiSequenceCount": count,
+        "eCompression": 0 if is_packed else 2,
+    }  # fmt: skip
+    planes = {
+        f"a{number}": {
+            "sDescription": name, "uiCompCount": components // len(names), "uiModalityMask": 1,
+            "pFluorescentProbe": {"uiColor": 0},
+        }
+        for number, name in enumerate(names)
+    }  # fmt: skip
+    metadata = {
+        "bCalibrated": um is not None, "dCalibration": 1.0 if um is None else um,
+        "sPicturePlanes": {"uiCount": len(names), "sPlaneNew": planes},
+    }  # fmt: skip
+    described = {
+        b"ImageAttributes!": attributes,
+        b"ImageMetadataSeq|0!": metadata,
+        b"ImageMetadata!": nd2_loops(*loops),
+    }
+    chunks = {
+        name: f'<variant version="1.0">{nd2_item("no_name", value)}</variant>'.encode()
+        for name, value in described.items()
+        if value
+    }
+    for number, frame in enumerate(frames):
+        if number not in left_out:
+            pixels = zlib.compress(frame.tobytes()) if is_packed else frame.tobytes()
+            chunks[b"ImageDataSeq|%d!" % number] = bytes(8) + pixels  # the time, then the pixels
+    signature = b"ND2 FILE SIGNATURE CHUNK NAME01!"
+    content, table = struct.pack("<IIQ32s64s", 0x0ABECEDA, 32, 64, signature, b"Ver2.1"), b""
+    for name, data in chunks.items():
+        table += name + struct.pack("<QQ", len(content), len(data))
+        # pixels begin 4096 bytes after their chunk
+        padded = name.ljust(4072 if name.startswith(b"ImageDataSeq") else len(name) + 20, b"\0")
+        content += struct.pack("<IIQ", 0x0ABECEDA, len(padded), len(data)) + padded + data
+    table += b"ND2 CHUNK MAP SIGNATURE 0000001!" + struct.pack("<Q", len(content))
+    name = b"ND2 FILEMAP SIGNATURE NAME 0001!" + bytes(20)
+    path.write_bytes(content + struct.pack("<IIQ", 0x0ABECEDA, len(name), len(table)) + name + table)
+
+
 @pytest.fixture
-def nd2_library(monkeypatch: pytest.MonkeyPatch, stack: np.ndarray) -> type:
-    """A stand-in for the library nd2, with the part of its interface that is used: no ND2 file can be written here."""
-
-    class Lazy:
-        def __init__(self, pixels: np.ndarray) -> None:
-            self.pixels = pixels
-
-        def __getitem__(self, index: Any) -> "Lazy":
-            return Lazy(self.pixels[index])
-
-        def compute(self) -> np.ndarray:
-            return self.pixels
-
-    class ND2File:
-        sizes: ClassVar = {"T": 1, "P": 2, "Z": 3, "C": 2, "Y": 20, "X": 30}
-        pixels = stack[None]  # t p z c y x
-        dtype = np.dtype(np.uint16)
-
-        def __init__(self, path: str) -> None:
-            if not Path(path).read_bytes().startswith(b"ND2"):
-                raise OSError("file not recognized as ND2")
-
-        def __enter__(self) -> "ND2File":
-            return self
-
-        def __exit__(self, *_: object) -> None: ...
-
-        @property
-        def metadata(self) -> types.SimpleNamespace:
-            channels = [types.SimpleNamespace(channel=types.SimpleNamespace(name=name)) for name in ("DAPI", "FITC")]
-            return types.SimpleNamespace(channels=channels)
-
-        def voxel_size(self) -> types.SimpleNamespace:
-            return types.SimpleNamespace(x=0.65, y=0.65, z=2.0)
-
-        def to_dask(self) -> Lazy:
-            return Lazy(self.pixels)
-
-    module = types.ModuleType("nd2")
-    module.ND2File = ND2File  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "nd2", module)
-    return ND2File
+def frames(stack: np.ndarray) -> np.ndarray:
+    """Frames of two times, two positions and three planes, two channels each."""
+    pytest.importorskip("nd2", reason="the extra nd2")
+    return np.moveaxis(np.stack([stack, stack[::-1] + 1], axis=1), 3, 5).reshape(12, 20, 30, 2)
 
 
-def test_positions_of_an_nd2_are_scenes(tmp_path: Path, stack: np.ndarray, nd2_library: type) -> None:
-    (tmp_path / "a.nd2").write_bytes(b"ND2")
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_positions_of_an_nd2_are_scenes_read_plane_by_plane(
+    tmp_path: Path, frames: np.ndarray, is_packed: bool
+) -> None:
+    path = tmp_path / "a.nd2"
+    write_nd2(path, frames, ("DAPI", "FITC"), loops=(2, 2, 3), is_packed=is_packed)
     with pytest.raises(ValueError, match=r"holds 2 images: 0; 1"):
-        open_image(tmp_path / "a.nd2")
-    image = open_image(tmp_path / "a.nd2", scene=1)
-    assert (image.axes, image.shape, image.channels) == ("zcyx", (3, 2, 20, 30), ("DAPI", "FITC"))
-    assert image.pixel_size_um == pytest.approx(0.65)
-    np.testing.assert_array_equal(image.read(np.s_[2:9, 3:30], channels=[1, 0], z=2), stack[1, 2, ::-1, 2:9, 3:30])
-    (tmp_path / "bad.nd2").write_bytes(b"text")
-    with pytest.raises(ValueError, match=r"bad\.nd2 cannot be read as ND2 \(file not recognized as ND2\)"):
-        open_image(tmp_path / "bad.nd2")
+        open_image(path)
+    by_place = frames.reshape(2, 2, 3, 20, 30, 2)
+    for position in range(2):
+        image = open_image(path, scene=position)
+        assert (image.axes, image.shape, image.channels) == ("tzcyx", (2, 3, 2, 20, 30), ("DAPI", "FITC"))
+        assert (image.pixel_size_um, image.dtype) == (0.65, np.uint16)
+        for t in range(2):
+            for z in range(3):
+                expected = np.moveaxis(by_place[t, position, z], 2, 0)
+                np.testing.assert_array_equal(image.read(t=t, z=z), expected)
+                part = image.read(np.s_[2:9, 3:30], channels=[1, 0], t=t, z=z)
+                np.testing.assert_array_equal(part, expected[::-1, 2:9, 3:30])
 
 
-def test_colour_of_an_nd2_is_three_channels(tmp_path: Path, nd2_library: type, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_nd2_of_one_channel_and_no_calibration_is_read(tmp_path: Path, frames: np.ndarray) -> None:
+    write_nd2(tmp_path / "a.nd2", frames[:1, ..., :1], ("DAPI",), um=None)
+    image = read_image(tmp_path / "a.nd2")
+    assert (image.channels, image.pixel_size_um) == (("DAPI",), None)
+    np.testing.assert_array_equal(image.pixels[0], frames[0, ..., 0])
+
+
+def test_colour_of_an_nd2_is_turned_from_blue_green_red(tmp_path: Path) -> None:
+    pytest.importorskip("nd2", reason="the extra nd2")
     colour = np.random.default_rng(1).integers(0, 255, (2, 8, 9, 3)).astype(np.uint8)
-    monkeypatch.setattr(nd2_library, "sizes", {"T": 2, "Y": 8, "X": 9, "S": 3})
-    monkeypatch.setattr(nd2_library, "pixels", colour)
-    monkeypatch.setattr(nd2_library, "dtype", np.dtype(np.uint8))
-    (tmp_path / "a.nd2").write_bytes(b"ND2")
+    write_nd2(tmp_path / "a.nd2", colour, ("Brightfield",), loops=(2, 1, 1))
     image = open_image(tmp_path / "a.nd2")
-    assert (image.axes, image.is_rgb) == ("tcyx", True)
-    np.testing.assert_array_equal(image.read(t=1), np.moveaxis(colour[1], 2, 0))
+    assert (image.axes, image.is_rgb, image.channels) == ("tcyx", True, ("red", "green", "blue"))
+    np.testing.assert_array_equal(image.read(t=1), np.moveaxis(colour[1, ..., ::-1], 2, 0))
+    np.testing.assert_array_equal(image.read(channels=[2], t=0)[0], colour[0, ..., 0])
+
+
+def test_a_frame_that_an_nd2_lacks_is_refused_and_a_black_one_is_read(tmp_path: Path, frames: np.ndarray) -> None:
+    frames[4] = 0
+    path = tmp_path / "stopped.nd2"
+    write_nd2(path, frames, ("DAPI", "FITC"), loops=(2, 2, 3), left_out=(5,))
+    image = open_image(path, scene=1)
+    assert not image.read(t=0, z=1).any()
+    with pytest.raises(ValueError, match=r"stopped\.nd2 lacks frame 5; its acquisition was stopped before"):
+        image.read(t=0, z=2)
+
+
+def test_a_damaged_nd2_is_refused(tmp_path: Path, frames: np.ndarray) -> None:
+    path = tmp_path / "cut.nd2"
+    write_nd2(path, frames[:1], ("DAPI", "FITC"))
+    content = path.read_bytes()
+    for length in range(1, len(content), 977):
+        path.write_bytes(content[:length])
+        with pytest.raises(ValueError, match=r"cut\.nd2 cannot be read as ND2"):
+            read_image(path)
+    path.write_bytes(b"text")
+    with pytest.raises(ValueError, match=r"cut\.nd2 cannot be read as ND2"):
+        open_image(path)
 
 
 @pytest.mark.parametrize(("suffix", "module"), [("nd2", "nd2"), ("lif", "liffile")])

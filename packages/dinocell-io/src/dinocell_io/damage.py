@@ -30,13 +30,13 @@ DAMAGE = (
 
 @contextmanager
 def damage_named(uri: str, kind: str) -> Iterator[None]:
-    """Turn DAMAGE into a ValueError that names the file and its kind; errors that name it, and the store's, pass."""
+    """Turn DAMAGE into a ValueError that names the file and its kind; what begins with the file passes, as told."""
     try:
         yield
     except StoreError:
         raise
     except DAMAGE as error:
-        if isinstance(error, ValueError) and uri in str(error):  # ours, or already told
+        if isinstance(error, ValueError) and str(error).startswith(uri):  # ours, or already told
             raise
         raise damaged(uri, kind, str(error) or type(error).__name__) from error
 
