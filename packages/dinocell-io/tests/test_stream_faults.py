@@ -1,14 +1,16 @@
 """A stream over a server that fails: right pixels or a told failure, never a wrong pixel, a hang or a lost field."""
 
 import io
+import itertools
 import multiprocessing
+import socket
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import tifffile
 
-from dinocell_io import FieldFiles, FieldStream, StreamLimits
+from dinocell_io import FieldFiles, FieldStream, StreamError, StreamLimits
 from dinocell_io.retry import RetryPolicy
 from dinocell_io.retry_budget import RetryBudget
 from dinocell_io.s3_store import S3Store
@@ -94,6 +96,34 @@ def test_a_fault_that_stays_is_told_and_the_field_replaced(fault, tmp_path):
     (kind,) = {kind for kind, _ in stream.report().failures}
     assert kind == DAMAGE_WITHOUT_END[fault] or (fault == Fault.SHORT and kind == "damaged")
     assert len((tmp_path / "bad.jsonl").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("lookups_that_fail", [2, 10**9])
+def test_a_name_that_is_not_found_costs_retries_or_is_told(monkeypatch, lookups_that_fail):
+    resolved, lookups = socket.getaddrinfo, itertools.count()
+
+    def lookup(host, port, *arguments, **options):
+        if host != "s3.elsewhere.invalid":
+            return resolved(host, port, *arguments, **options)
+        if next(lookups) < lookups_that_fail:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return resolved("127.0.0.1", port, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    with ObjectServer(objects()) as server:
+        endpoint = server.endpoint.replace("127.0.0.1", "s3.elsewhere.invalid")
+        store = S3Store("bucket", endpoint=endpoint, unsigned=True, policy=QUICK, budget=RetryBudget())
+        stream = FieldStream(Fields(), store=store, seed=None, limits=LIMITS)
+        if lookups_that_fail == 2:
+            got = list(stream)
+            for one in got:
+                check_pixels(one)
+            assert [one.key for one in got] == [str(row) for row in range(COUNT)]
+            assert stream.report().num_store_retries >= 1
+        else:
+            with pytest.raises(StreamError, match=r"Name or service not known|NameResolutionError"):
+                list(stream)
+            assert {kind for kind, _ in stream.report().failures} == {"network"}
 
 
 def read_keys(stream: FieldStream, answers) -> None:
