@@ -170,3 +170,21 @@ def test_a_device_this_machine_lacks_is_refused(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="sees no cuda device; use --device cpu"):
         resolve_device("cuda:1")
+
+
+@pytest.mark.parametrize("device", ["meta", "xla", "hpu"])
+def test_a_device_torch_knows_but_cannot_use_is_refused(device: str) -> None:
+    with pytest.raises(ValueError, match=f"cannot work on the device '{device}'.*; use auto, cpu, cuda, cuda:1 or mps"):
+        resolve_device(device)
+
+
+def test_a_scale_that_no_image_could_have_is_refused_with_the_settings(tmp_path: Path) -> None:
+    path = small_model_file(tmp_path, tile=64, overlap=16, diameter_px=[10, 20, 40], pixel_size_um=0.5)
+    with pytest.raises(ValueError, match=r"would be resized by 0\.02, outside 0\.0625 to 16; check the diameter"):
+        DINOCellPipeline(path, device="cpu", diameter_px=1000)
+    with pytest.raises(ValueError, match=r"would be resized by 40, outside"):
+        DINOCellPipeline(path, device="cpu", pixel_size_um=20)
+    with pytest.raises(ValueError, match=r"diameter_px: .*finite"):
+        DINOCellPipeline(path, device="cpu", diameter_px=float("inf"))
+    with pytest.raises(ValueError, match=r"pixel_size_um: .*finite"):
+        DINOCellPipeline(path, device="cpu", pixel_size_um=float("inf"))

@@ -101,3 +101,70 @@ def test_calibrate_refuses_the_test_split_and_an_empty_one(folder, tmp_path):
     empty = run("calibrate", model, "--data", folder, "--split", "validation")
     assert "is in the split 'validation'" in empty.output
     assert "thresholds" not in load_model(model).metadata
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--set", "sampling.crop_px=40"],
+            "sampling.crop_px is 40, no multiple of 16, the model's coarsest grid; use 32",
+        ),
+        (["--backbone", "nowhere.pth"], "there is no file nowhere.pth of backbone weights"),
+        (["--start-from", "nowhere.safetensors"], "there is no model file nowhere.safetensors to start from"),
+    ],
+)
+def test_what_would_end_or_spoil_a_training_is_refused_before_it_begins(folder, tmp_path, words, message):
+    result = run("train", "--data", folder, "--output", tmp_path / "run", "--device", "cpu", *SETTINGS, *words)
+    assert result.exit_code == 2
+    assert message in result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_is_named_twice_is_refused(folder, tmp_path):
+    again = folder / ".." / folder.name
+    result = run("train", "--data", folder, "--data", again, "--output", tmp_path / "run", "--device", "cpu", *SETTINGS)
+    assert result.exit_code == 2
+    assert f"{again} is named twice" in result.output
+
+
+def test_a_folder_of_one_image_is_told_that_two_are_needed(folder, tmp_path):
+    for name in ("s1", "s2"):
+        (folder / "images" / f"{name}.png").unlink()
+        (folder / "masks" / f"{name}.png").unlink()
+    (folder / "splits.csv").unlink()
+    result = run("train", "--data", folder, "--output", tmp_path / "run", "--device", "cpu", *SETTINGS)
+    assert result.exit_code == 2
+    assert f"{folder} holds 1 image and no splits.csv; one to train on and another to validate on are needed" in (
+        result.output
+    )
+
+
+def test_a_training_whose_calibration_fails_says_where_its_model_is(folder, tmp_path):
+    write_labels(folder / "masks" / "s1.png", np.zeros((40, 40), np.int32))
+    result = run("train", "--data", folder, "--output", tmp_path / "run", "--device", "cpu", *SETTINGS)
+    model = tmp_path / "run" / "model.safetensors"
+    assert result.exit_code == 1
+    assert (
+        f"wrote {model}, but its thresholds are not calibrated: ap_mean is undefined on these images" in result.output
+    )
+    assert model.exists()
+
+
+def test_an_interrupted_training_says_how_to_go_on(folder, tmp_path, monkeypatch):
+    words = ["--data", folder, "--output", tmp_path / "run", "--device", "cpu", *SETTINGS]
+    assert run("train", *words, "--no-calibrate").exit_code == 0
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dinocell_seg.train._start", interrupted)
+    result = run("train", *words, "--resume")
+    assert result.exit_code == 130
+    assert "stopped; the same command with --resume goes on from the last epoch" in result.output
+
+
+def test_calibrating_the_embedded_model_is_refused_with_what_to_do(folder):
+    result = run("calibrate", "default", "--data", folder)
+    assert result.exit_code == 2
+    assert "thresholds are written into the model's file, and the built-in one stays as it is; copy it" in result.output

@@ -79,7 +79,12 @@ def load_training_images(
     """
     images = []
     for folder in folders:
-        samples = [sample for sample in with_splits(open_dataset(folder)) if sample.split == split]
+        all_samples = open_dataset(folder)
+        samples = [sample for sample in with_splits(all_samples) if sample.split == split]
+        if not samples and len(all_samples) == 1 and all_samples[0].split is None:
+            raise ValueError(
+                f"{folder} holds 1 image and no splits.csv; one to train on and another to validate on are needed"
+            )
         if not samples:
             raise ValueError(
                 f"{folder} has no image in the split {split!r}; name the splits 'train', 'val' and 'test' in its "

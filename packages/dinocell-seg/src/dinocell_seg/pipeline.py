@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dinocell_core import DINOCell, file_sha256, fold_batch_norm, load_model
 from dinocell_io import Image, grey_image
-from dinocell_seg.predict import Prediction, predict_distance_map, trained_tile
+from dinocell_seg.predict import Prediction, predict_distance_map, rescaling, trained_tile
 from dinocell_seg.settings import SegmentSettings, settings_of_model, updated
 from dinocell_seg.watershed import labels_from_distance_map
 
@@ -57,6 +57,7 @@ class DINOCellPipeline:
         self.metadata: dict[str, Any] = dict(getattr(self.model, "metadata", {}))
         self.in_channels = _input_channels(self.model)
         self.settings = updated(settings or settings_of_model(self.metadata), changes)
+        rescaling(self.settings, self.metadata)  # refuses a scale that no image could have
         tile = self.settings.tile or trained_tile(self.metadata)
         if tile % (multiple := getattr(self.model, "size_multiple", 1)):
             raise ValueError(
@@ -146,7 +147,7 @@ def grey_plane(image: Image | Num[np.ndarray, "..."], channel: str | int | None 
 def resolve_device(device: str | torch.device) -> torch.device:
     """The torch device of a name; "auto" takes CUDA, then MPS, then the CPU.
 
-    Raises ValueError for a name torch does not know and for a device this machine lacks.
+    Raises ValueError for a name torch does not know, and for a device that this machine lacks or torch cannot use.
     """
     if device == "auto":
         if torch.cuda.is_available():
@@ -162,6 +163,16 @@ def resolve_device(device: str | torch.device) -> torch.device:
             f"this torch ({torch.__version__}) sees no {resolved.type} device; use --device cpu, "
             "or run 'dinocell doctor' to see what is missing"
         )
+    try:
+        if resolved.type == "meta":  # shapes without numbers
+            raise RuntimeError("it holds no numbers")
+        torch.empty(0, device=resolved)
+    except (RuntimeError, ImportError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise ValueError(
+            f"torch {torch.__version__} cannot work on the device {device!r} ({reason}); "
+            "use auto, cpu, cuda, cuda:1 or mps"
+        ) from error
     return resolved
 
 

@@ -61,8 +61,8 @@ class SegmentSettings(BaseModel):
     overlap: int = Field(default=64, ge=0)
     tta: TestTimeAugmentation = "none"
     precision: Precision = "auto"
-    diameter_px: float | None = Field(default=None, gt=0)
-    pixel_size_um: float | None = Field(default=None, gt=0)
+    diameter_px: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    pixel_size_um: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     batch_size: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")

@@ -92,8 +92,8 @@ def train(
         Path of the model file.
 
     Raises:
-        ValueError: no images in a split, or ``output`` holds a run and ``resume`` is False, or the reverse, or the
-            recipe differs from the one that is resumed.
+        ValueError: no images in a split, or a folder named twice, or ``output`` holds a run and ``resume`` is False, or
+            the reverse, or the recipe differs from the one that is resumed or does not fit its network.
     """
     recipe = recipe or TrainRecipe()
     output = Path(output)
@@ -102,6 +102,8 @@ def train(
         raise ValueError(f"{output} already holds a run; continue it with --resume or choose another folder")
     if resume and not checkpoint.exists():
         raise ValueError(f"there is no {checkpoint} to resume; start without --resume")
+    _refuse_repeated(folders)
+    state = _start(recipe, device)
     training_images = load_training_images(
         folders, split="train", normalization=recipe.normalization, channel=recipe.channel
     )
@@ -112,7 +114,6 @@ def train(
         validation_images, sampling=recipe.sampling, max_crops=recipe.schedule.validation_crops
     )
     output.mkdir(parents=True, exist_ok=True)
-    state = _start(recipe, device)
     if resume:
         load_state(
             checkpoint,
@@ -182,13 +183,30 @@ def train(
     return output / "model.safetensors"
 
 
+def _refuse_repeated(folders: Sequence[str | Path]) -> None:
+    seen: set[Path] = set()
+    for folder in folders:
+        if Path(folder).resolve() in seen:
+            raise ValueError(
+                f"{folder} is named twice; name each dataset folder once, sampling.modality_balance weighs"
+            )
+        seen.add(Path(folder).resolve())
+
+
 def _start(recipe: TrainRecipe, device: str) -> TrainingState:
     torch.manual_seed(recipe.seed)
     network = recipe.network
     if network.start_from is not None:
-        embedded = str(network.start_from) == "default"
-        model = load_model(default_model_path() if embedded else network.start_from)
+        path = default_model_path() if str(network.start_from) == "default" else network.start_from
+        if not path.is_file():
+            raise ValueError(f"there is no model file {path} to start from; give a .safetensors file, or 'default'")
+        model = load_model(path)
     else:
+        if network.pretrained is not None and not network.pretrained.exists():
+            raise ValueError(
+                f"there is no file {network.pretrained} of backbone weights; give what 'dinocell pretrain' wrote, or "
+                "DINOv3 weights as .pth or .safetensors"
+            )
         model = create_dinocell_model(
             network.size,
             patch=network.patch,
@@ -197,6 +215,12 @@ def _start(recipe: TrainRecipe, device: str) -> TrainingState:
             decoder_channels=network.decoder_channels,
             norm=network.norm,
             pretrained=network.pretrained,
+        )
+    crop_px, multiple = recipe.sampling.crop_px, model.size_multiple
+    if crop_px % multiple:  # no tile of that side could be segmented afterwards
+        raise ValueError(
+            f"sampling.crop_px is {crop_px}, no multiple of {multiple}, the model's coarsest grid; "
+            f"use {max(1, crop_px // multiple) * multiple}"
         )
     if network.freeze_backbone:
         model.freeze_backbone()

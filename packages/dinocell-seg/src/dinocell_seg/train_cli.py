@@ -35,7 +35,10 @@ def train(
     ] = True,
     wandb: Annotated[str | None, typer.Option(help="Weights & Biases project to log to.")] = None,
 ) -> None:
-    """Train a model on labelled images."""
+    """Train a model on labelled images.
+
+    Folders without splits.csv give a tenth of their images to validation. A run that was stopped goes on with --resume.
+    """
     from dinocell_core.recipe import merged, read_overrides, read_recipe, validated
     from dinocell_seg.pipeline import resolve_device
     from dinocell_seg.train import TrainRecipe
@@ -57,10 +60,25 @@ def train(
             resume=resume,
             wandb_project=wandb,
         )
-        if calibrate:
-            _calibrate(model, data, split="val", metric="ap_mean", channel=resolved.channel, device=device)
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError) as error:
         _fail(error)
+    except FloatingPointError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt as stop:
+        if (output / "last.ckpt").exists():
+            typer.echo("stopped; the same command with --resume goes on from the last epoch", err=True)
+        raise typer.Exit(130) from stop
+    if calibrate:
+        try:
+            _calibrate(model, data, split="val", metric="ap_mean", channel=resolved.channel, device=device)
+        except (ValueError, OSError) as error:
+            typer.echo(
+                f"wrote {model}, but its thresholds are not calibrated: {error}. Calibrate it on other images with: "
+                f"dinocell calibrate {model} --data FOLDER",
+                err=True,
+            )
+            raise typer.Exit(1) from error
     typer.echo(f"wrote {model}; use it with: dinocell segment IMAGE --model {model} --output DIR")
 
 
@@ -98,6 +116,11 @@ def _calibrate(
     from dinocell_seg.data import with_splits
     from dinocell_seg.pipeline import DINOCellPipeline
 
+    if str(model) == "default":
+        raise ValueError(
+            "thresholds are written into the model's file, and the built-in one stays as it is; copy it "
+            "('dinocell info' shows where it is) and calibrate the copy"
+        )
     samples = [sample for folder in data for sample in with_splits(open_dataset(folder)) if sample.split == split]
     if not samples:
         raise ValueError(f"no image of {', '.join(map(str, data))} is in the split {split!r} of its splits.csv")
