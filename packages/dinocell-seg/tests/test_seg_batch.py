@@ -4,7 +4,9 @@ import csv
 import errno
 import json
 import os
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,15 @@ from dinocell_seg import DINOCellPipeline, segment_file
 from dinocell_seg.batch import Outcome, segment_files, write_summary
 from dinocell_seg.cli import segment
 from dinocell_seg.pipeline import ModelIdentity
+from dinocell_seg.plane_choice import PlaneChoice
+from dinocell_seg.segment import (
+    OpenedImage,
+    Segmentation,
+    SegmentedFile,
+    open_image_to_segment,
+    segment_image,
+    write_segmentation,
+)
 
 
 @pytest.fixture
@@ -74,16 +85,66 @@ def test_an_interrupted_run_says_what_is_done_and_how_to_go_on(
 ) -> None:
     output = tmp_path / "out"
 
-    def stopped_at_b(uri: str, *arguments: object, **options: object) -> object:
-        if uri == images[1]:
-            raise KeyboardInterrupt
-        return segment_file(uri, *arguments, **options)  # type: ignore[arg-type]
+    segmented: list[object] = []
 
-    monkeypatch.setattr("dinocell_seg.batch.segment_file", stopped_at_b)
+    def stopped_at_b(plane: np.ndarray, pipeline: DINOCellPipeline) -> Segmentation:
+        segmented.append(plane)
+        if len(segmented) == 2:
+            raise KeyboardInterrupt
+        return segment_image(plane, pipeline)
+
+    monkeypatch.setattr("dinocell_seg.batch.segment_image", stopped_at_b)
     result = run(monkeypatch, stand_in, *images, "-o", output, "--tile", "64", "--overlap", "16")
     assert result.exit_code == 130
     assert "stopped after 1 of 3 images; the same command with --skip-existing goes on" in result.stderr
     assert summary(output) == {"a.tif": "done"}
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_small_images_are_read_and_written_beside_the_model_and_large_ones_alone(
+    pipeline: DINOCellPipeline, images: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: bool
+) -> None:
+    steps: list[str] = []
+    second_is_open = threading.Event()
+
+    def opening(uri: str, choice: PlaneChoice) -> OpenedImage:
+        steps.append(f"read {Path(uri).stem}")
+        if uri == images[1]:
+            second_is_open.set()
+        return open_image_to_segment(uri, choice)
+
+    def writing(opened: OpenedImage, *arguments: Any, **options: Any) -> SegmentedFile:
+        if not large:
+            assert second_is_open.wait(60)
+        steps.append(f"write {Path(opened.uri).stem}")
+        return write_segmentation(opened, *arguments, **options)
+
+    monkeypatch.setattr("dinocell_seg.batch.open_image_to_segment", opening)
+    monkeypatch.setattr("dinocell_seg.batch.write_segmentation", writing)
+    if large:
+        monkeypatch.setattr("dinocell_seg.batch.LARGE_BYTES", 0)
+    outcomes = segment_files(images, tmp_path / "out", pipeline)
+    assert [(outcome.image, outcome.status) for outcome in outcomes] == [(image, "done") for image in images]
+    if large:
+        assert steps == ["read a", "write a", "read b", "write b", "read c", "write c"]
+    else:
+        assert steps.index("read b") < steps.index("write a")
+
+
+def test_each_failed_image_is_told_in_its_place(
+    pipeline: DINOCellPipeline, images: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(images[0]).write_bytes(b"no image")
+
+    def full(opened: OpenedImage, *arguments: Any, **options: Any) -> SegmentedFile:
+        if opened.uri == images[1]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write_segmentation(opened, *arguments, **options)
+
+    monkeypatch.setattr("dinocell_seg.batch.write_segmentation", full)
+    outcomes = segment_files(images, tmp_path / "out", pipeline)
+    assert [outcome.status for outcome in outcomes] == ["failed", "failed", "done"]
+    assert "No space left" in outcomes[1].message
 
 
 def test_a_disk_that_is_full_at_the_end_loses_no_outcome(

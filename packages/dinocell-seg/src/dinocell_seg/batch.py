@@ -1,8 +1,9 @@
-"""Many images, one after the other: each has an outcome, and none of them stops the rest."""
+"""Many images in their order: each has an outcome, and none of them stops the rest."""
 
 import csv
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -14,11 +15,12 @@ from dinocell_seg.output_files import output_files, output_stem
 from dinocell_seg.pipeline import DINOCellPipeline
 from dinocell_seg.plane_choice import PlaneChoice
 from dinocell_seg.provenance import full_address, read_provenance, sha256_of
-from dinocell_seg.segment import segment_file
+from dinocell_seg.segment import OpenedImage, Segmentation, open_image_to_segment, segment_image, write_segmentation
 
 Existing = Literal["refuse", "overwrite", "skip"]
 SUMMARY_NAME = "segment_summary.csv"
 SUMMARY_COLUMNS = ("image", "status", "num_cells", "seconds", "message")
+LARGE_BYTES = 64 * 2**20  # of the pixels of all channels; larger images are not read ahead
 
 # What a bad file, a full disk or too large an image raises. Anything else is a bug, and stops the run with its trace.
 FILE_ERRORS = (ValueError, OSError, MemoryError, torch.OutOfMemoryError, cv2.error)
@@ -63,12 +65,15 @@ def segment_files(
     if existing == "refuse":
         refuse_existing(images, output)
     choice = PlaneChoice(channel, scene, z, t)
+    work = _Work(output, pipeline, choice, save_distance_map, existing)
     outcomes: list[Outcome] = []
+
+    def done(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        report(outcome)
+
     try:
-        for image in images:
-            outcome = _outcome_of(image, output, pipeline, choice, save_distance_map, existing)
-            outcomes.append(outcome)
-            report(outcome)
+        _segment_in_turn(images, work, done)
     finally:
         Path(output).mkdir(parents=True, exist_ok=True)
         write_summary(Path(output) / SUMMARY_NAME, outcomes)
@@ -115,22 +120,78 @@ def _earlier_rows(path: Path) -> list[list[str]]:
     return [row for row in rows if len(row) == len(SUMMARY_COLUMNS)] if tuple(header) == SUMMARY_COLUMNS else []
 
 
-def _outcome_of(
-    image: str,
-    output: str | Path,
-    pipeline: DINOCellPipeline,
-    choice: PlaneChoice,
-    save_distance_map: bool,
-    existing: Existing,
-) -> Outcome:
-    files = output_files(image, output, save_distance_map=save_distance_map)
-    try:
-        if existing == "skip" and files["run"].exists():
-            return Outcome(image, "skipped", _cells_of_same_run(image, files, pipeline, choice))
-        result = segment_file(image, output, pipeline, **asdict(choice), save_distance_map=save_distance_map)
-    except FILE_ERRORS as error:
-        return Outcome(image, "failed", message=" ".join(str(error).split()) or type(error).__name__)
-    return Outcome(image, "done", result.num_cells, result.seconds)
+@dataclass(frozen=True)
+class _Work:
+    """What is to be done with each image, in three steps; a step that fails gives the outcome instead."""
+
+    output: str | Path
+    pipeline: DINOCellPipeline
+    choice: PlaneChoice
+    save_distance_map: bool
+    existing: Existing
+
+    def open(self, image: str) -> OpenedImage | Outcome:
+        files = output_files(image, self.output, save_distance_map=self.save_distance_map)
+        try:
+            if self.existing == "skip" and files["run"].exists():
+                return Outcome(image, "skipped", _cells_of_same_run(image, files, self.pipeline, self.choice))
+            return open_image_to_segment(image, self.choice)
+        except FILE_ERRORS as error:
+            return _failed(image, error)
+
+    def segment(self, image: str, opened: OpenedImage | Outcome) -> tuple[OpenedImage, Segmentation] | Outcome:
+        if isinstance(opened, Outcome):
+            return opened
+        try:
+            return opened, segment_image(opened.plane, self.pipeline)
+        except FILE_ERRORS as error:
+            return _failed(image, error)
+
+    def write(self, image: str, segmented: tuple[OpenedImage, Segmentation] | Outcome) -> Outcome:
+        if isinstance(segmented, Outcome):
+            return segmented
+        save = self.save_distance_map
+        try:
+            result = write_segmentation(*segmented, self.output, self.pipeline, save_distance_map=save)
+        except FILE_ERRORS as error:
+            return _failed(image, error)
+        return Outcome(image, "done", result.num_cells, result.seconds)
+
+
+def _failed(image: str, error: Exception) -> Outcome:
+    return Outcome(image, "failed", message=" ".join(str(error).split()) or type(error).__name__)
+
+
+def _segment_in_turn(images: Sequence[str], work: _Work, done: Callable[[Outcome], None]) -> None:
+    """Segment the images in their order; `done` hears of each when its files are written, or when it has failed.
+
+    While one image is segmented the next is read and the one before is written, so that nobody waits for a disk or
+    a bucket; a large image is alone in memory.
+    """
+    written: list[Future[Outcome]] = []  # at most one
+
+    def settle() -> None:
+        while written:
+            done(written.pop().result())
+
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        coming = [reader.submit(work.open, image) for image in images[:1]]
+        try:
+            for number, image in enumerate(images, start=1):
+                opened = coming.pop().result()
+                alone = isinstance(opened, OpenedImage) and opened.image.pixels.nbytes > LARGE_BYTES
+                if alone:
+                    settle()
+                else:
+                    coming = [reader.submit(work.open, following) for following in images[number : number + 1]]
+                segmented = work.segment(image, opened)
+                settle()
+                written.append(writer.submit(work.write, image, segmented))
+                if alone:
+                    settle()
+                    coming = [reader.submit(work.open, following) for following in images[number : number + 1]]
+        finally:
+            settle()
 
 
 def _cells_of_same_run(image: str, files: dict[str, Path], pipeline: DINOCellPipeline, choice: PlaneChoice) -> int:
