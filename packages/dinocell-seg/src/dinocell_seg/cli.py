@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from dinocell_seg.batch import Outcome
     from dinocell_seg.pipeline import DINOCellPipeline
+    from dinocell_seg.plane_choice import PlaneChoice
 
 _MAX_ROWS = 40
 
@@ -59,7 +60,9 @@ def segment(
     precision: Annotated[
         Literal["auto", "fp32", "bf16"] | None, typer.Option(help="auto: bf16 where it is measured to be faster.")
     ] = None,
-    recipe: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="YAML file of settings, or NAME_run.json of an earlier result to repeat.")
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="One setting, as section.key=value; repeat.")] = None,
     save_distance_map: Annotated[
         bool, typer.Option("--save-distance-map", help="Also write the distance map (float32 TIFF).")
@@ -78,9 +81,12 @@ def segment(
     An OME-Zarr folder is one image. Of a file that holds several planes, --scene, --z and --t choose one; the choice
     counts for all images of the command.
 
-    Settings count in this order: options, --set, --recipe, --preset, the model's own calibration.
+    Settings count in this order: options, --set, --recipe, --preset, the model's own calibration. With NAME_run.json
+    as --recipe, settings, precision, channel and plane are those of that result, and another model is refused.
     """
     from rich.console import Console
+
+    from dinocell_seg.plane_choice import PlaneChoice
 
     options = _settings_of(
         tile=tile,
@@ -96,11 +102,12 @@ def segment(
         "refuse" if overwrite is None else "overwrite" if overwrite else "skip"
     )
     try:
-        images, pipeline = _prepare(
+        images, pipeline, choice = _prepare(
             inputs,
             output,
             model=model,
             device=device,
+            choice=PlaneChoice(_channel(channel), scene, z, t),
             changes=(preset, recipe, set_ or [], options),
             refuse=existing == "refuse",
         )
@@ -117,10 +124,7 @@ def segment(
             output,
             pipeline,
             outcomes,
-            channel=_channel(channel),
-            scene=scene,
-            z=z,
-            t=t,
+            **vars(choice),
             save_distance_map=save_distance_map,
             existing=existing,
         )
@@ -182,9 +186,10 @@ def _prepare(
     *,
     model: str,
     device: str,
+    choice: "PlaneChoice",
     changes: tuple[str | None, Path | None, list[str], dict[str, Any]],
     refuse: bool,
-) -> tuple[list[str], "DINOCellPipeline"]:
+) -> tuple[list[str], "DINOCellPipeline", "PlaneChoice"]:
     """Everything that can be wrong with a command line, found before a file is written."""
     from dinocell_seg.inputs import find_images, refuse_equal_stems
 
@@ -195,6 +200,7 @@ def _prepare(
     from dinocell_core.recipe import merged, read_overrides, read_recipe
     from dinocell_seg.batch import refuse_existing
     from dinocell_seg.pipeline import DINOCellPipeline
+    from dinocell_seg.repeat import is_record, read_record
     from dinocell_seg.settings import PRESETS
 
     if refuse:
@@ -204,9 +210,15 @@ def _prepare(
         raise ValueError(f"there is no preset {preset!r}; known are {', '.join(PRESETS)}")
     values: dict[str, Any] = PRESETS[preset] if preset is not None else {}
     of_file = read_recipe(recipe, expected="lines such as 'tile: 256'") if recipe else {}
+    recorded = read_record(recipe) if recipe and is_record(of_file) else None
+    if recorded is not None:
+        of_file, choice = dict(recorded.settings), recorded.choice_with(choice)
     for layer in (of_file, read_overrides(words, example="thresholds.peak=0.4"), options):
         values = merged(values, layer)
-    return images, DINOCellPipeline(model, device=device, **values)
+    pipeline = DINOCellPipeline(model, device=device, **values)
+    if recorded is not None:
+        recorded.check_model(pipeline)
+    return images, pipeline, choice
 
 
 def _check_output(output: Path) -> None:

@@ -88,19 +88,23 @@ def write_provenance(path: str | Path, run: Mapping[str, Any]) -> None:
         Path(temporary).write_text(json.dumps(run, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def read_provenance(path: str | Path) -> dict[str, Any]:
-    """What `write_provenance` wrote; ValueError for a file that is damaged or of another program."""
+def read_provenance(path: str | Path, *, otherwise: str = "pass --overwrite to make it again") -> dict[str, Any]:
+    """What `write_provenance` wrote.
+
+    Raises ValueError for a file that is damaged, of another program or of another version; `otherwise` says there what
+    to do.
+    """
     path = Path(path)
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error}); it is damaged, pass --overwrite to make it again") from error
+        raise ValueError(f"{path} is no JSON ({error}); it is damaged; {otherwise}") from error
     if not isinstance(run, dict) or run.get("format") != FORMAT:
-        raise ValueError(f"{path} is no record of 'dinocell segment'; pass --overwrite to replace it")
+        raise ValueError(f"{path} is no record of 'dinocell segment'; {otherwise}")
     if run.get("format_version") != FORMAT_VERSION:
         raise ValueError(
-            f"{path} has format_version {run.get('format_version')}, expected {FORMAT_VERSION}; "
-            "it was written by another version of dinocell-seg, pass --overwrite to replace it"
+            f"{path} has format_version {run.get('format_version')}, expected {FORMAT_VERSION}: another version of "
+            f"dinocell-seg wrote it; {otherwise}"
         )
     return run
 
