@@ -79,6 +79,21 @@ def test_the_images_of_a_lif_are_scenes(tmp_path: Path, stack: np.ndarray) -> No
     np.testing.assert_array_equal(read_image(tmp_path / "a.lif", scene="two").pixels, stack[1, 0])
 
 
+def test_an_image_that_a_lif_stores_in_part_is_refused_and_the_others_are_read(
+    tmp_path: Path, stack: np.ndarray
+) -> None:
+    pytest.importorskip("liffile", reason="the extra lif")
+    whole = lif_image("whole", stack[:1, :1], ("Blue", "Green"), 0.5)
+    xml, _ = lif_image("stopped", stack[:1], ("Blue", "Green"), 0.5)  # says three planes, and stores one
+    _, memory = lif_image("stopped", stack[:1, :1], ("Blue", "Green"), 0.5)
+    write_lif(tmp_path / "a.lif", [(xml, memory), whole])
+    with pytest.raises(
+        ValueError, match=r"a\.lif stores 2400 of the 7200 bytes of its image stopped, as after an acqui"
+    ):
+        open_image(tmp_path / "a.lif", scene="stopped")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.lif", scene="whole").pixels, stack[0, 0])
+
+
 def test_a_cut_lif_is_refused(tmp_path: Path, stack: np.ndarray) -> None:
     pytest.importorskip("liffile", reason="the extra lif")
     path = tmp_path / "cut.lif"
