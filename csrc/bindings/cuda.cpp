@@ -29,47 +29,55 @@ T* pointer(uintptr_t address) {
 CUstream_st* stream_of(uintptr_t stream) { return pointer<CUstream_st>(stream); }
 
 template <typename Pixel, typename Out>
-void gather(uintptr_t image, size_t channels, size_t height, size_t width, const Starts& ys, const Starts& xs,
-            size_t tile, uintptr_t scale, uintptr_t offset, float low, float high, uintptr_t out, uintptr_t stream) {
-    dinocell::cuda::gather_tiles(pointer<const Pixel>(image), channels, height, width, ys.data(), ys.size(), xs.data(),
-                                 xs.size(), tile, pointer<const float>(scale), pointer<const float>(offset), low, high,
-                                 pointer<Out>(out), stream_of(stream));
+void gather(uintptr_t image, size_t images, size_t channels, size_t height, size_t width, const Starts& ys,
+            const Starts& xs, size_t tile, uintptr_t scale, uintptr_t offset, float low, float high, uintptr_t out,
+            uintptr_t stream) {
+    dinocell::cuda::gather_tiles(pointer<const Pixel>(image), images, channels, height, width, ys.data(), ys.size(),
+                                 xs.data(), xs.size(), tile, pointer<const float>(scale), pointer<const float>(offset),
+                                 low, high, pointer<Out>(out), stream_of(stream));
 }
 
 template <typename In>
-void blend(uintptr_t tiles, const Starts& ys, const Starts& xs, size_t tile, size_t overlap, int64_t row_begin,
-           int64_t row_end, size_t width, uintptr_t out, uintptr_t stream) {
-    dinocell::cuda::blend_tiles(pointer<const In>(tiles), ys.size(), xs.size(), tile, ys.data(), xs.data(), overlap,
-                                row_begin, row_end, width, pointer<float>(out), stream_of(stream));
+void blend(uintptr_t tiles, size_t images, const Starts& ys, const Starts& xs, size_t tile, size_t overlap,
+           int64_t row_begin, int64_t row_end, size_t width, uintptr_t out, uintptr_t stream) {
+    dinocell::cuda::blend_tiles(pointer<const In>(tiles), images, ys.size(), xs.size(), tile, ys.data(), xs.data(),
+                                overlap, row_begin, row_end, width, pointer<float>(out), stream_of(stream));
+}
+
+void spread(uintptr_t image, size_t images, const Starts& ys, const Starts& xs, size_t tile, size_t overlap,
+            int64_t row_begin, int64_t row_end, size_t width, uintptr_t out, uintptr_t stream) {
+    dinocell::cuda::spread_tiles(pointer<const float>(image), images, ys.data(), ys.size(), xs.data(), xs.size(), tile,
+                                 overlap, row_begin, row_end, width, pointer<float>(out), stream_of(stream));
 }
 
 template <typename Label>
-void distance(uintptr_t labels, size_t height, size_t width, size_t num_labels, bool border_is_background,
-              uintptr_t out, uintptr_t runs, uintptr_t maxima, uintptr_t stream) {
-    dinocell::cuda::distance_map(pointer<const Label>(labels), height, width, num_labels, border_is_background,
+void distance(uintptr_t labels, size_t images, size_t height, size_t width, size_t num_labels,
+              bool border_is_background, uintptr_t out, uintptr_t runs, uintptr_t maxima, uintptr_t stream) {
+    dinocell::cuda::distance_map(pointer<const Label>(labels), images, height, width, num_labels, border_is_background,
                                  pointer<float>(out), pointer<uint16_t>(runs), pointer<uint32_t>(maxima),
                                  stream_of(stream));
 }
 
-void components(uintptr_t mask, size_t height, size_t width, int connectivity, uintptr_t out, uintptr_t scratch,
-                uintptr_t count, uintptr_t stream) {
-    dinocell::cuda::connected_components(pointer<const uint8_t>(mask), height, width, connectivity,
-                                         pointer<int32_t>(out), pointer<uint32_t>(scratch), pointer<int32_t>(count),
+void components(uintptr_t mask, size_t images, size_t height, size_t width, int connectivity, uintptr_t out,
+                uintptr_t scratch, uintptr_t counts, uintptr_t stream) {
+    dinocell::cuda::connected_components(pointer<const uint8_t>(mask), images, height, width, connectivity,
+                                         pointer<int32_t>(out), pointer<uint32_t>(scratch), pointer<int32_t>(counts),
                                          stream_of(stream));
 }
 
 template <typename Label>
-void relabelled(uintptr_t labels, size_t size, size_t num_labels, uintptr_t out, uintptr_t scratch, uintptr_t count,
-                uintptr_t stream) {
-    dinocell::cuda::relabel(pointer<const Label>(labels), size, num_labels, pointer<int32_t>(out),
-                            pointer<uint32_t>(scratch), pointer<int32_t>(count), stream_of(stream));
+void relabelled(uintptr_t labels, size_t images, size_t pixels_each, size_t num_labels, uintptr_t out,
+                uintptr_t scratch, uintptr_t counts, uintptr_t stream) {
+    dinocell::cuda::relabel(pointer<const Label>(labels), images, pixels_each, num_labels, pointer<int32_t>(out),
+                            pointer<uint32_t>(scratch), pointer<int32_t>(counts), stream_of(stream));
 }
 
 template <typename Label>
-void without_small(uintptr_t labels, size_t size, size_t num_labels, size_t min_size, uintptr_t out, uintptr_t scratch,
-                   uintptr_t count, uintptr_t stream) {
-    dinocell::cuda::remove_small(pointer<const Label>(labels), size, num_labels, min_size, pointer<int32_t>(out),
-                                 pointer<uint32_t>(scratch), pointer<int32_t>(count), stream_of(stream));
+void without_small(uintptr_t labels, size_t images, size_t pixels_each, size_t num_labels, size_t min_size,
+                   uintptr_t out, uintptr_t scratch, uintptr_t counts, uintptr_t stream) {
+    dinocell::cuda::remove_small(pointer<const Label>(labels), images, pixels_each, num_labels, min_size,
+                                 pointer<int32_t>(out), pointer<uint32_t>(scratch), pointer<int32_t>(counts),
+                                 stream_of(stream));
 }
 
 template <typename Label>
@@ -80,10 +88,11 @@ void overlap(uintptr_t truth, uintptr_t predicted, size_t size, size_t capacity,
                                   pointer<int32_t>(status), stream_of(stream));
 }
 
-void flood(uintptr_t map, size_t height, size_t width, float peak, float fill, float prominence, uintptr_t out,
-           uintptr_t scratch, uintptr_t status, uintptr_t stream) {
-    dinocell::cuda::watershed(pointer<const float>(map), height, width, peak, fill, prominence, pointer<int32_t>(out),
-                              pointer<uint64_t>(scratch), pointer<int32_t>(status), stream_of(stream));
+void flood(uintptr_t map, size_t images, size_t height, size_t width, float peak, float fill, float prominence,
+           uintptr_t out, uintptr_t scratch, uintptr_t status, uintptr_t stream) {
+    dinocell::cuda::watershed(pointer<const float>(map), images, height, width, peak, fill, prominence,
+                              pointer<int32_t>(out), pointer<uint64_t>(scratch), pointer<int32_t>(status),
+                              stream_of(stream));
 }
 
 template <typename Logit>
@@ -117,12 +126,32 @@ void targets(uintptr_t logits, size_t num_samples, size_t num_prototypes, float 
                                      pointer<float>(out), stream_of(stream));
 }
 
+// Other Python threads run while work is queued, which waits where a stream's queue is full.
+template <typename Function>
+void define(py::module_& module, const std::string& name, Function* function) {
+    module.def(name.c_str(), function, py::call_guard<py::gil_scoped_release>());
+}
+
+template <typename Label>
+void define_labels(py::module_& module, const std::string& dtype) {
+    define(module, "distance_map_" + dtype, &distance<Label>);
+    define(module, "relabel_" + dtype, &relabelled<Label>);
+    define(module, "remove_small_" + dtype, &without_small<Label>);
+    define(module, "label_overlap_" + dtype, &overlap<Label>);
+}
+
+template <typename Pixel>
+void define_gather(py::module_& module, const std::string& dtype) {
+    define(module, "gather_tiles_" + dtype + "_float32", &gather<Pixel, float>);
+    define(module, "gather_tiles_" + dtype + "_bfloat16", &gather<Pixel, dinocell::cuda::Bfloat16>);
+}
+
 template <typename Logit>
 void define_sinkhorn(py::module_& module, const std::string& dtype) {
-    module.def(("sinkhorn_sample_max_" + dtype).c_str(), &sample_max<Logit>);
-    module.def(("sinkhorn_prototype_mass_" + dtype).c_str(), &prototype_mass<Logit>);
-    module.def(("sinkhorn_sample_mass_" + dtype).c_str(), &sample_mass<Logit>);
-    module.def(("sinkhorn_targets_" + dtype).c_str(), &targets<Logit>);
+    define(module, "sinkhorn_sample_max_" + dtype, &sample_max<Logit>);
+    define(module, "sinkhorn_prototype_mass_" + dtype, &prototype_mass<Logit>);
+    define(module, "sinkhorn_sample_mass_" + dtype, &sample_mass<Logit>);
+    define(module, "sinkhorn_targets_" + dtype, &targets<Logit>);
 }
 
 }  // namespace
@@ -131,33 +160,22 @@ PYBIND11_MODULE(_cuda, module) {
     namespace cuda = dinocell::cuda;
     module.def("runtime_version", &cuda::runtime_version);
     module.def("driver_version", &cuda::driver_version);
-    module.def("gather_tiles_uint8_float32", &gather<uint8_t, float>);
-    module.def("gather_tiles_uint16_float32", &gather<uint16_t, float>);
-    module.def("gather_tiles_float32_float32", &gather<float, float>);
-    module.def("gather_tiles_uint8_bfloat16", &gather<uint8_t, cuda::Bfloat16>);
-    module.def("gather_tiles_uint16_bfloat16", &gather<uint16_t, cuda::Bfloat16>);
-    module.def("gather_tiles_float32_bfloat16", &gather<float, cuda::Bfloat16>);
-    module.def("blend_tiles_float32", &blend<float>);
-    module.def("blend_tiles_bfloat16", &blend<cuda::Bfloat16>);
+    define_gather<uint8_t>(module, "uint8");
+    define_gather<uint16_t>(module, "uint16");
+    define_gather<float>(module, "float32");
+    define(module, "blend_tiles_float32", &blend<float>);
+    define(module, "blend_tiles_bfloat16", &blend<cuda::Bfloat16>);
+    define(module, "spread_tiles", &spread);
     module.def("connected_components_scratch", &cuda::connected_components_scratch);
-    module.def("connected_components", &components);
+    define(module, "connected_components", &components);
     module.def("relabel_scratch", &cuda::relabel_scratch);
-    module.def("relabel_uint16", &relabelled<uint16_t>);
-    module.def("relabel_int32", &relabelled<int32_t>);
-    module.def("relabel_int64", &relabelled<int64_t>);
-    module.def("remove_small_uint16", &without_small<uint16_t>);
-    module.def("remove_small_int32", &without_small<int32_t>);
-    module.def("remove_small_int64", &without_small<int64_t>);
     module.def("label_overlap_scratch", &cuda::label_overlap_scratch);
-    module.def("label_overlap_uint16", &overlap<uint16_t>);
-    module.def("label_overlap_int32", &overlap<int32_t>);
-    module.def("label_overlap_int64", &overlap<int64_t>);
+    define_labels<uint16_t>(module, "uint16");
+    define_labels<int32_t>(module, "int32");
+    define_labels<int64_t>(module, "int64");
     module.def("watershed_scratch", &cuda::watershed_scratch);
-    module.def("watershed", &flood);
+    define(module, "watershed", &flood);
     module.def("sinkhorn_scratch", &cuda::sinkhorn_scratch);
     define_sinkhorn<float>(module, "float32");
     define_sinkhorn<cuda::Bfloat16>(module, "bfloat16");
-    module.def("distance_map_uint16", &distance<uint16_t>);
-    module.def("distance_map_int32", &distance<int32_t>);
-    module.def("distance_map_int64", &distance<int64_t>);
 }

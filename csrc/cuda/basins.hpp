@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "for_each.hpp"
 #include "ranks.hpp"
 
 namespace dinocell::device {
@@ -32,13 +33,13 @@ DINOCELL_HD float flood_value(uint32_t key) {
     return value;
 }
 
-// Two summits never touch, so no more than half of the pixels are.
-inline size_t most_summits(size_t num_pixels) { return num_pixels / 2 + 1; }
+// Two summits never touch, so no more than half of an image's pixels are.
+inline size_t most_summits(const Batch& batch) { return batch.images * (batch.pixels_each() / 2 + 1); }
 
-// The image, and what is known of its pixels, summits (numbered in raster order) and regions.
+// The images, and what is known of their pixels, summits (numbered in raster order through all images) and regions.
 struct Basins {
     const float* map;
-    uint32_t height, width;
+    Batch batch;
     float fill;
 
     uint32_t* basin;  // by pixel: first the pixel it points to, then the number of its basin's summit; kOutside
@@ -58,25 +59,28 @@ struct Basins {
     // Calls visit(q) for the neighbours up, left, right, down.
     template <typename Visit>
     DINOCELL_HD void for_each_neighbour(uint32_t p, const Visit& visit) const {
-        const uint32_t y = p / width, x = p - y * width;
+        const uint32_t width = batch.width, x = p % width, y = batch.row_of(p);
         if (y > 0) visit(p - width);
         if (x > 0) visit(p - 1);
         if (x + 1 < width) visit(p + 1);
-        if (y + 1 < height) visit(p + width);
+        if (y + 1 < batch.height) visit(p + width);
     }
 
     // Calls visit(region, other region, pass as a key) where pixel p and the ones right of it and below it lie in two.
     template <typename Visit>
     DINOCELL_HD void for_each_seam(uint32_t p, const Visit& visit) const {
-        const uint32_t x = p % width;
-        const bool inside[2] = {x + 1 < width, p + width < height * width};
-        for (int side = 0; side < 2; ++side) {
-            if (!inside[side]) continue;
-            const uint32_t q = side == 0 ? p + 1 : p + width;
-            if (basin[q] == kOutside || basin[q] == basin[p]) continue;
+        for_each_next(p, [&](uint32_t q) {
+            if (basin[q] == kOutside || basin[q] == basin[p]) return;
             const uint32_t a = region[basin[p]], b = region[basin[q]];
             if (a != b) visit(a, b, flood_key(map[p] < map[q] ? map[p] : map[q]));
-        }
+        });
+    }
+
+    // Calls visit(q) for the neighbours right and down.
+    template <typename Visit>
+    DINOCELL_HD void for_each_next(uint32_t p, const Visit& visit) const {
+        if (p % batch.width + 1 < batch.width) visit(p + 1);
+        if (batch.row_of(p) + 1 < batch.height) visit(p + batch.width);
     }
 
     // By falling height, then in raster order.
@@ -88,11 +92,11 @@ struct Basins {
 
 struct PointUphill {
     Basins b;
-    int32_t* nan;
+    int32_t* nan;  // by image
     DINOCELL_HD void operator()(uint64_t pixel) const {
         const auto p = static_cast<uint32_t>(pixel);
         const float here = b.map[p];
-        if (here != here) *nan = 1;
+        if (here != here) store_racing(nan + b.batch.image_of(p), 1);
         if (!(here > b.fill)) {
             b.basin[p] = kOutside;
             return;
@@ -109,13 +113,20 @@ struct PointUphill {
     }
 };
 
+// Where the pointers from `at` end. Others may be shortening the chain meanwhile.
+DINOCELL_HD uint32_t end_of_chain(const uint32_t* next, uint32_t at) {
+    while (true) {
+        const uint32_t to = load_racing(next + at);
+        if (to == at) return at;
+        at = to;
+    }
+}
+
 struct FollowToSummit {
     Basins b;
     DINOCELL_HD void operator()(uint64_t p) const {
-        uint32_t at = b.basin[p];
-        if (at == kOutside) return;
-        while (b.basin[at] != at) at = b.basin[at];
-        b.basin[p] = at;
+        const auto start = static_cast<uint32_t>(p);
+        if (load_racing(b.basin + start) != kOutside) store_racing(b.basin + start, end_of_chain(b.basin, start));
     }
 };
 
@@ -150,8 +161,9 @@ struct IsSeam {
         const auto p = static_cast<uint32_t>(pixel);
         const uint32_t here = b.basin[p];
         if (here == kOutside) return false;
-        const auto differs = [&](uint32_t q) { return b.basin[q] != kOutside && b.basin[q] != here; };
-        return (p % b.width + 1 < b.width && differs(p + 1)) || (p + b.width < b.height * b.width && differs(p + b.width));
+        bool differs = false;
+        b.for_each_next(p, [&](uint32_t q) { differs = differs || (b.basin[q] != kOutside && b.basin[q] != here); });
+        return differs;
     }
 };
 
@@ -189,7 +201,7 @@ struct JoinHigher {
         if (b.higher[i] != kNoRegion) {
             b.region[i] = b.parent[i] = b.higher[i];
             b.pass[i] = flood_value(b.best[i]);
-            *joined = 1;
+            store_racing(joined, uint32_t{1});
         }
         b.best[i] = 0;
         b.higher[i] = kNoRegion;
@@ -199,9 +211,7 @@ struct JoinHigher {
 struct FollowRegion {
     Basins b;
     DINOCELL_HD void operator()(uint64_t i) const {
-        uint32_t at = b.region[i];
-        while (b.region[at] != at) at = b.region[at];
-        b.region[i] = at;
+        store_racing(b.region + i, end_of_chain(b.region, static_cast<uint32_t>(i)));
     }
 };
 
@@ -209,6 +219,7 @@ struct FollowRegion {
 struct JoinTheRest {
     static constexpr int kPhases = 4;
     static constexpr uint32_t kThreads = 1024;
+    static constexpr Size3 kBlock{kThreads, 1, 1};
     struct Shared {
         uint32_t joined;
     };
@@ -217,7 +228,7 @@ struct JoinTheRest {
     Basins b;
     const uint32_t* go;
 
-    Grid grid() const { return {{1, 1, 1}, {kThreads, 1, 1}}; }
+    Grid grid() const { return {1, 1, 1}; }
     DINOCELL_HD bool again(const Shared& shared) const { return shared.joined != 0; }
 
     template <typename Map>
@@ -243,18 +254,19 @@ struct JoinTheRest {
 
 constexpr uint32_t kRounds = 12;  // of the whole grid; one without a join starts no further one
 
-// joined: kRounds words. ranks: ranks_scratch(num_pixels) words.
+// nan: a number for each image. joined: kRounds words. ranks: ranks_scratch() of all pixels in one segment.
 template <typename Run>
 void find_basins(const Basins& b, int32_t* nan, uint32_t* joined, uint32_t* ranks, const Run& run) {
-    const uint64_t num_pixels = static_cast<uint64_t>(b.height) * b.width;
+    const uint64_t num_pixels = b.batch.pixels();
+    const Segments all{1, num_pixels};
     for_each("watershed: uphill", PointUphill{b, nan}, num_pixels, run);
     for_each("watershed: summits", FollowToSummit{b}, num_pixels, run);
-    rank_flagged("watershed: number summits", IsSummit{b.basin}, NumberSummit{b, b.seams}, num_pixels, ranks,
-                 b.num_summits, run);
+    rank_flagged("watershed: number summits", IsSummit{b.basin}, NumberSummit{b, b.seams}, all, ranks, b.num_summits,
+                 run);
     for_each("watershed: basins", TakeBasinNumber{b, b.seams}, num_pixels, run);
-    rank_flagged("watershed: seams", IsSeam{b}, ListSeam{b.seams}, num_pixels, ranks, b.num_seams, run);
+    rank_flagged("watershed: seams", IsSeam{b}, ListSeam{b.seams}, all, ranks, b.num_seams, run);
     run.fill(joined, 0, kRounds * sizeof(uint32_t));
-    const uint64_t summits = most_summits(num_pixels);
+    const uint64_t summits = most_summits(b.batch);
     for (uint32_t round = 0; round < kRounds; ++round) {
         const uint32_t* go = round == 0 ? nullptr : joined + round - 1;
         const char* name = "watershed: join basins";

@@ -4,6 +4,7 @@
 // before it by atomic minima (Playne & Hawick 2018), then looks up its root, then roots are numbered in order.
 #pragma once
 
+#include "for_each.hpp"
 #include "ranks.hpp"
 
 namespace dinocell::device {
@@ -11,8 +12,11 @@ namespace dinocell::device {
 constexpr uint32_t kBackground = 4294967295u;
 
 DINOCELL_HD uint32_t root_of(const uint32_t* parent, uint32_t p) {
-    while (parent[p] != p) p = parent[p];
-    return p;
+    while (true) {
+        const uint32_t up = load_racing(parent + p);
+        if (up == p) return p;
+        p = up;
+    }
 }
 
 // Both pixels get one root, the smaller of theirs, whatever other threads do at the same time.
@@ -41,16 +45,16 @@ struct OwnRoot {
 
 struct JoinNeighbours {
     const uint8_t* mask;
-    uint32_t width;
+    Batch batch;
     bool corners;
     uint32_t* parent;
     DINOCELL_HD void operator()(uint64_t pixel) const {
         const auto p = static_cast<uint32_t>(pixel);
         if (mask[p] == 0) return;
-        const uint32_t x = p % width;
+        const uint32_t width = batch.width, x = p % width;
         const bool left = x > 0 && mask[p - 1] != 0;
         if (left) unite(parent, p, p - 1);
-        if (p < width) return;
+        if (batch.row_of(p) == 0) return;
         const uint32_t above = p - width;
         if (mask[above] != 0) {
             // a joined left neighbour below a joined one brings this union along
@@ -65,7 +69,8 @@ struct JoinNeighbours {
 struct LookUpRoot {
     uint32_t* parent;
     DINOCELL_HD void operator()(uint64_t p) const {
-        if (parent[p] != kBackground) parent[p] = root_of(parent, static_cast<uint32_t>(p));
+        if (load_racing(parent + p) != kBackground)
+            store_racing(parent + p, root_of(parent, static_cast<uint32_t>(p)));
     }
 };
 
@@ -88,19 +93,20 @@ struct TakeNumber {
     }
 };
 
-inline size_t components_scratch(size_t num_pixels) { return num_pixels + ranks_scratch(num_pixels); }
+inline size_t components_scratch(const Batch& batch) {
+    return batch.pixels() + ranks_scratch({batch.images, batch.pixels_each()});
+}
 
 template <typename Run>
-void connected_components(const uint8_t* mask, size_t height, size_t width, int connectivity, int32_t* out,
-                          uint32_t* scratch, int32_t* count, const Run& run) {
-    const uint64_t num_pixels = static_cast<uint64_t>(height) * width;
+void connected_components(const uint8_t* mask, const Batch& batch, int connectivity, int32_t* out, uint32_t* scratch,
+                          int32_t* counts, const Run& run) {
+    const uint64_t num_pixels = batch.pixels();
     uint32_t* parent = scratch;
     for_each("connected_components: start", OwnRoot{mask, parent, out}, num_pixels, run);
-    for_each("connected_components: join",
-             JoinNeighbours{mask, static_cast<uint32_t>(width), connectivity == 2, parent}, num_pixels, run);
+    for_each("connected_components: join", JoinNeighbours{mask, batch, connectivity == 2, parent}, num_pixels, run);
     for_each("connected_components: roots", LookUpRoot{parent}, num_pixels, run);
-    rank_flagged("connected_components: number", IsRoot{parent}, NumberRoot{out}, num_pixels, scratch + num_pixels,
-                 count, run);
+    rank_flagged("connected_components: number", IsRoot{parent}, NumberRoot{out}, {batch.images, batch.pixels_each()},
+                 scratch + num_pixels, counts, run);
     for_each("connected_components: write", TakeNumber{parent, out}, num_pixels, run);
 }
 

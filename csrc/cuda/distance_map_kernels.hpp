@@ -29,22 +29,35 @@ DINOCELL_HD bool is_negative(Label label) {
         return false;
 }
 
+// The image and the column of a thread, where the blocks along x go through the columns of one image after the other.
+struct InImage {
+    int64_t image, x;
+
+    DINOCELL_HD InImage(const Thread& at, uint32_t columns, int64_t width) {
+        const auto blocks_each = static_cast<uint32_t>(blocks_for(static_cast<uint64_t>(width), columns));
+        const uint32_t number = at.block.x / blocks_each;
+        image = number;
+        x = static_cast<int64_t>(at.block.x - number * blocks_each) * columns + at.thread.x;
+    }
+};
+
 template <typename Label>
 struct ColumnRuns {
     static constexpr int kPhases = 1;
     static constexpr uint32_t kColumns = 128, kBand = 32;
+    static constexpr Size3 kBlock{kColumns, 1, 1};
     struct Shared {};
     struct Local {};
 
     const Label* labels;
-    int64_t height, width;
+    int64_t images, height, width;
     bool border_is_background;
     uint16_t* runs;
 
-    Grid grid() const { return {{blocks_for(width, kColumns), blocks_for(height, kBand), 1}, {kColumns, 1, 1}}; }
+    Grid grid() const { return {images * blocks_for(width, kColumns), blocks_for(height, kBand), 1}; }
 
     // Distance from (y, x) to the nearest other label in direction `step`; unbounded at a border that counts for none.
-    DINOCELL_HD uint16_t look(int64_t x, int64_t y, int64_t step) const {
+    DINOCELL_HD uint16_t look(const Label* labels, int64_t x, int64_t y, int64_t step) const {
         const Label label = labels[y * width + x];
         uint16_t distance = 1;
         for (int64_t to = y + step;; to += step, ++distance) {
@@ -55,8 +68,11 @@ struct ColumnRuns {
 
     template <int Phase>
     DINOCELL_HD void run(const Thread& at, Shared&, Local&) const {
-        const int64_t x = static_cast<int64_t>(at.block.x) * kColumns + at.thread.x;
+        const InImage in(at, kColumns, width);
+        const int64_t x = in.x;
         if (x >= width) return;
+        const Label* labels = this->labels + in.image * height * width;
+        uint16_t* runs = this->runs + in.image * height * width;
         const int64_t begin = static_cast<int64_t>(at.block.y) * kBand;
         const int64_t end = begin + kBand < height ? begin + kBand : height;
         uint16_t above[kBand];
@@ -67,7 +83,7 @@ struct ColumnRuns {
                 if (y > begin && labels[(y - 1) * width + x] == label)
                     distance = extended(above[y - 1 - begin]);
                 else
-                    distance = y > begin ? 1 : look(x, y, -1);
+                    distance = y > begin ? 1 : look(labels, x, y, -1);
             }
             above[y - begin] = distance;
         }
@@ -78,7 +94,7 @@ struct ColumnRuns {
                 if (y < end - 1 && labels[(y + 1) * width + x] == label)
                     below = extended(below);
                 else
-                    below = y < end - 1 ? 1 : look(x, y, 1);
+                    below = y < end - 1 ? 1 : look(labels, x, y, 1);
             } else {
                 below = 0;
             }
@@ -96,6 +112,7 @@ template <typename Label>
 struct RowSearch {
     static constexpr int kPhases = 2;
     static constexpr uint32_t kColumns = 256;
+    static constexpr Size3 kBlock{kColumns, 1, 1};
     struct Shared {
         uint32_t square[kColumns];
         Label label[kColumns];
@@ -103,18 +120,16 @@ struct RowSearch {
     struct Local {};
 
     const Label* labels;
-    int64_t height, width;
+    int64_t images, height, width;
     bool border_is_background;
     const uint16_t* runs;
     uint32_t* squares;
-    uint32_t* maxima;  // by label, zeroed; null without normalisation
+    uint32_t* maxima;  // num_labels + 1 for each image, zeroed; null without normalisation
     int64_t num_labels;
 
-    Grid grid() const { return {{blocks_for(width, kColumns), static_cast<uint32_t>(height), 1}, {kColumns, 1, 1}}; }
+    Grid grid() const { return {images * blocks_for(width, kColumns), static_cast<uint64_t>(height), 1}; }
 
-    DINOCELL_HD uint32_t search(int64_t x, int64_t y) const {
-        const Label* row = labels + y * width;
-        const uint16_t* run = runs + y * width;
+    DINOCELL_HD uint32_t search(const Label* row, const uint16_t* run, int64_t x, int64_t y) const {
         const Label label = row[x];
         uint32_t best = run[x] == kUnbounded ? kWholeImage : static_cast<uint32_t>(run[x]) * run[x];
         bool open[2] = {true, true};
@@ -128,8 +143,8 @@ struct RowSearch {
                     open[side] = false;
                     if ((!outside || border_is_background) && square < best) best = square;
                 } else if (run[to] != kUnbounded) {
-                    const uint32_t through = square + static_cast<uint32_t>(run[to]) * run[to];
-                    if (through < best) best = through;
+                    const uint32_t up = static_cast<uint32_t>(run[to]) * run[to];
+                    if (up < best - square) best = square + up;  // square <= best, so that nothing wraps around
                 }
             }
         return best == kWholeImage ? to_border(x, y) : best;
@@ -146,14 +161,17 @@ struct RowSearch {
 
     template <int Phase>
     DINOCELL_HD void run(const Thread& at, Shared& shared, Local&) const {
-        const int64_t x = static_cast<int64_t>(at.block.x) * kColumns + at.thread.x, y = at.block.y;
+        const InImage in(at, kColumns, width);
+        const int64_t x = in.x, y = at.block.y;
         const uint32_t here = at.thread.x;
         if constexpr (Phase == 0) {
             if (x >= width) return;
-            const Label label = labels[y * width + x];
+            const int64_t row = (in.image * height + y) * width;
+            const Label label = labels[row + x];
+            const uint32_t square = label > 0 ? search(labels + row, runs + row, x, y) : 0;
             shared.label[here] = label;
-            shared.square[here] = label > 0 ? search(x, y) : 0;
-            squares[y * width + x] = shared.square[here];
+            shared.square[here] = square;
+            squares[row + x] = square;
         } else {
             if (x >= width || maxima == nullptr) return;
             const Label label = shared.label[here];
@@ -162,7 +180,8 @@ struct RowSearch {
             const uint32_t square = shared.square[here];
             const bool rises = here == 0 || shared.label[here - 1] != label || shared.square[here - 1] < square;
             const bool last = here + 1 == kColumns || x + 1 == width || shared.label[here + 1] != label;
-            if (rises && (last || shared.square[here + 1] <= square)) atomic_max(maxima + label, square);
+            if (rises && (last || shared.square[here + 1] <= square)) 
+                atomic_max(maxima + in.image * (num_labels + 1) + label, square);
         }
     }
 };
@@ -181,28 +200,32 @@ template <typename Label>
 struct Normalize {
     static constexpr int kPhases = 1;
     static constexpr uint32_t kThreads = 256, kEach = 4;
+    static constexpr Size3 kBlock{kThreads, 1, 1};
     struct Shared {};
     struct Local {};
 
     const Label* labels;
-    uint64_t num_pixels;
+    uint64_t images, pixels_each;
     const uint32_t* maxima;
     int64_t num_labels;
     uint32_t* squares;  // the same memory as out
     float* out;
 
-    Grid grid() const { return {{blocks_for(num_pixels, kThreads * kEach), 1, 1}, {kThreads, 1, 1}}; }
+    Grid grid() const { return {images * blocks_for(pixels_each, kThreads * kEach), 1, 1}; }
 
     template <int Phase>
     DINOCELL_HD void run(const Thread& at, Shared&, Local&) const {
+        const auto blocks_each = static_cast<uint32_t>(blocks_for(pixels_each, kThreads * kEach));
+        const uint32_t image = at.block.x / blocks_each, block = at.block.x - image * blocks_each;
         for (uint32_t k = 0; k < kEach; ++k) {
-            const uint64_t p = (static_cast<uint64_t>(at.block.x) * kEach + k) * kThreads + at.thread.x;
-            if (p >= num_pixels) return;
-            out[p] = value(p);
+            const uint64_t inside = (static_cast<uint64_t>(block) * kEach + k) * kThreads + at.thread.x;
+            if (inside >= pixels_each) return;
+            const uint64_t p = image * pixels_each + inside;
+            out[p] = value(p, maxima == nullptr ? nullptr : maxima + image * static_cast<uint64_t>(num_labels + 1));
         }
     }
 
-    DINOCELL_HD float value(uint64_t p) const {
+    DINOCELL_HD float value(uint64_t p, const uint32_t* maxima) const {
         const Label label = labels[p];
         if (label == 0) return 0.0f;
         if (is_negative(label) || (maxima != nullptr && static_cast<int64_t>(label) > num_labels)) return NAN;
@@ -216,19 +239,29 @@ struct Normalize {
     }
 };
 
+// Squares of distances must be below kWholeImage: sides up to kMaxSide, and diagonals below 65,536.
+inline void require_distances_fit(uint64_t height, uint64_t width) {
+    if (height == 0 || width == 0) return;
+    if (height <= kMaxSide && width <= kMaxSide && (height - 1) * (height - 1) + (width - 1) * (width - 1) < kWholeImage)
+        return;
+    throw std::invalid_argument("labels have shape " + std::to_string(height) + " x " + std::to_string(width) +
+                                "; a GPU call takes sides up to 65534 and diagonals below 65536 pixels: process the "
+                                "image in parts");
+}
+
 template <typename Label, typename Run>
-void distance_map(const Label* labels, size_t height, size_t width, size_t num_labels, bool border_is_background,
-                  float* out, uint16_t* runs, uint32_t* squares, uint32_t* maxima, const Run& run) {
-    const auto rows = static_cast<int64_t>(height), columns = static_cast<int64_t>(width);
-    if (rows > kMaxSide || columns > kMaxSide)
-        throw std::invalid_argument("labels have shape " + std::to_string(height) + " x " + std::to_string(width) +
-                                    "; a GPU call takes sides up to 65534: process the image in parts");
-    const auto limit = static_cast<int64_t>(num_labels);
-    if (maxima != nullptr) run.fill(maxima, 0, (num_labels + 1) * sizeof(uint32_t));
-    run("distance_map: columns", ColumnRuns<Label>{labels, rows, columns, border_is_background, runs});
+void distance_map(const Label* labels, size_t images, size_t height, size_t width, size_t num_labels,
+                  bool border_is_background, float* out, uint16_t* runs, uint32_t* squares, uint32_t* maxima,
+                  const Run& run) {
+    require_distances_fit(height, width);
+    if (images * height * width == 0) return;
+    const auto count = static_cast<int64_t>(images), rows = static_cast<int64_t>(height),
+               columns = static_cast<int64_t>(width), limit = static_cast<int64_t>(num_labels);
+    if (maxima != nullptr) run.fill(maxima, 0, images * (num_labels + 1) * sizeof(uint32_t));
+    run("distance_map: columns", ColumnRuns<Label>{labels, count, rows, columns, border_is_background, runs});
     run("distance_map: rows",
-        RowSearch<Label>{labels, rows, columns, border_is_background, runs, squares, maxima, limit});
-    run("distance_map: normalize", Normalize<Label>{labels, height * width, maxima, limit, squares, out});
+        RowSearch<Label>{labels, count, rows, columns, border_is_background, runs, squares, maxima, limit});
+    run("distance_map: normalize", Normalize<Label>{labels, images, height * width, maxima, limit, squares, out});
 }
 
 }  // namespace dinocell::device

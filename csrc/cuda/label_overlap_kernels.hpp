@@ -54,7 +54,7 @@ struct PairSlots {
         if (key == kNoPair)
             atomic_add(pixels + capacity, count);
         else if (!add_pixels(keys, pixels, capacity, kProbes, key, count))
-            *overflowed = 1;
+            store_racing(overflowed, 1);
     }
 };
 
@@ -63,6 +63,7 @@ template <typename Label>
 struct CountPairs {
     static constexpr int kPhases = 3;
     static constexpr uint32_t kThreads = 256, kEach = 16, kSlots = 512, kProbes = 8;
+    static constexpr Size3 kBlock{kThreads, 1, 1};
     struct Shared {
         uint64_t keys[kSlots];
         uint32_t pixels[kSlots];
@@ -74,7 +75,7 @@ struct CountPairs {
     uint64_t num_pixels;
     PairSlots slots;
 
-    Grid grid() const { return {{blocks_for(num_pixels, kThreads * kEach), 1, 1}, {kThreads, 1, 1}}; }
+    Grid grid() const { return {blocks_for(num_pixels, kThreads * kEach), 1, 1}; }
 
     template <int Phase>
     DINOCELL_HD void run(const Thread& at, Shared& shared, Local&) const {
@@ -118,7 +119,7 @@ struct ListPair {
 
 // Words of scratch for a table of `capacity` slots.
 inline size_t overlap_scratch(size_t capacity) {
-    return 2 * (capacity + 1) + (capacity + 1) + ranks_scratch(capacity + 1);
+    return 2 * (capacity + 1) + (capacity + 1) + ranks_scratch({1, capacity + 1});
 }
 
 template <typename Label, typename Run>
@@ -130,7 +131,7 @@ void label_overlap(const Label* truth, const Label* predicted, size_t size, size
     run.fill(pixels, 0, (capacity + 1) * sizeof(uint32_t));
     run.fill(status, 0, 2 * sizeof(int32_t));
     run("label_overlap: count", CountPairs<Label>{truth, predicted, size, slots});
-    rank_flagged("label_overlap: list", IsUsed{pixels}, ListPair{slots, pairs, counts}, capacity + 1,
+    rank_flagged("label_overlap: list", IsUsed{pixels}, ListPair{slots, pairs, counts}, {1, capacity + 1},
                  pixels + capacity + 1, status, run);
 }
 

@@ -2,28 +2,21 @@
 //
 // A Kernel is a value that holds the arguments, with
 //     static constexpr int kPhases;      // barriers separate the phases
+//     static constexpr Size3 kBlock;     // threads of a block
 //     struct Shared;                     // memory of one block
 //     struct Local;                      // what a thread keeps from one phase to the next
+//     Grid grid() const;                 // how many blocks
 //     template <int Phase> DINOCELL_HD void run(const Thread&, Shared&, Local&) const;
-// Threads of a block talk only through Shared, across a phase's end, and blocks only through atomics. So the plain loop
-// of `emulate` (blocks, then phases, then threads) computes what a GPU computes, and tests the index arithmetic, the
-// bounds and the phases on any machine; it can not show races inside a phase, which compute-sanitizer does on a device.
+// Threads of a block talk only through Shared, across a phase's end, and blocks only through the functions of words.hpp.
+// So the loops of emulate.hpp compute what a GPU computes.
 // A Kernel with `bool again(const Shared&) const` runs its phases again while that holds, each block for itself.
 #pragma once
 
 #include <cstdint>
-#include <cstring>
-#include <vector>
-
-#ifdef __CUDACC__
-#include <cuda_runtime.h>
-
 #include <stdexcept>
 #include <string>
-#define DINOCELL_HD __host__ __device__ __forceinline__
-#else
-#define DINOCELL_HD inline
-#endif
+
+#include "words.hpp"
 
 namespace dinocell::device {
 
@@ -31,8 +24,9 @@ struct Size3 {
     uint32_t x = 1, y = 1, z = 1;
 };
 
+// Blocks.
 struct Grid {
-    Size3 blocks, threads;
+    uint64_t x = 1, y = 1, z = 1;
 };
 
 // Where a thread is: its block in the grid and itself in the block.
@@ -40,65 +34,18 @@ struct Thread {
     Size3 block, thread;
 };
 
-DINOCELL_HD uint32_t blocks_for(uint64_t items, uint32_t per_block) {
-    return static_cast<uint32_t>((items + per_block - 1) / per_block);
+DINOCELL_HD uint64_t blocks_for(uint64_t items, uint32_t per_block) { return (items + per_block - 1) / per_block; }
+
+// Throws std::invalid_argument for more blocks than a GPU takes.
+inline void require_grid(const char* name, const Grid& grid) {
+    if (grid.x <= 2147483647 && grid.y <= 65535 && grid.z <= 65535) return;
+    throw std::invalid_argument(std::string(name) + " asks for " + std::to_string(grid.x) + " x " +
+                                std::to_string(grid.y) + " x " + std::to_string(grid.z) +
+                                " blocks; a GPU takes 2147483647 x 65535 x 65535: process the image or the batch in parts");
 }
 
 template <typename Kernel>
 concept Repeats = requires(const Kernel& kernel, const typename Kernel::Shared& shared) { kernel.again(shared); };
-
-// Atomics return what was there before.
-DINOCELL_HD uint32_t atomic_max(uint32_t* target, uint32_t value) {
-#ifdef __CUDA_ARCH__
-    return atomicMax(target, value);
-#else
-    const uint32_t before = *target;
-    if (before < value) *target = value;
-    return before;
-#endif
-}
-
-DINOCELL_HD uint32_t atomic_min(uint32_t* target, uint32_t value) {
-#ifdef __CUDA_ARCH__
-    return atomicMin(target, value);
-#else
-    const uint32_t before = *target;
-    if (value < before) *target = value;
-    return before;
-#endif
-}
-
-DINOCELL_HD uint32_t atomic_add(uint32_t* target, uint32_t value) {
-#ifdef __CUDA_ARCH__
-    return atomicAdd(target, value);
-#else
-    const uint32_t before = *target;
-    *target = before + value;
-    return before;
-#endif
-}
-
-DINOCELL_HD uint64_t atomic_max(uint64_t* target, uint64_t value) {
-#ifdef __CUDA_ARCH__
-    return atomicMax(reinterpret_cast<unsigned long long*>(target), static_cast<unsigned long long>(value));
-#else
-    const uint64_t before = *target;
-    if (before < value) *target = value;
-    return before;
-#endif
-}
-
-// Writes `value` where `expected` stands.
-DINOCELL_HD uint64_t atomic_exchange_if(uint64_t* target, uint64_t expected, uint64_t value) {
-#ifdef __CUDA_ARCH__
-    return atomicCAS(reinterpret_cast<unsigned long long*>(target), static_cast<unsigned long long>(expected),
-                     static_cast<unsigned long long>(value));
-#else
-    const uint64_t before = *target;
-    if (before == expected) *target = value;
-    return before;
-#endif
-}
 
 template <int Phase, typename Kernel>
 DINOCELL_HD void run_phase(const Kernel& kernel, const Thread& thread, typename Kernel::Shared& shared,
@@ -106,44 +53,16 @@ DINOCELL_HD void run_phase(const Kernel& kernel, const Thread& thread, typename 
     kernel.template run<Phase>(thread, shared, local);
 }
 
-template <int Phase, typename Kernel>
-void emulate_phases(const Kernel& kernel, const Grid& grid, const Size3& block, typename Kernel::Shared& shared,
-                    std::vector<typename Kernel::Local>& locals) {
-    if constexpr (Phase < Kernel::kPhases) {
-        size_t number = 0;
-        Thread thread{block, {}};
-        for (thread.thread.z = 0; thread.thread.z < grid.threads.z; ++thread.thread.z)
-            for (thread.thread.y = 0; thread.thread.y < grid.threads.y; ++thread.thread.y)
-                for (thread.thread.x = 0; thread.thread.x < grid.threads.x; ++thread.thread.x)
-                    run_phase<Phase>(kernel, thread, shared, locals[number++]);
-        emulate_phases<Phase + 1>(kernel, grid, block, shared, locals);
-    }
-}
-
-// Runs every thread of every block in order on this CPU.
 template <typename Kernel>
-void emulate(const Kernel& kernel, const Grid& grid) {
-    Size3 block;
-    for (block.z = 0; block.z < grid.blocks.z; ++block.z)
-        for (block.y = 0; block.y < grid.blocks.y; ++block.y)
-            for (block.x = 0; block.x < grid.blocks.x; ++block.x) {
-                typename Kernel::Shared shared{};
-                std::vector<typename Kernel::Local> locals(
-                    static_cast<size_t>(grid.threads.x) * grid.threads.y * grid.threads.z);
-                emulate_phases<0>(kernel, grid, block, shared, locals);
-                if constexpr (Repeats<Kernel>)
-                    while (kernel.again(shared)) emulate_phases<0>(kernel, grid, block, shared, locals);
-            }
+constexpr uint32_t block_size() {
+    return Kernel::kBlock.x * Kernel::kBlock.y * Kernel::kBlock.z;
 }
 
-// What an algorithm of several kernels is written for: `run(name, kernel)` and `run.fill(memory, byte, size)`.
-struct Emulator {
-    template <typename Kernel>
-    void operator()(const char*, const Kernel& kernel) const {
-        emulate(kernel, kernel.grid());
-    }
-    void fill(void* memory, int byte, size_t size) const { std::memset(memory, byte, size); }
-};
+template <typename Kernel>
+constexpr bool fits_a_gpu() {
+    return block_size<Kernel>() <= 1024 && Kernel::kBlock.z <= 64 && sizeof(typename Kernel::Shared) <= 48 * 1024 &&
+           sizeof(Kernel) <= 32764;
+}
 
 #ifdef __CUDACC__
 
@@ -158,7 +77,7 @@ __device__ __forceinline__ void device_phases(const Kernel& kernel, const Thread
 }
 
 template <typename Kernel>
-__global__ void run_on_device(const __grid_constant__ Kernel kernel) {
+__global__ void __launch_bounds__(block_size<Kernel>()) run_on_device(const __grid_constant__ Kernel kernel) {
     __shared__ typename Kernel::Shared shared;
     typename Kernel::Local local;
     const Thread thread{{blockIdx.x, blockIdx.y, blockIdx.z}, {threadIdx.x, threadIdx.y, threadIdx.z}};
@@ -178,10 +97,11 @@ __global__ void run_on_device(const __grid_constant__ Kernel kernel) {
 // Throws std::runtime_error that names the kernel, its grid and what to do.
 inline void check(cudaError_t error, const char* kernel, const Grid& grid) {
     if (error == cudaSuccess) return;
-    throw std::runtime_error(std::string(kernel) + " failed to start on " + std::to_string(grid.blocks.x) + " x " +
-                             std::to_string(grid.blocks.y) + " x " + std::to_string(grid.blocks.z) +
-                             " blocks: " + cudaGetErrorString(error) +
-                             "; run 'dinocell doctor' to compare the driver with this build");
+    throw std::runtime_error(std::string(kernel) + " failed to start on " + std::to_string(grid.x) + " x " +
+                             std::to_string(grid.y) + " x " + std::to_string(grid.z) + " blocks: " +
+                             cudaGetErrorString(error) +
+                             "; run 'dinocell doctor' to compare the driver with this build, or CUDA_LAUNCH_BLOCKING=1 "
+                             "to find an earlier kernel that failed");
 }
 
 // Queues kernels on a stream and returns at once; an empty grid starts nothing.
@@ -190,15 +110,17 @@ struct Launcher {
 
     template <typename Kernel>
     void operator()(const char* name, const Kernel& kernel) const {
+        static_assert(fits_a_gpu<Kernel>());
         const Grid grid = kernel.grid();
-        if (grid.blocks.x == 0 || grid.blocks.y == 0 || grid.blocks.z == 0) return;
-        const dim3 blocks(grid.blocks.x, grid.blocks.y, grid.blocks.z);
-        const dim3 threads(grid.threads.x, grid.threads.y, grid.threads.z);
+        if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+        require_grid(name, grid);
+        const dim3 blocks(static_cast<uint32_t>(grid.x), static_cast<uint32_t>(grid.y), static_cast<uint32_t>(grid.z));
+        const dim3 threads(Kernel::kBlock.x, Kernel::kBlock.y, Kernel::kBlock.z);
         run_on_device<Kernel><<<blocks, threads, 0, stream>>>(kernel);
         check(cudaGetLastError(), name, grid);
     }
     void fill(void* memory, int byte, size_t size) const {
-        check(cudaMemsetAsync(memory, byte, size, stream), "cudaMemsetAsync", {});
+        if (size != 0) check(cudaMemsetAsync(memory, byte, size, stream), "cudaMemsetAsync", {});
     }
 };
 

@@ -1,4 +1,6 @@
 // Numbers for the flagged ones among many items, in order: a prefix sum in three launches.
+//
+// Items stand in segments, all of one size (the images of a batch), and ranks begin anew in each.
 #pragma once
 
 #include "launch.hpp"
@@ -7,89 +9,137 @@ namespace dinocell::device {
 
 constexpr uint32_t kRankThreads = 256, kRankEach = 8, kRankItems = kRankThreads * kRankEach;
 
+struct Segments {
+    uint64_t count, size;
+
+    DINOCELL_HD uint64_t blocks_each() const { return blocks_for(size, kRankItems); }
+    DINOCELL_HD uint64_t blocks() const { return count * blocks_each(); }
+};
+
 // Words of scratch that `rank_flagged` needs.
-inline size_t ranks_scratch(size_t num_items) { return (num_items + kRankItems - 1) / kRankItems + 1; }
+inline size_t ranks_scratch(const Segments& segments) { return segments.blocks() + 1; }
+
+// Exclusive sums of a block's counts in two short steps instead of a long one: threads write `count`; after `add_groups`
+// and then `add_all`, each in a phase of its own, a thread's `before` is what the threads before it counted.
+template <uint32_t Threads>
+struct BlockSums {
+    static constexpr uint32_t kGroup = 16, kGroups = Threads / kGroup;
+    static_assert(Threads % kGroup == 0 && kGroups <= Threads);
+    uint32_t count[Threads];
+    uint32_t group[kGroups];
+
+    DINOCELL_HD void add_groups(uint32_t thread) {
+        if (thread >= kGroups) return;
+        uint32_t sum = 0;
+        for (uint32_t k = thread * kGroup; k < (thread + 1) * kGroup; ++k) {
+            const uint32_t own = count[k];
+            count[k] = sum;
+            sum += own;
+        }
+        group[thread] = sum;
+    }
+    // For one thread; returns the sum of all.
+    DINOCELL_HD uint32_t add_all() {
+        uint32_t sum = 0;
+        for (uint32_t k = 0; k < kGroups; ++k) {
+            const uint32_t own = group[k];
+            group[k] = sum;
+            sum += own;
+        }
+        return sum;
+    }
+    DINOCELL_HD uint32_t before(uint32_t thread) const { return group[thread / kGroup] + count[thread]; }
+};
+
+// Which items a thread of CountFlags and GiveRanks looks at: [first, last).
+struct RankItems {
+    uint64_t first, last;
+};
+
+DINOCELL_HD RankItems rank_items(const Segments& segments, const Thread& at) {
+    const auto blocks_each = static_cast<uint32_t>(segments.blocks_each());
+    const uint32_t segment = segments.count == 1 ? 0 : at.block.x / blocks_each;
+    const uint32_t block = at.block.x - segment * blocks_each;
+    const uint64_t inside = static_cast<uint64_t>(block) * kRankItems + at.thread.x * kRankEach;
+    const uint64_t first = segment * segments.size + inside;
+    if (inside >= segments.size) return {first, first};
+    const uint64_t left = segments.size - inside;
+    return {first, first + (left < kRankEach ? left : kRankEach)};
+}
 
 // How many flags each block of kRankItems holds.
 template <typename Flag>
 struct CountFlags {
-    static constexpr int kPhases = 2;
-    struct Shared {
-        uint32_t count[kRankThreads];
-    };
+    static constexpr int kPhases = 3;
+    static constexpr Size3 kBlock{kRankThreads, 1, 1};
+    using Shared = BlockSums<kRankThreads>;
     struct Local {};
 
     Flag flag;
-    uint64_t num_items;
+    Segments segments;
     uint32_t* block_counts;
 
-    Grid grid() const { return {{blocks_for(num_items, kRankItems), 1, 1}, {kRankThreads, 1, 1}}; }
+    Grid grid() const { return {segments.blocks(), 1, 1}; }
 
     template <int Phase>
     DINOCELL_HD void run(const Thread& at, Shared& shared, Local&) const {
         if constexpr (Phase == 0) {
-            const uint64_t first = static_cast<uint64_t>(at.block.x) * kRankItems + at.thread.x * kRankEach;
+            const RankItems items = rank_items(segments, at);
             uint32_t count = 0;
-            for (uint64_t i = first; i < first + kRankEach && i < num_items; ++i) count += flag(i) ? 1 : 0;
+            for (uint64_t i = items.first; i < items.last; ++i) count += flag(i) ? 1 : 0;
             shared.count[at.thread.x] = count;
-        } else if (at.thread.x == 0) {
-            uint32_t sum = 0;
-            for (uint32_t t = 0; t < kRankThreads; ++t) sum += shared.count[t];
-            block_counts[at.block.x] = sum;
+        } else if constexpr (Phase == 1) {
+            shared.add_groups(at.thread.x);
+        } else {
+            if (at.thread.x == 0) block_counts[at.block.x] = shared.add_all();
         }
     }
 };
 
-// Block counts become first ranks, in place; one block. The number of flags goes to `total`.
+// Block counts become first ranks, in place; one block for each segment. Its number of flags goes to `totals`.
 struct ScanBlocks {
-    static constexpr int kPhases = 3;
+    static constexpr int kPhases = 4;
     static constexpr uint32_t kThreads = 512;
-    struct Shared {
-        uint32_t sum[kThreads];
-    };
+    static constexpr Size3 kBlock{kThreads, 1, 1};
+    using Shared = BlockSums<kThreads>;
     struct Local {};
 
+    Segments segments;
     uint32_t* block_counts;
-    uint32_t num_blocks;
-    int32_t* total;
+    int32_t* totals;
 
-    Grid grid() const { return {{1, 1, 1}, {kThreads, 1, 1}}; }
+    Grid grid() const { return {segments.count, 1, 1}; }
 
     template <int Phase>
     DINOCELL_HD void run(const Thread& at, Shared& shared, Local&) const {
-        const uint32_t each = (num_blocks + kThreads - 1) / kThreads, first = at.thread.x * each;
-        const uint32_t last = first + each < num_blocks ? first + each : num_blocks;
+        const uint64_t blocks = segments.blocks_each(), each = blocks_for(blocks, kThreads);
+        const uint64_t first = at.thread.x * each, last = first + each < blocks ? first + each : blocks;
+        uint32_t* counts = block_counts + at.block.x * blocks;
         if constexpr (Phase == 0) {
             uint32_t sum = 0;
-            for (uint32_t b = first; b < last; ++b) sum += block_counts[b];
-            shared.sum[at.thread.x] = sum;
+            for (uint64_t b = first; b < last; ++b) sum += counts[b];
+            shared.count[at.thread.x] = sum;
         } else if constexpr (Phase == 1) {
-            if (at.thread.x != 0) return;
-            uint32_t before = 0;
-            for (uint32_t t = 0; t < kThreads; ++t) {
-                const uint32_t own = shared.sum[t];
-                shared.sum[t] = before;
-                before += own;
-            }
-            *total = static_cast<int32_t>(before);
+            shared.add_groups(at.thread.x);
+        } else if constexpr (Phase == 2) {
+            if (at.thread.x == 0) totals[at.block.x] = static_cast<int32_t>(shared.add_all());
         } else {
-            uint32_t before = shared.sum[at.thread.x];
-            for (uint32_t b = first; b < last; ++b) {
-                const uint32_t own = block_counts[b];
-                block_counts[b] = before;
+            uint32_t before = shared.before(at.thread.x);
+            for (uint64_t b = first; b < last; ++b) {
+                const uint32_t own = counts[b];
+                counts[b] = before;
                 before += own;
             }
         }
     }
 };
 
-// Calls sink(item, rank) for every flagged item.
+// Calls sink(item, rank) for every flagged item; ranks begin at 0 in each segment.
 template <typename Flag, typename Sink>
 struct GiveRanks {
-    static constexpr int kPhases = 3;
-    struct Shared {
-        uint32_t first[kRankThreads];
-    };
+    static constexpr int kPhases = 4;
+    static constexpr Size3 kBlock{kRankThreads, 1, 1};
+    using Shared = BlockSums<kRankThreads>;
     struct Local {
         uint8_t flags;
     };
@@ -97,33 +147,30 @@ struct GiveRanks {
 
     Flag flag;
     Sink sink;
-    uint64_t num_items;
+    Segments segments;
     const uint32_t* block_first;
 
-    Grid grid() const { return {{blocks_for(num_items, kRankItems), 1, 1}, {kRankThreads, 1, 1}}; }
+    Grid grid() const { return {segments.blocks(), 1, 1}; }
 
     template <int Phase>
     DINOCELL_HD void run(const Thread& at, Shared& shared, Local& local) const {
-        const uint64_t first = static_cast<uint64_t>(at.block.x) * kRankItems + at.thread.x * kRankEach;
         if constexpr (Phase == 0) {
+            const RankItems items = rank_items(segments, at);
             local.flags = 0;
             uint32_t count = 0;
-            for (uint32_t k = 0; k < kRankEach && first + k < num_items; ++k)
-                if (flag(first + k)) {
+            for (uint32_t k = 0; items.first + k < items.last; ++k)
+                if (flag(items.first + k)) {
                     local.flags = static_cast<uint8_t>(local.flags | (1u << k));
                     ++count;
                 }
-            shared.first[at.thread.x] = count;
+            shared.count[at.thread.x] = count;
         } else if constexpr (Phase == 1) {
-            if (at.thread.x != 0) return;
-            uint32_t before = block_first[at.block.x];
-            for (uint32_t t = 0; t < kRankThreads; ++t) {
-                const uint32_t own = shared.first[t];
-                shared.first[t] = before;
-                before += own;
-            }
+            shared.add_groups(at.thread.x);
+        } else if constexpr (Phase == 2) {
+            if (at.thread.x == 0) shared.add_all();
         } else {
-            uint32_t rank = shared.first[at.thread.x];
+            const uint64_t first = rank_items(segments, at).first;
+            uint32_t rank = block_first[at.block.x] + shared.before(at.thread.x);
             for (uint32_t k = 0; k < kRankEach; ++k)
                 if (local.flags >> k & 1) sink(first + k, rank++);
         }
@@ -131,62 +178,11 @@ struct GiveRanks {
 };
 
 template <typename Flag, typename Sink, typename Run>
-void rank_flagged(const char* name, const Flag& flag, const Sink& sink, uint64_t num_items, uint32_t* scratch,
-                  int32_t* total, const Run& run) {
-    run(name, CountFlags<Flag>{flag, num_items, scratch});
-    run(name, ScanBlocks{scratch, blocks_for(num_items, kRankItems), total});
-    run(name, GiveRanks<Flag, Sink>{flag, sink, num_items, scratch});
-}
-
-// One thread for each item: map(item).
-template <typename Map>
-struct ForEach {
-    static constexpr int kPhases = 1;
-    static constexpr uint32_t kThreads = 256;
-    struct Shared {};
-    struct Local {};
-
-    Map map;
-    uint64_t num_items;
-
-    Grid grid() const { return {{blocks_for(num_items, kThreads), 1, 1}, {kThreads, 1, 1}}; }
-
-    template <int Phase>
-    DINOCELL_HD void run(const Thread& at, Shared&, Local&) const {
-        const uint64_t item = static_cast<uint64_t>(at.block.x) * kThreads + at.thread.x;
-        if (item < num_items) map(item);
-    }
-};
-
-// As ForEach for a number of items that the device has counted: at most `most`, `go` false for none.
-template <typename Map>
-struct ForCounted {
-    static constexpr int kPhases = 1;
-    static constexpr uint32_t kThreads = 256, kMostBlocks = 2048;
-    struct Shared {};
-    struct Local {};
-
-    Map map;
-    const int32_t* count;
-    const uint32_t* go;  // null: always
-    uint64_t most;
-
-    DINOCELL_HD Grid grid() const {
-        const uint32_t blocks = blocks_for(most, kThreads);
-        return {{blocks < kMostBlocks ? blocks : kMostBlocks, 1, 1}, {kThreads, 1, 1}};
-    }
-
-    template <int Phase>
-    DINOCELL_HD void run(const Thread& at, Shared&, Local&) const {
-        if (go != nullptr && *go == 0) return;
-        const auto items = static_cast<uint64_t>(*count), step = static_cast<uint64_t>(grid().blocks.x) * kThreads;
-        for (uint64_t i = static_cast<uint64_t>(at.block.x) * kThreads + at.thread.x; i < items; i += step) map(i);
-    }
-};
-
-template <typename Map, typename Run>
-void for_each(const char* name, const Map& map, uint64_t num_items, const Run& run) {
-    run(name, ForEach<Map>{map, num_items});
+void rank_flagged(const char* name, const Flag& flag, const Sink& sink, const Segments& segments, uint32_t* scratch,
+                  int32_t* totals, const Run& run) {
+    run(name, CountFlags<Flag>{flag, segments, scratch});
+    run(name, ScanBlocks{segments, scratch, totals});
+    run(name, GiveRanks<Flag, Sink>{flag, sink, segments, scratch});
 }
 
 }  // namespace dinocell::device

@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "ranks.hpp"
+#include "for_each.hpp"
 
 namespace dinocell::device {
 
@@ -27,6 +27,7 @@ template <typename Logit, typename Reduction>
 struct OverPrototypes {
     static constexpr int kPhases = 3;
     static constexpr uint32_t kThreads = 256, kGroup = 16;
+    static constexpr Size3 kBlock{kThreads, 1, 1};
     struct Shared {
         float part[kThreads];
     };
@@ -36,7 +37,7 @@ struct OverPrototypes {
     Reduction reduction;
     float* out;
 
-    Grid grid() const { return {{static_cast<uint32_t>(mass.num_samples), 1, 1}, {kThreads, 1, 1}}; }
+    Grid grid() const { return {mass.num_samples, 1, 1}; }
 
     template <int Phase>
     DINOCELL_HD void run(const Thread& at, Shared& shared, Local&) const {
@@ -78,11 +79,23 @@ struct SumWith {
     }
 };
 
+// Blocks that go through the prototypes for some samples, then for the next ones.
+struct SamplesOfBlock {
+    uint64_t block, prototype;
+
+    DINOCELL_HD SamplesOfBlock(const Thread& at, uint32_t threads, uint64_t num_prototypes) {
+        const auto across = static_cast<uint32_t>(blocks_for(num_prototypes, threads));
+        block = at.block.x / across;
+        prototype = static_cast<uint64_t>(at.block.x % across) * threads + at.thread.x;
+    }
+};
+
 // Each thread sums one prototype over kSamples samples.
 template <typename Logit>
 struct OverSamples {
     static constexpr int kPhases = 1;
     static constexpr uint32_t kThreads = 128, kSamples = 64;
+    static constexpr Size3 kBlock{kThreads, 1, 1};
     struct Shared {};
     struct Local {};
 
@@ -91,18 +104,19 @@ struct OverSamples {
     float* parts;  // [blocks of samples, prototypes]
 
     Grid grid() const {
-        return {{blocks_for(mass.num_prototypes, kThreads), blocks_for(mass.num_samples, kSamples), 1}, {kThreads, 1, 1}};
+        return {blocks_for(mass.num_prototypes, kThreads) * blocks_for(mass.num_samples, kSamples), 1, 1};
     }
 
     template <int Phase>
     DINOCELL_HD void run(const Thread& at, Shared&, Local&) const {
-        const uint64_t j = static_cast<uint64_t>(at.block.x) * kThreads + at.thread.x;
+        const SamplesOfBlock samples(at, kThreads, mass.num_prototypes);
+        const uint64_t j = samples.prototype;
         if (j >= mass.num_prototypes) return;
-        const uint64_t first = static_cast<uint64_t>(at.block.y) * kSamples;
+        const uint64_t first = samples.block * kSamples;
         const uint64_t last = first + kSamples < mass.num_samples ? first + kSamples : mass.num_samples;
         float sum = 0.0f;
         for (uint64_t i = first; i < last; ++i) sum += v[i] * mass(i, j);
-        parts[at.block.y * mass.num_prototypes + j] = sum;
+        parts[samples.block * mass.num_prototypes + j] = sum;
     }
 };
 
@@ -122,6 +136,7 @@ template <typename Logit>
 struct WriteTargets {
     static constexpr int kPhases = 1;
     static constexpr uint32_t kThreads = 128, kSamples = 8;
+    static constexpr Size3 kBlock{kThreads, 1, 1};
     struct Shared {};
     struct Local {};
 
@@ -131,15 +146,16 @@ struct WriteTargets {
     float* out;
 
     Grid grid() const {
-        return {{blocks_for(mass.num_prototypes, kThreads), blocks_for(mass.num_samples, kSamples), 1}, {kThreads, 1, 1}};
+        return {blocks_for(mass.num_prototypes, kThreads) * blocks_for(mass.num_samples, kSamples), 1, 1};
     }
 
     template <int Phase>
     DINOCELL_HD void run(const Thread& at, Shared&, Local&) const {
-        const uint64_t j = static_cast<uint64_t>(at.block.x) * kThreads + at.thread.x;
+        const SamplesOfBlock samples(at, kThreads, mass.num_prototypes);
+        const uint64_t j = samples.prototype;
         if (j >= mass.num_prototypes) return;
         for (uint32_t k = 0; k < kSamples; ++k) {
-            const uint64_t i = static_cast<uint64_t>(at.block.y) * kSamples + k;
+            const uint64_t i = samples.block * kSamples + k;
             if (i < mass.num_samples) out[i * mass.num_prototypes + j] = mass(i, j) * u[j] * v[i];
         }
     }

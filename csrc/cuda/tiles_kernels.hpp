@@ -15,8 +15,9 @@ struct Starts {
     int32_t at[kMaxStarts];
 };
 
-// numpy's "reflect": ... 2 1 0 1 2 ... n-2 n-1 n-2 ...
+// numpy's "reflect": ... 2 1 0 1 2 ... n-2 n-1 n-2 ... Most positions lie inside; a division costs as much as the pixel.
 DINOCELL_HD int64_t mirrored(int64_t position, int64_t length) {
+    if (position >= 0 && position < length) return position;
     if (length == 1) return 0;
     const int64_t period = 2 * (length - 1);
     int64_t folded = position % period;
@@ -40,21 +41,22 @@ template <typename Pixel, typename Out>
 struct Gather {
     static constexpr int kPhases = 1;
     static constexpr uint32_t kColumns = 32, kRows = 8, kRowThreads = 8;
+    static constexpr Size3 kBlock{kColumns, kRowThreads, 1};
     struct Shared {};
     struct Local {};
 
     const Pixel* image;
+    uint64_t images;
     int64_t height, width;
     uint32_t channels, tile;
-    const float* scale;
+    const float* scale;  // by channel of each image
     const float* offset;
     float low, high;
     Out* out;
     Starts ys, xs;
 
     Grid grid() const {
-        return {{ys.count * xs.count * channels, blocks_for(tile, kColumns), blocks_for(tile, kRows * kRowThreads)},
-                {kColumns, kRowThreads, 1}};
+        return {images * ys.count * xs.count * channels, blocks_for(tile, kColumns), blocks_for(tile, kRows * kRowThreads)};
     }
 
     template <int Phase>
@@ -62,10 +64,11 @@ struct Gather {
         const uint32_t x = at.block.y * kColumns + at.thread.x;
         if (x >= tile) return;
         const uint32_t task = at.block.x, channel = task % channels;
-        const uint32_t j = task / channels % xs.count, i = task / channels / xs.count;
+        const uint32_t j = task / channels % xs.count, i = task / channels / xs.count % ys.count;
+        const uint64_t plane_number = static_cast<uint64_t>(task / channels / xs.count / ys.count) * channels + channel;
         const int64_t column = mirrored(static_cast<int64_t>(xs.at[j]) + x, width);
-        const Pixel* plane = image + channel * height * width;
-        const float factor = scale[channel], shift = offset[channel];
+        const Pixel* plane = image + plane_number * static_cast<uint64_t>(height * width);
+        const float factor = scale[plane_number], shift = offset[plane_number];
         Out* to = out + static_cast<uint64_t>(task) * tile * tile;
         for (uint32_t r = 0; r < kRows; ++r) {
             const uint32_t y = (at.block.z * kRows + r) * kRowThreads + at.thread.y;
@@ -127,29 +130,35 @@ template <typename In>
 struct Blend {
     static constexpr int kPhases = 2;
     static constexpr uint32_t kColumns = 128, kRows = 16;
+    static constexpr Size3 kBlock{kColumns, 1, 1};
     struct Shared {
         Cover row[kRows];
     };
     struct Local {};
 
     const In* tiles;
+    uint64_t images;
     uint32_t tile, overlap;
     int64_t row_begin;
     uint64_t num_rows, width;
     float* out;
     Starts ys, xs;
 
-    Grid grid() const { return {{blocks_for(width, kColumns), blocks_for(num_rows, kRows), 1}, {kColumns, 1, 1}}; }
+    DINOCELL_HD uint64_t blocks_across() const { return blocks_for(width, kColumns); }
+    DINOCELL_HD uint64_t blocks_down() const { return blocks_for(num_rows, kRows); }
+    Grid grid() const { return {images * blocks_down() * blocks_across(), 1, 1}; }
 
     template <int Phase>
     DINOCELL_HD void run(const Thread& at, Shared& shared, Local&) const {
-        const uint64_t first_row = static_cast<uint64_t>(at.block.y) * kRows;
+        const auto across = static_cast<uint32_t>(blocks_across()), down = static_cast<uint32_t>(blocks_down());
+        const uint64_t first_row = static_cast<uint64_t>(at.block.x / across % down) * kRows;
         if constexpr (Phase == 0) {
             const uint32_t r = at.thread.x;
             if (r < kRows && first_row + r < num_rows)
                 shared.row[r] = covered(row_begin + static_cast<int64_t>(first_row + r), ys, tile, overlap);
         } else {
-            const uint64_t x = static_cast<uint64_t>(at.block.x) * kColumns + at.thread.x;
+            const uint64_t image = at.block.x / across / down;
+            const uint64_t x = static_cast<uint64_t>(at.block.x % across) * kColumns + at.thread.x;
             if (x >= width) return;
             const auto column = static_cast<int64_t>(x);
             const Cover cover = covered(column, xs, tile, overlap);
@@ -160,13 +169,66 @@ struct Blend {
                 for (uint32_t i = rows.first; i < rows.last; ++i) {
                     const float row_weight = weight_of(rows, i, y, ys, tile, overlap);
                     for (uint32_t j = cover.first; j < cover.last; ++j) {
-                        const uint64_t pixel = ((static_cast<uint64_t>(i) * xs.count + j) * tile + (y - ys.at[i])) *
-                                                   tile + (column - xs.at[j]);
+                        const uint64_t number = (image * ys.count + i) * xs.count + j;
+                        const uint64_t pixel = (number * tile + (y - ys.at[i])) * tile + (column - xs.at[j]);
                         sum += static_cast<float>(tiles[pixel]) * row_weight *
                                weight_of(cover, j, column, xs, tile, overlap);
                     }
                 }
-                out[(first_row + r) * width + x] = sum * rows.inverse_sum * cover.inverse_sum;
+                out[(image * num_rows + first_row + r) * width + x] = sum * rows.inverse_sum * cover.inverse_sum;
+            }
+        }
+    }
+};
+
+// The transpose of Blend, for its gradient: each thread writes one column of kRows rows of one tile, whose pixels get
+// their weight times the image's pixel, and 0 outside it.
+struct Spread {
+    static constexpr int kPhases = 2;
+    static constexpr uint32_t kColumns = 32, kRows = 8, kRowThreads = 8, kRowsOfBlock = kRows * kRowThreads;
+    static constexpr Size3 kBlock{kColumns, kRowThreads, 1};
+    struct Shared {
+        float row_weight[kRowsOfBlock];
+    };
+    struct Local {};
+
+    const float* image;
+    uint64_t images;
+    uint32_t tile, overlap;
+    int64_t row_begin, row_end, width;
+    float* out;
+    Starts ys, xs;
+
+    Grid grid() const {
+        return {images * ys.count * xs.count, blocks_for(tile, kColumns), blocks_for(tile, kRowsOfBlock)};
+    }
+
+    // A tile's share of a position, 0 outside [begin, end).
+    DINOCELL_HD float share(int64_t position, int64_t start, const Starts& starts, int64_t begin, int64_t end) const {
+        if (position < begin || position >= end) return 0.0f;
+        return ramp(position - start, tile, overlap) * covered(position, starts, tile, overlap).inverse_sum;
+    }
+
+    template <int Phase>
+    DINOCELL_HD void run(const Thread& at, Shared& shared, Local&) const {
+        const uint32_t j = at.block.x % xs.count, i = at.block.x / xs.count % ys.count;
+        const uint32_t first = at.block.z * kRowsOfBlock;
+        if constexpr (Phase == 0) {
+            const uint32_t r = at.thread.y * kColumns + at.thread.x;
+            if (r < kRowsOfBlock && first + r < tile)
+                shared.row_weight[r] = share(static_cast<int64_t>(ys.at[i]) + first + r, ys.at[i], ys, row_begin, row_end);
+        } else {
+            const uint32_t x = at.block.y * kColumns + at.thread.x;
+            if (x >= tile) return;
+            const uint64_t from = at.block.x / xs.count / ys.count * static_cast<uint64_t>((row_end - row_begin) * width);
+            const int64_t column = static_cast<int64_t>(xs.at[j]) + x;
+            const float column_weight = share(column, xs.at[j], xs, 0, width);
+            for (uint32_t r = at.thread.y; r < kRowsOfBlock && first + r < tile; r += kRowThreads) {
+                const int64_t row = static_cast<int64_t>(ys.at[i]) + first + r;
+                const bool inside = row >= row_begin && row < row_end && column >= 0 && column < width;
+                const uint64_t to = (static_cast<uint64_t>(at.block.x) * tile + first + r) * tile + x;
+                const auto pixel = static_cast<uint64_t>((row - row_begin) * width + column);
+                out[to] = inside ? shared.row_weight[r] * column_weight * image[from + pixel] : 0.0f;
             }
         }
     }

@@ -10,6 +10,8 @@
 //    flood, whatever its order among equals. The pixels of components where some do not are handed back as codes.
 #pragma once
 
+#include <algorithm>
+
 #include "basins.hpp"
 #include "connected_components_kernels.hpp"
 
@@ -26,8 +28,7 @@ struct Flooded {
     uint64_t* entry;         // by pit: the pixel over which the water comes in, below the key of that one's source
     uint32_t* failed;        // by summit that is a component's highest
     int32_t* out;
-    int32_t* num_labels;
-    int32_t* num_failed;
+    int32_t* num_failed;  // by image
 
     DINOCELL_HD int32_t marker_at(uint32_t p) const {
         if (markers != nullptr) return b.map[p] > peak ? markers[p] : 0;
@@ -55,19 +56,22 @@ struct AbovePeak {
 
 struct IsProminent {
     Flooded f;
-    DINOCELL_HD bool operator()(uint64_t i) const {
-        if (i >= static_cast<uint64_t>(*f.b.num_summits)) return false;
-        const float height = f.b.map[f.b.summit[i]];
+    DINOCELL_HD bool operator()(uint64_t p) const {
+        const uint32_t i = f.b.basin[p];
+        if (i == kOutside || f.b.summit[i] != static_cast<uint32_t>(p)) return false;
+        const float height = f.b.map[p];
         if (!(height > f.peak)) return false;
-        if (f.b.parent[i] == static_cast<uint32_t>(i)) return true;
+        if (f.b.parent[i] == i) return true;
         const float above = height - f.b.pass[i];
         return above >= f.prominence && above > 0.0f;
     }
 };
 
 struct NumberMarker {
-    int32_t* label;
-    DINOCELL_HD void operator()(uint64_t i, uint32_t rank) const { label[i] = static_cast<int32_t>(rank + 1); }
+    Flooded f;
+    DINOCELL_HD void operator()(uint64_t p, uint32_t rank) const {
+        f.label[f.b.basin[p]] = static_cast<int32_t>(rank + 1);
+    }
 };
 
 struct StartSummit {
@@ -155,9 +159,9 @@ struct PointToGiver {
 struct FollowToLabel {
     int32_t* out;
     DINOCELL_HD void operator()(uint64_t p) const {
-        int32_t at = out[p];
-        while (at < 0) at = out[~at];
-        out[p] = at;
+        int32_t at = load_racing(out + p);
+        while (at < 0) at = load_racing(out + ~at);
+        store_racing(out + p, at);
     }
 };
 
@@ -175,7 +179,7 @@ struct CheckLabel {
             best = there > best ? there : best;
         });
         if (!agree && atomic_max(f.failed + f.b.region[f.b.basin[p]], 1) == 0)
-            atomic_add(reinterpret_cast<uint32_t*>(f.num_failed), 1);
+            atomic_add(reinterpret_cast<uint32_t*>(f.num_failed) + f.b.batch.image_of(p), 1);
     }
 };
 
@@ -184,7 +188,8 @@ struct HandBack {
     Flooded f;
     DINOCELL_HD void operator()(uint64_t pixel) const {
         const auto p = static_cast<uint32_t>(pixel);
-        if (*f.num_failed == 0 || f.b.basin[p] == kOutside || f.failed[f.b.region[f.b.basin[p]]] == 0) return;
+        if (f.num_failed[f.b.batch.image_of(p)] == 0 || f.b.basin[p] == kOutside) return;
+        if (f.failed[f.b.region[f.b.basin[p]]] == 0) return;
         f.out[p] = ~f.marker_at(p);
     }
 };
@@ -211,9 +216,9 @@ struct WatershedMemory {
     int32_t* markers;
 };
 
-inline WatershedMemory watershed_memory(Parts& parts, size_t num_pixels, bool by_prominence) {
+inline WatershedMemory watershed_memory(Parts& parts, const Batch& batch, bool by_prominence) {
     WatershedMemory m{};
-    const size_t summits = most_summits(num_pixels);
+    const size_t num_pixels = batch.pixels(), summits = most_summits(batch);
     m.f.entry = parts.take<uint64_t>(summits);
     m.f.b.basin = parts.take<uint32_t>(num_pixels);
     m.f.b.seams = parts.take<uint32_t>(num_pixels);
@@ -227,51 +232,51 @@ inline WatershedMemory watershed_memory(Parts& parts, size_t num_pixels, bool by
     m.f.b.num_summits = parts.take<int32_t>(1);
     m.f.b.num_seams = parts.take<int32_t>(1);
     m.joined = parts.take<uint32_t>(kRounds);
-    m.ranks = parts.take<uint32_t>(ranks_scratch(num_pixels));
+    m.ranks = parts.take<uint32_t>(std::max(ranks_scratch({1, num_pixels}),
+                                            ranks_scratch({batch.images, batch.pixels_each()})));
     if (!by_prominence) {
         m.above_peak = parts.take<uint8_t>(num_pixels);
-        m.components = parts.take<uint32_t>(components_scratch(num_pixels));
+        m.components = parts.take<uint32_t>(components_scratch(batch));
         m.markers = parts.take<int32_t>(num_pixels);
     }
     return m;
 }
 
 // Words of 8 bytes.
-inline size_t watershed_scratch(size_t num_pixels, bool by_prominence) {
+inline size_t watershed_scratch(const Batch& batch, bool by_prominence) {
     Parts parts{nullptr, 0};
-    watershed_memory(parts, num_pixels, by_prominence);
+    watershed_memory(parts, batch, by_prominence);
     return parts.used;
 }
 
 template <typename Run>
-void watershed(const float* map, size_t height, size_t width, float peak, float fill, float prominence, int32_t* out,
+void watershed(const float* map, const Batch& batch, float peak, float fill, float prominence, int32_t* out,
                uint64_t* scratch, int32_t* status, const Run& run) {
-    const size_t num_pixels = height * width;
+    const uint64_t num_pixels = batch.pixels(), summits = most_summits(batch);
     const bool by_prominence = prominence >= 0.0f;
     Parts parts{scratch, 0};
-    WatershedMemory m = watershed_memory(parts, num_pixels, by_prominence);
+    WatershedMemory m = watershed_memory(parts, batch, by_prominence);
     m.f.b.map = map;
-    m.f.b.height = static_cast<uint32_t>(height);
-    m.f.b.width = static_cast<uint32_t>(width);
+    m.f.b.batch = batch;
     m.f.b.fill = fill;
     m.f.peak = peak;
     m.f.prominence = prominence;
     m.f.markers = m.markers;
     m.f.out = out;
-    m.f.num_labels = status;
-    m.f.num_failed = status + 1;
-    run.fill(status, 0, 3 * sizeof(int32_t));
-    const uint64_t summits = most_summits(num_pixels);
+    int32_t* num_labels = status;
+    m.f.num_failed = status + batch.images;
+    run.fill(status, 0, 3 * sizeof(int32_t) * batch.images);
     const Flooded& f = m.f;
 
-    find_basins(f.b, status + 2, m.joined, m.ranks, run);
+    find_basins(f.b, status + 2 * static_cast<size_t>(batch.images), m.joined, m.ranks, run);
     if (!by_prominence) {
         for_each("watershed: peaks", AbovePeak{map, peak, m.above_peak}, num_pixels, run);
-        connected_components(m.above_peak, height, width, 1, m.markers, m.components, f.num_labels, run);
+        connected_components(m.above_peak, batch, 1, m.markers, m.components, num_labels, run);
     }
     run("watershed: start", ForCounted<StartSummit>{{f}, f.b.num_summits, nullptr, summits});
     if (by_prominence)
-        rank_flagged("watershed: markers", IsProminent{f}, NumberMarker{f.label}, summits, m.ranks, f.num_labels, run);
+        rank_flagged("watershed: markers", IsProminent{f}, NumberMarker{f}, {batch.images, batch.pixels_each()}, m.ranks,
+                     num_labels, run);
     run("watershed: levels", ForCounted<FindLevel>{{f}, f.b.num_summits, nullptr, summits});
     for_each("watershed: entries", FindEntry{f}, num_pixels, run);
     for_each("watershed: givers", PointToGiver{f}, num_pixels, run);

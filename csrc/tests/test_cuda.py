@@ -14,7 +14,7 @@ from dinocell_kernels import torch_cuda, torch_ops  # noqa: E402
 def missing() -> str | None:
     if not torch.cuda.is_available():
         return "no CUDA device here"
-    if torch_cuda._cuda is None:
+    if not torch_cuda.has_kernels():
         return "dinocell-kernels was built without CUDA"
     return None
 
@@ -100,20 +100,115 @@ def test_the_gradient_of_blending_is_that_of_the_cpu() -> None:
     torch.testing.assert_close(gradients[1], gradients[0])
 
 
-def test_kernels_run_on_the_callers_stream_and_in_a_graph() -> None:
-    labels = torch.zeros((64, 64), dtype=torch.int32, device="cuda")
+def some_images() -> dict[str, torch.Tensor]:
+    """Three images of each kind, as parts of larger tensors: neither contiguous nor at the start of their memory."""
+    rng = np.random.default_rng(6)
+    heights = torch.from_numpy(rng.random((4, 70, 90), np.float32))
+    heights = (heights + sum(heights.roll(step, axis) for step in (-1, 1) for axis in (1, 2))) / 5
+    labels = torch.from_numpy(np.stack([blobs(rng, (70, 90), 40) for _ in range(4)]).astype(np.int32))
+    pixels = torch.from_numpy(rng.integers(0, 60_000, (4, 2, 70, 90)).astype(np.uint16))
+    tiles = torch.from_numpy(rng.random((4, 2, 3, 32, 32), np.float32))
+    images = {"heights": heights, "labels": labels, "pixels": pixels, "tiles": tiles}
+    return {name: (image[1:, :, :, :] if name == "tiles" else image[1:, ..., 3:, 5:]) for name, image in images.items()}
+
+
+STARTS = {"ys": [-3, 20], "xs": [0, 20, 40]}
+
+
+def capturable(on: dict[str, torch.Tensor], scale: torch.Tensor) -> dict[str, object]:
+    """What every operator that does not wait makes of the images."""
+    thresholds = {"peak": 0.55, "fill": 0.4}
+    gathering = {"tile": 32, "scale": scale, "offset": scale, "low": 0.0, "high": 1e4}
+    blending = {"overlap": 8, "rows": (0, 50), "width": 70}
+    return {
+        "distance_map": torch_ops.distance_map(on["labels"], num_labels=40),
+        "distance_map, plain": torch_ops.distance_map(on["labels"], normalize=False),
+        "connected_components": torch_ops.connected_components(on["labels"] > 20, connectivity=2),
+        "relabel": torch_ops.relabel(on["labels"], num_labels=40),
+        "remove_small": torch_ops.remove_small(on["labels"], min_size=40, num_labels=40),
+        "queue_watershed": torch_ops.queue_watershed(on["heights"], **thresholds),
+        "queue_watershed, prominence": torch_ops.queue_watershed(on["heights"], **thresholds, prominence=0.01),
+        "gather_tiles": torch_ops.gather_tiles(on["pixels"], **STARTS, **gathering),
+        "gather_tiles, bfloat16": torch_ops.gather_tiles(on["pixels"], **STARTS, **gathering, dtype=torch.bfloat16),
+        "blend_tiles": torch_ops.blend_tiles(on["tiles"], **STARTS, **blending),
+        "spread_tiles": torch.ops.dinocell.spread_tiles(
+            on["heights"][:, :50, :70], STARTS["ys"], STARTS["xs"], 32, 8, 0, 50, 70
+        ),
+    }
+
+
+def assert_same(found: dict[str, object], expected: dict[str, object]) -> None:
+    for name, results in expected.items():
+        pairs = zip(*((x if isinstance(x, tuple) else (x,)) for x in (found[name], results)), strict=True)
+        for result, one in pairs:
+            exact = not name.startswith(("blend", "spread"))
+            tolerance = {"rtol": 0, "atol": 0} if exact else {"rtol": 1e-5, "atol": 1e-6}
+            torch.testing.assert_close(result.cpu(), one, **tolerance, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize("device", range(max(1, torch.cuda.device_count())))
+def test_batches_on_every_gpu_give_what_the_cpu_does(device: int) -> None:
+    """The current device stays the first: kernels go where their tensors are."""
+    images, scale = some_images(), torch.tensor([0.3, 0.7])
+    on_gpu = {name: image.to(f"cuda:{device}") for name, image in images.items()}
+    on_gpu["labels"] = images["labels"].to(torch.int64).to(f"cuda:{device}")
+    found = capturable(on_gpu, scale.to(f"cuda:{device}"))
+    assert_same(found, capturable(images, scale))
+    maps = on_gpu["heights"].to(torch.bfloat16)
+    labels = torch_ops.watershed(maps, peak=0.55, fill=0.4)
+    assert torch.equal(labels.cpu(), torch_ops.watershed(maps.cpu(), peak=0.55, fill=0.4))
+
+
+def test_all_that_does_not_wait_runs_on_the_callers_stream_and_in_a_graph() -> None:
+    images, scale = some_images(), torch.tensor([0.3, 0.7])
+    on_gpu, scale_on_gpu = (
+        {name: torch.zeros_like(image, device="cuda") for name, image in images.items()},
+        scale.cuda(),
+    )
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
-        torch_ops.distance_map(labels, num_labels=2)
+        capturable(on_gpu, scale_on_gpu)
     stream.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, stream=stream):
-        result = torch_ops.distance_map(labels, num_labels=2)
-    labels[10:20, 10:20] = 1
-    labels[10:20, 20:40] = 2
+        results = capturable(on_gpu, scale_on_gpu)
+    for name, image in images.items():
+        on_gpu[name].copy_(image)
     graph.replay()
     torch.cuda.synchronize()
-    np.testing.assert_array_equal(result.cpu().numpy(), dinocell_kernels.distance_map(labels.cpu().numpy()))
+    assert_same(results, capturable(images, scale))
+    labels = torch_ops.settle_watershed(on_gpu["heights"], *results["queue_watershed"])
+    assert torch.equal(labels.cpu(), torch_ops.watershed(images["heights"], peak=0.55, fill=0.4))
+
+
+def test_what_does_not_wait_does_not_even_once() -> None:
+    on_gpu = {name: image.cuda() for name, image in some_images().items()}
+    scale = torch.tensor([0.3, 0.7]).cuda()
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        capturable(on_gpu, scale)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_sums_of_sinkhorn_on_the_gpu_are_those_of_the_matrix(dtype: torch.dtype) -> None:
+    rng = np.random.default_rng(8)
+    for number in range(max(4, NUM_IMAGES // 10)):
+        shape = tuple(int(n) for n in rng.integers(1, 3000 if number < 3 else 300, 2))
+        logits = torch.from_numpy(rng.normal(0, 0.3, shape)).to("cuda", dtype)
+        u, v = (torch.from_numpy(rng.random(n, np.float32)).cuda() for n in (shape[1], shape[0]))
+        mass = torch_cuda.SinkhornMass(logits, 0.1)
+        scaled = logits.double() / np.float32(0.1)
+        matrix = (scaled - scaled.amax(dim=1, keepdim=True)).exp()
+        for found, expected in (
+            (mass.sample_max, scaled.amax(dim=1)),
+            (mass.of_prototypes(v), v.double() @ matrix),
+            (mass.of_samples(u), matrix @ u.double()),
+            (mass.scaled(u, v), v.double()[:, None] * matrix * u.double()),
+        ):
+            torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-7)
 
 
 def test_types_that_have_no_kernel_are_refused_by_name() -> None:

@@ -102,10 +102,21 @@ def test_a_map_without_cells_has_no_labels(prominence: float | None) -> None:
     for heights in (np.zeros((4, 300), np.float32), np.full((4, 300), 0.3, np.float32)):
         labels, status = emulated.watershed(heights, 0.5, 0.1, -1.0 if prominence is None else prominence)
         assert not labels.any()
-        assert status == [0, 0, 0]
+        assert status.tolist() == [0, 0, 0]
 
 
 def test_nan_is_reported() -> None:
     heights = np.full((3, 3), 0.7, np.float32)
     heights[1, 2] = np.nan
     assert emulated.watershed(heights, 0.5, 0.1, -1.0)[1][2] == 1
+
+
+@pytest.mark.parametrize("prominence", [None, 0.0, 0.1])
+def test_heights_without_bounds_are_flooded_as_on_the_cpu(prominence: float | None) -> None:
+    rng = np.random.default_rng(4)
+    for _ in range(300):
+        heights, thresholds = random_map(rng), random_thresholds(rng, prominence)
+        for value in (np.inf, -np.inf):
+            heights[rng.random(heights.shape) < 0.03] = value
+        labels, _ = on_device(heights, **thresholds)
+        np.testing.assert_array_equal(labels, on_cpu(heights, **thresholds))

@@ -22,11 +22,11 @@ size_t connected_components(const uint8_t* mask, size_t height, size_t width, in
 
 namespace cuda {
 
-// The same on a GPU: all arrays, and `count`, which receives n, lie in device memory. At most 2^31 - 1 pixels.
-// scratch: connected_components_scratch(height, width) words. Returns when the work is queued on the stream.
-void connected_components(const uint8_t* mask, size_t height, size_t width, int connectivity, int32_t* out,
-                          uint32_t* scratch, int32_t* count, CUstream_st* stream);
-size_t connected_components_scratch(size_t height, size_t width);
+// The same on a GPU (cuda.hpp); counts[image] receives n. At most 2^31 - 1 pixels in all.
+// scratch: connected_components_scratch(images, height, width) words.
+void connected_components(const uint8_t* mask, size_t images, size_t height, size_t width, int connectivity,
+                          int32_t* out, uint32_t* scratch, int32_t* counts, CUstream_st* stream);
+size_t connected_components_scratch(size_t images, size_t height, size_t width);
 
 }  // namespace cuda
 }  // namespace dinocell

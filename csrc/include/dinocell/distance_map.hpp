@@ -30,16 +30,15 @@ void distance_map(const Label* labels, size_t height, size_t width, float* out, 
 
 namespace cuda {
 
-// The same on a GPU, with the same bits: labels, out and the scratch lie in device memory. Returns when the work is
-// queued on the stream.
+// The same on a GPU (cuda.hpp), with the same bits.
 //
-// Height and width: at most 65,534; std::invalid_argument otherwise. Label: uint16_t, int32_t, int64_t.
-// runs: scratch, height * width. maxima: scratch, num_labels + 1; null leaves distances in pixels.
+// Height and width: at most 65,534, and the diagonal below 65,536. Label: uint16_t, int32_t, int64_t.
+// runs: scratch, as many as pixels. maxima: scratch, num_labels + 1 for each image; null leaves distances in pixels.
 // A label that is negative, or above num_labels where maxima are given, becomes NaN.
 // O(pixels * radius) work: right for cells, slow for regions thousands of pixels wide.
 template <typename Label>
-void distance_map(const Label* labels, size_t height, size_t width, size_t num_labels, bool border_is_background,
-                  float* out, uint16_t* runs, uint32_t* maxima, CUstream_st* stream);
+void distance_map(const Label* labels, size_t images, size_t height, size_t width, size_t num_labels,
+                  bool border_is_background, float* out, uint16_t* runs, uint32_t* maxima, CUstream_st* stream);
 
 }  // namespace cuda
 }  // namespace dinocell

@@ -23,8 +23,7 @@ std::vector<LabelPair> label_overlap(const Label* truth, const Label* predicted,
 
 namespace cuda {
 
-// The same on a GPU: all arrays lie in device memory. At most 2^31 - 1 pixels; labels within 32 bits in all types.
-// Returns when the work is queued on the stream.
+// The same on a GPU (cuda.hpp), of one image of any shape. At most 2^31 - 1 pixels; labels within 32 bits in all types.
 //
 // capacity: slots of the table, a power of two; twice the pairs that occur is plenty.
 // pairs, counts: capacity + 1 values each. The first status[0] of them, in no order, are the pairs as keys (truth, then

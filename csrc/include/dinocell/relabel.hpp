@@ -23,16 +23,16 @@ size_t remove_small(const Label* labels, size_t size, size_t min_size, int32_t* 
 
 namespace cuda {
 
-// The same on a GPU: all arrays, and `count`, which receives n, lie in device memory. At most 2^31 - 1 pixels.
+// The same on a GPU (cuda.hpp); counts[image] receives n. At most 2^31 - 1 pixels in all.
 // Labels are 0 to num_labels; any other number becomes 0.
-// scratch: relabel_scratch(size, num_labels) words. Returns when the work is queued on the stream.
+// scratch: relabel_scratch(images, pixels_each, num_labels) words.
 template <typename Label>
-void relabel(const Label* labels, size_t size, size_t num_labels, int32_t* out, uint32_t* scratch, int32_t* count,
-             CUstream_st* stream);
+void relabel(const Label* labels, size_t images, size_t pixels_each, size_t num_labels, int32_t* out,
+             uint32_t* scratch, int32_t* counts, CUstream_st* stream);
 template <typename Label>
-void remove_small(const Label* labels, size_t size, size_t num_labels, size_t min_size, int32_t* out,
-                  uint32_t* scratch, int32_t* count, CUstream_st* stream);
-size_t relabel_scratch(size_t size, size_t num_labels);
+void remove_small(const Label* labels, size_t images, size_t pixels_each, size_t num_labels, size_t min_size,
+                  int32_t* out, uint32_t* scratch, int32_t* counts, CUstream_st* stream);
+size_t relabel_scratch(size_t images, size_t pixels_each, size_t num_labels);
 
 }  // namespace cuda
 }  // namespace dinocell

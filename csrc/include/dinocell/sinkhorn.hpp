@@ -9,8 +9,8 @@ namespace dinocell::cuda {
 
 // Sums and products with a matrix that is never stored, for Sinkhorn-Knopp on a GPU: of sample i and prototype j it holds
 // exp(logits[i][j] / temperature - sample_max[i]), with logits of [num_samples, num_prototypes], row-major.
-// Logit: float or bfloat16; all arithmetic is in float, sums have a fixed order. All arrays lie in device memory.
-// Each returns when its work is queued on the stream and reads the logits once.
+// Logit: float or bfloat16; all arithmetic is in float, sums have a fixed order. See cuda.hpp for what holds for all
+// kernels. Each reads the logits once.
 
 // sample_max[i]: the largest logits[i][j] / temperature.
 template <typename Logit>

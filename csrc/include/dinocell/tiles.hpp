@@ -43,19 +43,26 @@ void blend_weights(const int64_t* starts, size_t num_starts, size_t tile, size_t
 
 namespace cuda {
 
-// The same on a GPU: all arrays but ys and xs, which must ascend, lie in device memory. They are read before the call
-// returns and number at most 1024 each; std::invalid_argument otherwise. Returns when the work is queued on the
-// stream. Out and In: float or Bfloat16.
+// The same on a GPU (cuda.hpp), but for ys and xs, which lie in host memory, are read before the call returns, ascend and
+// number at most 1024 each. Out and In: float or Bfloat16.
+// scale, offset: by channel of each image.
 template <typename Pixel, typename Out>
-void gather_tiles(const Pixel* image, size_t channels, size_t height, size_t width, const int64_t* ys, size_t num_ys,
-                  const int64_t* xs, size_t num_xs, size_t tile, const float* scale, const float* offset, float low,
-                  float high, Out* out, CUstream_st* stream);
+void gather_tiles(const Pixel* image, size_t images, size_t channels, size_t height, size_t width, const int64_t* ys,
+                  size_t num_ys, const int64_t* xs, size_t num_xs, size_t tile, const float* scale, const float* offset,
+                  float low, float high, Out* out, CUstream_st* stream);
 
 // As above; the sum's order is fixed, so the bits do not change between runs. They may differ from the CPU's in the last
-// place or two.
+// place or two. A row or column under no tile becomes 0: blend_weights() refuses those.
 template <typename In>
-void blend_tiles(const In* tiles, size_t num_ys, size_t num_xs, size_t tile, const int64_t* ys, const int64_t* xs,
-                 size_t overlap, int64_t row_begin, int64_t row_end, size_t width, float* out, CUstream_st* stream);
+void blend_tiles(const In* tiles, size_t images, size_t num_ys, size_t num_xs, size_t tile, const int64_t* ys,
+                 const int64_t* xs, size_t overlap, int64_t row_begin, int64_t row_end, size_t width, float* out,
+                 CUstream_st* stream);
+
+// The transpose of blend_tiles: from [images, row_end - row_begin, width] to [images, num_ys, num_xs, tile, tile], each
+// tile's pixel its weight times the image's pixel, 0 outside.
+void spread_tiles(const float* image, size_t images, const int64_t* ys, size_t num_ys, const int64_t* xs, size_t num_xs,
+                  size_t tile, size_t overlap, int64_t row_begin, int64_t row_end, size_t width, float* out,
+                  CUstream_st* stream);
 
 }  // namespace cuda
 }  // namespace dinocell

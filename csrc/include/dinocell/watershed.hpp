@@ -49,21 +49,20 @@ void heap_watershed(const double* image, size_t height, size_t width, int32_t* l
 
 namespace cuda {
 
-// Instances of a distance map on a GPU: all arrays lie in device memory. At most 2^31 - 1 pixels. Returns when the work
-// is queued on the stream.
+// Instances of distance maps on a GPU (cuda.hpp). At most 2^31 - 1 pixels in all.
 //
 // prominence: negative for the markers of watershed(); otherwise markers are those of prominent_maxima() and are flooded
 //         as marker_watershed() floods -map.
 // out:    labels, those of the CPU bit for bit, in all components of the mask where they follow from the heights alone.
 //         Where equal heights leave them open, ~marker: pixels below 0 are still to be flooded from the markers ~out > 0.
-// status: three numbers: markers, components left open, and whether the map holds NaN (then nothing else counts).
-// scratch: watershed_scratch(height, width, prominence >= 0) words of 8 bytes, 34 bytes for each pixel, or 43.
+// status: [3, images]: markers, components left open, and whether the map holds NaN (then nothing else counts).
+// scratch: watershed_scratch(images, height, width, prominence >= 0) words of 8 bytes, 34 bytes for each pixel, or 43.
 //
 // O(n) work for all but the joins of basins, which take as many rounds over the seams between them as passes rise
 // against the height of their summits: few in images of cells.
-void watershed(const float* map, size_t height, size_t width, float peak, float fill, float prominence, int32_t* out,
-               uint64_t* scratch, int32_t* status, CUstream_st* stream);
-size_t watershed_scratch(size_t height, size_t width, bool by_prominence);
+void watershed(const float* map, size_t images, size_t height, size_t width, float peak, float fill, float prominence,
+               int32_t* out, uint64_t* scratch, int32_t* status, CUstream_st* stream);
+size_t watershed_scratch(size_t images, size_t height, size_t width, bool by_prominence);
 
 }  // namespace cuda
 }  // namespace dinocell

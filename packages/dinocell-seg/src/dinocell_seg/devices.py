@@ -17,7 +17,7 @@ def kernel_device(device: str | torch.device, *, num_pixels: int) -> torch.devic
     alone go to the GPU.
     """
     wanted = torch.device(device)
-    if wanted.type != "cuda" or torch_cuda._cuda is None:
+    if wanted.type != "cuda" or not torch_cuda.has_kernels():
         return torch.device("cpu")
     memory = torch.cuda.get_device_properties(wanted).total_memory
     fits = num_pixels < 2**31 and 2 * BYTES_A_PIXEL * num_pixels <= memory
