@@ -72,7 +72,7 @@ def validated(settings: type[Settings], values: Mapping[str, Any]) -> Settings:
     try:
         return settings.model_validate(dict(values))
     except ValidationError as error:
-        problems = [_problem(settings, item["loc"], item["type"], item["msg"]) for item in error.errors()]
+        problems = [_problem(settings, item["loc"], item["type"], _told(item)) for item in error.errors()]
         raise ValueError("; ".join(problems)) from error
 
 
@@ -85,6 +85,14 @@ def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
             for difference in differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
         ]
     return [] if old == new else [f"{prefix}: {old} then, {new} now"]
+
+
+def _told(problem: Any) -> str:
+    """What pydantic says of a value, and the value where it leaves it out."""
+    message: str = problem["msg"]
+    if problem["type"] == "value_error" or not isinstance(problem["input"], bool | int | float | str | None):
+        return message
+    return f"{message} (it is {problem['input']!r})"
 
 
 def _problem(settings: type[BaseModel], location: tuple[int | str, ...], kind: str, message: str) -> str:
