@@ -87,6 +87,14 @@ def test_a_frozen_last_layer_does_not_move_and_does_not_decay():
     assert not torch.equal(network.dino_head.last_layer.weight, before["dino_head.last_layer.weight"])
 
 
+def test_the_backbone_may_have_a_share_of_the_rate():
+    network = Two()
+    optimizer = create_optimizer(network, Optimization(layer_decay=1.0, patch_embed_factor=1.0))
+    set_rates(optimizer, learning_rate=0.1, weight_decay=0.5, last_layer_frozen=False, backbone_factor=0.25)
+    rates = {group["part"]: group["lr"] for group in optimizer.param_groups}
+    assert rates == {"backbone": pytest.approx(0.025), "dino_head": 0.1}
+
+
 def test_parts_are_clipped_apart():
     network = Two()
     for parameter in network.parameters():

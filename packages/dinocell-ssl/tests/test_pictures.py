@@ -126,7 +126,8 @@ def test_a_slow_disk_costs_pictures_and_no_time(tmp_path, monkeypatch):
     assert time.perf_counter() - started < 10, "it waited for the disk"
     assert 7 <= writer.num_left_out <= 8  # one may be in the works
     release.set()
-    writer.close()
+    with pytest.warns(PictureWarning, match=r"^[78] pictures were left out, .*monitoring.pictures_every"):
+        writer.close()
 
 
 def test_a_full_disk_warns_and_the_next_pictures_are_written(tmp_path, monkeypatch):
@@ -154,3 +155,23 @@ def test_an_open_run_of_wandb_gets_each_picture(tmp_path, monkeypatch):
     with PictureWriter(tmp_path) as writer:
         writer.write("masks", np.zeros((2, 2, 3), np.uint8), step=3)
     assert logged == [{"masks": f"image of {tmp_path / 'masks_00000003.png'}", "step": 3}]
+
+
+def test_a_run_of_wandb_that_broke_costs_what_it_would_have_got(tmp_path, monkeypatch):
+    class Broken(Exception):
+        pass
+
+    def fail(values):
+        raise Broken("the service is gone")
+
+    wandb = types.SimpleNamespace(run=types.SimpleNamespace(log=fail), Image=str, Error=Broken)
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    writer = PictureWriter(tmp_path)
+    writer.write("masks", np.zeros((2, 2, 3), np.uint8), step=1)
+    while writer._failures.empty():
+        time.sleep(0.01)
+    with pytest.warns(PictureWarning, match=r"not sent to Weights & Biases: the service is gone"):
+        writer.write("masks", np.zeros((2, 2, 3), np.uint8), step=2)
+    with pytest.warns(PictureWarning, match="masks_00000002.png was not sent"):
+        writer.close()
+    assert len(list(tmp_path.iterdir())) == 2

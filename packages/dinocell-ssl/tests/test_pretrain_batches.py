@@ -1,3 +1,5 @@
+import os
+import signal
 from dataclasses import replace
 
 import cv2
@@ -9,8 +11,8 @@ from torch.utils.data import DataLoader
 from dinocell_io import Image, open_folder_fields, write_image
 from dinocell_ssl.augment import Augmentation
 from dinocell_ssl.crops import Crops, Views
-from dinocell_ssl.data import BatchMaker, BatchPlan, Loading, Masking, load_batches
-from dinocell_ssl.field_source import ReadFields
+from dinocell_ssl.data import BatchMaker, BatchPlan, Loading, Masking, WorkerLostError, load_batches
+from dinocell_ssl.field_source import ReadFields, Skipped, _Kept
 from dinocell_ssl.fields import open_folders
 from dinocell_ssl.intensity import network_input, scaled_field
 
@@ -118,6 +120,48 @@ def test_a_field_that_cannot_be_read_is_replaced_and_named():
     named = {skipped for batch in batches for skipped in batch.skipped}
     assert named == {("field -2", "the file is cut short"), ("field -4", "the file is cut short")}
     assert all(batch.global_crops.isfinite().all() for batch in batches)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_what_a_worker_meets_is_told_as_if_there_were_none(num_workers):
+    batches = load_batches(plan(DrawnFields(-1, -2)), start=0, stop=2, loading=Loading(num_workers=num_workers))
+    with pytest.raises(ValueError, match=r"^none of the 2 fields can be used; the first: field -[12]: .* cut short$"):
+        next(batches)
+
+
+def test_a_killed_worker_is_told_with_what_to_lower():
+    class Deadly(DrawnFields):
+        def read(self, index):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(WorkerLostError, match=r"was killed \(.*\), most often .* lower loading.num_workers"):
+        next(load_batches(plan(Deadly(1)), start=0, stop=1, loading=Loading(num_workers=1)))
+
+
+def test_fields_of_another_number_of_channels_are_left_out_where_all_are_shown():
+    class Mixed(DrawnFields):
+        def read(self, index):
+            return super().read(index)[: 1 + index % 2]
+
+    changes = {"views": Views(strategy="channel_drop"), "channels": 2}
+    batch = BatchMaker(plan(Mixed(1, 2, 3, 4), **changes)).batch(0)
+    assert batch.global_crops.shape == (2, 4, 2, 32, 32)
+    reasons = {reason for _, reason in batch.skipped}
+    assert reasons == {"it has 1 channels, and the network takes 2 (network.in_channels)"}
+    assert BatchMaker(plan(Mixed(1, 2, 3, 4))).batch(0).skipped == ()
+
+
+def test_the_cache_forgets_the_field_used_longest_ago():
+    kept = _Kept(megabytes=1)
+    noise = np.random.default_rng(0).random((3, 1, 250, 500))
+    fields = {key: scaled_field(pixels, drop_constant=False) for key, pixels in zip("123", noise, strict=True)}
+    assert fields["1"].nbytes == 10**6
+    for key, field in fields.items():
+        kept.put(key, field)
+    assert [key for key in fields if kept.get(key) is not None] == ["3"]
+    kept.put("3", Skipped("3", "it is gone"))
+    kept.put("1", fields["1"])
+    assert [key for key in fields if kept.get(key) is not None] == ["1", "3"]
 
 
 def test_when_no_field_can_be_read_the_first_reason_is_told():

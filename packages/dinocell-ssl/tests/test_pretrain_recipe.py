@@ -3,7 +3,7 @@ import math
 import pytest
 
 from dinocell_core.recipe import read_recipe, validated
-from dinocell_ssl.recipe import PretrainRecipe, shipped_recipe, step_rates
+from dinocell_ssl.recipe import PretrainRecipe, recipe_path, shipped_recipe, step_rates
 
 
 @pytest.mark.parametrize("name", ["jump_vits8", "debug_cpu"])
@@ -99,3 +99,18 @@ def test_the_rate_grows_with_the_root_of_the_batch():
     assert peak(2048, "sqrt_wrt_1024") == pytest.approx(1e-3 * math.sqrt(32))
     assert peak(512, "linear_wrt_256") == pytest.approx(2e-3)
     assert peak(512, "none") == pytest.approx(1e-3)
+
+
+def test_the_backbones_rate_rises_after_the_heads_were_trained_alone():
+    recipe = PretrainRecipe.model_validate({"schedule": {"steps": 100, "backbone_warmup": 0.03}})
+    factors = [step_rates(recipe, step, head_only_steps=10).backbone_factor for step in (0, 9, 10, 11, 12, 13, 99)]
+    assert factors == pytest.approx([0, 0, 0.25, 0.5, 0.75, 1, 1])
+    assert step_rates(recipe, 0).backbone_factor == 1.0
+
+
+def test_a_recipe_is_a_file_or_a_shipped_name(tmp_path):
+    (tmp_path / "own.yaml").touch()
+    assert recipe_path(str(tmp_path / "own.yaml")) == tmp_path / "own.yaml"
+    assert recipe_path("debug_cpu") == shipped_recipe("debug_cpu")
+    with pytest.raises(ValueError, match=r"there is no file .*missing.yaml; .* shipped one: debug_cpu, jump_vits8"):
+        recipe_path(str(tmp_path / "missing.yaml"))

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -12,23 +13,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from typer import Typer
 from typer.testing import CliRunner
 
-from dinocell_core import create_dinocell_model
+from dinocell_core import create_backbone, create_dinocell_model
 from dinocell_core.recipe import merged
 from dinocell_io import Image, open_folder_fields, write_image
+from dinocell_ssl import distributed
 from dinocell_ssl.assemble import assemble
-from dinocell_ssl.backbone_file import read_backbone_facts
+from dinocell_ssl.backbone_file import read_backbone_facts, save_backbone_weights
 from dinocell_ssl.cli import pretrain as pretrain_command
 from dinocell_ssl.distributed import Ranks
 from dinocell_ssl.fields import open_folders
 from dinocell_ssl.monitor import CollapseError
 from dinocell_ssl.network import SslNetwork
-from dinocell_ssl.pretrain import CheckpointWarning, pretrain
+from dinocell_ssl.pretrain import pretrain
 from dinocell_ssl.recipe import PretrainRecipe
 from dinocell_ssl.resume import latest_checkpoint
+from dinocell_ssl.save import CheckpointWarning
 from dinocell_ssl.tracking import read_log
 
 HEAD = {"prototypes": 32, "hidden": 16, "bottleneck": 8}
@@ -121,6 +125,19 @@ def test_a_finished_run_is_left_as_it_is(finished, folder):
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
     assert pretrain(recipe_of(folder), finished) == finished / "backbone.safetensors"
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+
+
+def test_a_run_stopped_between_its_last_checkpoint_and_the_backbone_gets_it(finished, folder, tmp_path):
+    """Of two steps earlier, or missing: as a kill or a full disk leaves it."""
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / latest_checkpoint(finished).name).write_bytes(latest_checkpoint(finished).read_bytes())
+    expected = (finished / "backbone.safetensors").read_bytes()
+    pretrain(recipe_of(folder), tmp_path)
+    assert (tmp_path / "backbone.safetensors").read_bytes() == expected
+    older, facts = load_file(finished / "backbone.safetensors"), {"step": 2}
+    save_backbone_weights(tmp_path / "backbone.safetensors", older, config=create_backbone("tiny").config, facts=facts)
+    pretrain(recipe_of(folder), tmp_path)
+    assert (tmp_path / "backbone.safetensors").read_bytes() == expected
 
 
 def test_a_stopped_run_continues_exactly(finished, folder, tmp_path):
@@ -236,6 +253,52 @@ def test_a_disk_that_is_full_at_the_end_is_an_error(folder, tmp_path, monkeypatc
         pretrain(recipe_of(folder, schedule={"steps": 1}), tmp_path)
 
 
+def test_older_checkpoints_make_room_for_the_newest(folder, tmp_path, monkeypatch):
+    import dinocell_ssl.resume as resume
+
+    written, target = torch.save, tmp_path / "checkpoints"
+
+    def room_for_two(contents, path):
+        if len(list(target.glob("step_*.pt"))) >= 2:
+            raise RuntimeError("file write failed")
+        written(contents, path)
+
+    monkeypatch.setattr(resume.torch, "save", room_for_two)
+    pretrain(recipe_of(folder, schedule={"steps": 3}), tmp_path)
+    assert sorted(path.name for path in target.iterdir()) == ["step_00000002.pt", "step_00000003.pt"]
+
+
+def test_a_disk_without_room_for_a_checkpoint_may_have_some_for_the_backbone(folder, tmp_path, monkeypatch):
+    import dinocell_ssl.resume as resume
+
+    def full(contents, path):
+        raise RuntimeError("file write failed")
+
+    monkeypatch.setattr(resume.torch, "save", full)
+    with pytest.raises(OSError, match=r"file write failed. Make room and give the same command again"):
+        pretrain(recipe_of(folder, schedule={"steps": 1}), tmp_path)
+    assert read_backbone_facts(tmp_path / "backbone.safetensors")["step"] == 1
+
+
+def test_a_disk_without_room_for_the_backbone_costs_that_alone(folder, tmp_path, monkeypatch):
+    import dinocell_ssl.backbone_file as backbone_file
+
+    written = backbone_file.save_file
+    calls = []
+
+    def full_at_first(tensors, path, metadata):
+        calls.append(path)
+        if len(calls) == 1:
+            raise SafetensorError("I/O error: No space left on device")
+        written(tensors, path, metadata=metadata)
+
+    monkeypatch.setattr(backbone_file, "save_file", full_at_first)
+    with pytest.warns(CheckpointWarning, match=r"step 1: .*backbone.safetensors could not be written \(.* MB free\)"):
+        pretrain(recipe_of(folder, schedule={"steps": 2}), tmp_path)
+    assert read_backbone_facts(tmp_path / "backbone.safetensors")["step"] == 2
+    assert (tmp_path / "checkpoints" / "step_00000001.pt").is_file()
+
+
 def test_fields_that_cannot_be_used_are_reported_once(folder, tmp_path):
     data = tmp_path / "data"
     data.mkdir()
@@ -277,6 +340,29 @@ def test_heads_that_the_start_lacks_are_trained_alone_first(finished, folder, tm
     assert not torch.equal(states[1][f"backbone.{name}"], given[name])
     facts = read_backbone_facts(tmp_path / "backbone.safetensors")["start"]
     assert (facts["heads"], facts["licence"], facts["qkv_bias"]) == ("random", "CC0-1.0", "trainable")
+    rates = [(line["lr"] > 0, line["backbone_lr"] > 0) for line in read_log(tmp_path / "log.jsonl")]
+    assert rates == [(True, False), (True, False), (True, True), (True, True)]
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "backbone"])
+def test_the_licence_of_the_first_start_passes_on_to_runs_that_continue_the_result(finished, folder, tmp_path, kind):
+    def fields_of(name):
+        run = tmp_path / name
+        return latest_checkpoint(run) if kind == "checkpoint" else run / "backbone.safetensors"
+
+    short = {"steps": 1, "head_only": 0.0}
+    first = {"start_from": finished / "backbone.safetensors", "start_licence": "DINOv3 License"}
+    pretrain(recipe_of(folder, network=first, schedule=short), tmp_path / "first")
+    pretrain(recipe_of(folder, network={"start_from": fields_of("first")}, schedule=short), tmp_path / "second")
+    facts = read_backbone_facts(tmp_path / "second" / "backbone.safetensors")["start"]
+    assert facts["licence"] == facts["origin"]["licence"] == "DINOv3 License"
+    assert facts["origin"]["origin"] == {"started_from": "random weights"}
+
+
+def test_a_run_that_starts_from_ones_own_is_bound_by_nobodys_licence(finished, folder, tmp_path):
+    own = {"start_from": finished / "backbone.safetensors"}
+    pretrain(recipe_of(folder, network=own, schedule={"steps": 1, "head_only": 0.0}), tmp_path)
+    assert read_backbone_facts(tmp_path / "backbone.safetensors")["start"]["licence"].startswith("none of others")
 
 
 def test_a_tenth_of_the_steps_is_for_new_heads_unless_told_otherwise(finished, folder, tmp_path):
@@ -326,3 +412,50 @@ def test_the_command_tells_what_is_wrong(folder, tmp_path):
     assert "does not exist" in missing.output
     recipe = runner.invoke(app(), ["jump", "--data", str(folder)])
     assert "shipped are debug_cpu, jump_vits8" in recipe.output
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--device", "gpu"], "'gpu' is no device; give auto, cpu, cuda"),
+        (["--steps", "0"], r"schedule.steps: .* \(it is 0\)"),
+        (["--start-from", "missing.pth"], "network.start_from is missing.pth, which is no file; give a DINOv3 file"),
+        (["--set", "data.channel_pattern=("], r"'\(' is no regular expression"),
+    ],
+)
+def test_what_came_and_what_to_give_is_told(folder, tmp_path, more, message):
+    result = CliRunner().invoke(app(), words(folder, tmp_path, *more))
+    assert result.exit_code == 2
+    assert re.search(f"^error: .*{message}", result.output)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has one")
+def test_a_device_that_is_not_there_is_named(folder, tmp_path):
+    with pytest.raises(ValueError, match=r"sees no cuda device; give cpu, or run 'dinocell doctor'"):
+        pretrain(recipe_of(folder), tmp_path, device="cuda")
+
+
+def test_an_output_that_cannot_be_a_folder_is_told_before_anything_else(folder, tmp_path):
+    (tmp_path / "file").touch()
+    for output in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(OSError, match=r"the folder .* of the run cannot be made \(.*\); give --output"):
+            pretrain(recipe_of(folder), output)
+
+
+def test_another_rank_that_is_gone_is_told_with_what_to_do(monkeypatch):
+    """Alone: the group of one rank, whose talk fails as that of a rank whose neighbour was killed."""
+    monkeypatch.setattr(distributed.dist, "init_process_group", lambda *arguments, **settings: None)
+    monkeypatch.setattr(distributed.dist, "destroy_process_group", lambda: None)
+    monkeypatch.setattr(distributed.dist, "get_rank", lambda: 0)
+    monkeypatch.setattr(distributed.dist, "get_world_size", lambda: 2)
+    environment = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "nowhere", "MASTER_PORT": "1"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    lost = "[gloo/transport/tcp/pair.cc:537] Read error [127.0.0.1]:21890: Connection reset by peer. This is typically"
+    with (
+        pytest.raises(distributed.RankLostError, match=r"rank 0 of 2 lost another rank .* same command"),
+        distributed.joined_ranks("cpu"),
+    ):
+        raise RuntimeError(lost)
+    with pytest.raises(RuntimeError, match=r"^its own$"), distributed.joined_ranks("cpu"):
+        raise RuntimeError("its own")

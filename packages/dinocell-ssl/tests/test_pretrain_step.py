@@ -1,6 +1,10 @@
 """One step: its loss, its micro-batches, and what a number that is not finite does."""
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -229,3 +233,32 @@ def test_activation_checkpointing_takes_the_same_step(tmp_path):
         found.append(weights(state.student))
     for name, weight in found[0].items():
         torch.testing.assert_close(weight, found[1][name])
+
+
+COMPILED = """
+import sys
+from pathlib import Path
+import torch
+from torch._dynamo.utils import counters
+from test_pretrain_step import batch_of, start, step_rates
+
+losses = []
+for is_compiled in (False, True):
+    recipe, state, stepper, _ = start(Path(), network={"drop_path": 0.3}, schedule={"warmup": 0.0})
+    if is_compiled:
+        for backbone in (state.student.backbone, state.teacher.module.backbone):
+            for block in backbone.blocks:
+                block.compile(backend="eager")
+    losses.append([stepper.take(batch_of(recipe, step), step_rates(recipe, step))["loss"] for step in range(2)])
+print(losses[0] == losses[1], counters["stats"]["unique_graphs"], sum(counters["graph_break"].values()))
+"""
+
+
+@pytest.mark.slow
+def test_compiled_blocks_take_the_same_step_as_one_graph_for_the_student_and_one_for_the_teacher():
+    """As `network.compile` does, with no compiler behind the tracing; in a process apart, without checks of types."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILED], env=environment, capture_output=True, text=True, check=False, timeout=200
+    )
+    assert done.stdout.split() == ["True", "2", "0"], done.stdout + done.stderr

@@ -8,6 +8,8 @@ import torch
 
 from dinocell_core import DinoVisionTransformer, ViTConfig
 from dinocell_io import Image, read_image, write_image
+from dinocell_ssl.backbone_file import read_backbone_facts
+from dinocell_ssl.few_shot_monitor import FewShotMonitor
 from dinocell_ssl.fields import open_folders
 from dinocell_ssl.monitor import CollapseError, Monitor, TrainState
 from dinocell_ssl.monitoring import Monitoring, run_monitors, shown_fields
@@ -119,8 +121,63 @@ def test_probed_files_may_have_a_pattern_of_their_own(folder, tmp_path):
     with run_monitors(settings, tmp_path, **arguments) as monitors:
         assert len(monitors[0].read()[0]) == 2
     with (
-        pytest.raises(ValueError, match="holds no image that matches"),
+        pytest.raises(ValueError, match="none of the 4 images"),
         run_monitors(settings.model_copy(update={"probe_channel_pattern": None}), tmp_path, **arguments),
+    ):
+        pass
+
+
+class Scored:
+    """A trainer that draws random numbers, as a real one does, and scores what it was given."""
+
+    def __init__(self, task, calls):
+        self.task, self.calls = task, calls
+
+    def __call__(self, backbone, *, num_images, seed):
+        torch.manual_seed(5)
+        self.calls.append((None if backbone is None else read_backbone_facts(backbone)["step"], num_images, seed))
+        self.task.work.mkdir(exist_ok=True)
+        return 0.25 if backbone is None else 0.5
+
+
+def test_few_shot_scores_of_the_teacher_come_into_the_log_and_leave_no_folder(watched, recipe, folder, tmp_path):
+    calls, tasks = [], []
+
+    def make(task):
+        tasks.append(task)
+        assert not task.work.exists()
+        return Scored(task, calls)
+
+    settings = Monitoring(collapse="off", pictures_every=0, few_shot_folder=folder, few_shot_images=3, few_shot_every=1)
+    pretrain(recipe.model_copy(update={"monitoring": settings}), tmp_path, few_shot=make)
+    lines = read_log(tmp_path / "log.jsonl")
+    assert [(line["few_shot_3"], line["few_shot_3_random"]) for line in lines] == [(0.5, 0.25)] * 2
+    assert calls == [(1, 3, 0), (None, 3, 0), (2, 3, 0)]
+    assert {(task.dataset, task.size, task.patch, task.precision) for task in tasks} == {(folder, "tiny", 16, "fp32")}
+    assert not [path for path in tmp_path.iterdir() if "few_shot" in path.name]
+    assert [line["loss"] for line in lines] == [line["loss"] for line in read_log(watched / "log.jsonl")]
+
+
+def test_what_a_few_shot_trainer_refuses_is_told_once(folder, tmp_path):
+    def refuse(work):
+        raise ValueError("10 images are too many")
+
+    monitor = FewShotMonitor(refuse, tmp_path, every=1)
+    with pytest.warns(ProbeWarning, match="few-shot probe: 10 images are too many"):
+        assert monitor.on_step(1, {}, state_of(folder)) == {}
+    assert monitor.on_step(2, {}, state_of(folder)) == {}  # a warning would be an error
+
+
+def test_a_few_shot_folder_needs_a_trainer_and_must_be_there(folder, tmp_path):
+    arguments = {"fields": None, "size": 32, "num_steps": 9}
+    with (
+        pytest.raises(ValueError, match=r"no trainer of decoders here; start the run by 'dinocell pretrain'"),
+        run_monitors(Monitoring(few_shot_folder=folder), tmp_path, **arguments),
+    ):
+        pass
+    with (
+        pytest.raises(FileNotFoundError, match=r"monitoring.few_shot_folder .*missing does not exist"),
+        run_monitors(Monitoring(few_shot_folder=tmp_path / "missing"), tmp_path, **arguments),
     ):
         pass
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from dinocell_ssl.line_file import LogWarning
 from dinocell_ssl.pace import Pace, peak_memory_bytes
 from dinocell_ssl.tracking import Tracker, WandbSettings, read_log
 
@@ -57,6 +58,30 @@ def test_a_log_damaged_in_its_middle_is_refused_and_kept(tmp_path):
     with pytest.raises(ValueError, match=r"line 2 of .* is not a JSON object with a step: .* move it away"):
         Tracker(tmp_path, config={}, num_steps=9, step=3, console=quiet())
     assert (tmp_path / "log.jsonl").read_text().count("\n") == 3
+
+
+def test_a_full_disk_costs_lines_and_leaves_a_log_that_can_be_read(tmp_path, monkeypatch):
+    class Full:
+        """A file on a disk that has room for five more bytes, once."""
+
+        def __init__(self, file):
+            self.file, self.is_full = file, True
+
+        def write(self, data):
+            return self.file.write(data[:5] if self.is_full else data)
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+    with Tracker(tmp_path, config={}, num_steps=4, console=quiet()) as tracker:
+        tracker.log({"step": 1, "loss": 1.0})
+        full = tracker._file._file = Full(tracker._file._file)
+        with pytest.warns(LogWarning, match=r"lines of .*log.jsonl are lost \(No space left on device\)"):
+            tracker.log({"step": 2, "loss": 1.0})
+        tracker.log({"step": 3, "loss": 1.0})  # a second warning would be an error here
+        full.is_full = False
+        tracker.log({"step": 4, "loss": 1.0})
+    assert [line["step"] for line in lines_of(tmp_path)] == [1, 4]
 
 
 def test_values_without_a_step_are_refused(tmp_path):
@@ -149,6 +174,23 @@ def test_wandb_gets_values_and_a_resumed_run_continues_it(tmp_path, monkeypatch)
         *start,
         ("finish", 1),
     ]
+
+
+def test_a_run_of_wandb_that_breaks_costs_no_line_of_the_log(tmp_path, monkeypatch):
+    class Broken(Exception):
+        pass
+
+    def fail(values):
+        raise Broken("the service is gone")
+
+    fake = FakeWandb()
+    fake.log, fake.Error = fail, Broken
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    with Tracker(tmp_path, config={}, num_steps=2, wandb=WandbSettings(project="p"), console=quiet()) as tracker:
+        with pytest.warns(LogWarning, match=r"takes no more values \(the service is gone\); training goes on"):
+            tracker.log({"step": 1, "loss": 0.5})
+        tracker.log({"step": 2, "loss": 0.5})  # a second warning would be an error
+    assert [line["step"] for line in lines_of(tmp_path)] == [1, 2]
 
 
 @pytest.mark.slow

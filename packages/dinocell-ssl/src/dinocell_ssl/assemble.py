@@ -8,6 +8,7 @@ import torch
 
 from dinocell_io import FieldList
 from dinocell_ssl.data import BatchPlan
+from dinocell_ssl.device import resolve_device
 from dinocell_ssl.distributed import Ranks
 from dinocell_ssl.fields import Fields
 from dinocell_ssl.gram_anchor import GramAnchor
@@ -62,6 +63,7 @@ def assemble(recipe: PretrainRecipe, output: Path, fields: Fields | FieldList, *
         reuses=stream.reuses if stream else 1,
         buffer_fields=stream.buffer_fields if stream else 512,
         quarantine=output / "quarantine.jsonl",
+        channels=recipe.network.in_channels if recipe.views.strategy == "channel_drop" else None,
     )
     if len(plan.own_samples) % recipe.schedule.accumulate:
         raise ValueError(
@@ -121,7 +123,7 @@ def _is_sharded(recipe: PretrainRecipe, ranks: Ranks, device: torch.device) -> b
 
 
 def _device_of(device: str, ranks: Ranks) -> torch.device:
-    chosen = torch.device(device)
+    chosen = resolve_device(device)
     if chosen.type == "cuda" and chosen.index is None:
         return torch.device("cuda", ranks.local_rank)
     return chosen

@@ -1,13 +1,15 @@
 """The result of a run: the teacher's backbone as one safetensors file that `dinocell train` starts from."""
 
 import json
+import pickle
+import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -18,7 +20,10 @@ _HEADER = "dinocell_backbone"
 
 
 def save_backbone(path: str | Path, backbone: DinoVisionTransformer, *, facts: Mapping[str, Any]) -> None:
-    """Write weights in the published (Meta) layout, float32, and JSON-able facts beside them, all or nothing."""
+    """Write weights in the published (Meta) layout, float32, and JSON-able facts beside them, all or nothing.
+
+    Raises OSError when the disk is full; the file that was there stays.
+    """
     save_backbone_weights(path, backbone.state_dict(), config=backbone.config, facts=facts)
 
 
@@ -36,7 +41,15 @@ def save_backbone_weights(
     }
     tensors = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in weights.items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={_HEADER: json.dumps(header, sort_keys=True, allow_nan=False)})
+        try:
+            save_file(tensors, temporary, metadata={_HEADER: json.dumps(header, sort_keys=True, allow_nan=False)})
+        except SafetensorError as error:  # what its writer makes of a full disk
+            raise OSError(f"{path} could not be written ({free_space(Path(path))}): {error}") from error
+
+
+def free_space(path: Path) -> str:
+    """What is left beside `path`, for messages."""
+    return f"{shutil.disk_usage(path.parent).free / 1e6:.0f} MB free"
 
 
 def read_backbone_facts(path: str | Path) -> dict[str, Any]:
@@ -50,3 +63,17 @@ def read_backbone_facts(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path} was not written by 'dinocell pretrain'; it says nothing of its origin")
     facts: dict[str, Any] = json.loads(header[_HEADER])
     return facts
+
+
+def start_of(path: str | Path) -> dict[str, Any]:
+    """What the run of a `backbone.safetensors` or a checkpoint started from, {} for files of others."""
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        with safe_open(path, framework="pt") as file:
+            header = (file.metadata() or {}).get(_HEADER)
+        return dict(json.loads(header).get("start", {})) if header else {}
+    try:
+        content = torch.load(path, map_location="meta", weights_only=True)
+    except pickle.UnpicklingError:  # of others: more than tensors
+        return {}
+    return dict(content.get("start", {})) if isinstance(content, Mapping) else {}

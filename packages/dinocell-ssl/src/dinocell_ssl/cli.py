@@ -1,76 +1,76 @@
 """The command `dinocell pretrain`; nothing heavy is imported before it runs."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 
-def pretrain(
-    recipe: Annotated[
-        str | None, typer.Argument(help="YAML recipe, or the name of a shipped one: jump_vits8, debug_cpu.")
-    ] = None,
-    data: Annotated[
-        list[str] | None, typer.Option("--data", help="Folder of images; repeat. Or one s3:// prefix.")
-    ] = None,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of the run; one that holds a run is continued.")
-    ] = Path("pretrained"),
-    size: Annotated[
-        str | None, typer.Option(help="Backbone: tiny, small, small_plus, base, large, large_plus, huge_plus, 7b.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of the whole run.")] = None,
-    start_from: Annotated[Path | None, typer.Option(help="Weights to start from: DINOv3 file or a checkpoint.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="One value of the recipe, as section.key=value; repeat.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    wandb: Annotated[str | None, typer.Option(help="Weights & Biases project to log to.")] = None,
-    wandb_offline: Annotated[bool, typer.Option(help="Log to the folder only, for `wandb sync` later.")] = False,
-) -> None:
-    """Pretrain a backbone on unlabelled images of any channels. The same command again continues the run."""
-    from dinocell_core.recipe import merged, read_overrides, read_recipe, validated
-    from dinocell_io import StreamError
-    from dinocell_ssl.monitor import CollapseError
-    from dinocell_ssl.pretrain import pretrain as run_pretraining
-    from dinocell_ssl.recipe import PretrainRecipe, shipped_recipe
-    from dinocell_ssl.tracking import WandbSettings
+def pretrain_command(few_shot: Callable[..., Any] | None = None) -> Callable[..., None]:
+    """The command; `few_shot` gives the trainer for `monitoring.few_shot_folder` (`few_shot_monitor.MakeTrainer`)."""
 
-    try:
-        values: dict[str, Any] = {}
-        if recipe is not None:
-            values = read_recipe(
-                recipe if Path(recipe).suffix in (".yaml", ".yml") else shipped_recipe(recipe),
-                expected="sections such as 'crops: {num_local: 8}'",
+    def pretrain(
+        recipe: Annotated[
+            str | None, typer.Argument(help="YAML recipe, or the name of a shipped one: jump_vits8, debug_cpu.")
+        ] = None,
+        data: Annotated[
+            list[str] | None, typer.Option("--data", help="Folder of images; repeat. Or one s3:// prefix.")
+        ] = None,
+        output: Annotated[
+            Path, typer.Option("--output", "-o", help="Folder of the run; one that holds a run is continued.")
+        ] = Path("pretrained"),
+        size: Annotated[
+            str | None, typer.Option(help="Backbone: tiny, small, small_plus, base, large, large_plus, huge_plus, 7b.")
+        ] = None,
+        steps: Annotated[int | None, typer.Option(help="Steps of the whole run.")] = None,
+        start_from: Annotated[
+            Path | None, typer.Option(help="Weights to start from: a DINOv3 or DINOv2 file, or one of a run.")
+        ] = None,
+        set_: Annotated[
+            list[str] | None, typer.Option("--set", help="One value of the recipe, as section.key=value; repeat.")
+        ] = None,
+        device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+        wandb: Annotated[str | None, typer.Option(help="Weights & Biases project to log to.")] = None,
+        wandb_offline: Annotated[bool, typer.Option(help="Log to the folder only, for `wandb sync` later.")] = False,
+    ) -> None:
+        """Pretrain a backbone on unlabelled images of any channels. The same command again continues the run."""
+        from dinocell_core.recipe import merged, read_overrides, read_recipe, validated
+        from dinocell_io import StreamError
+        from dinocell_ssl.distributed import ProcessLostError
+        from dinocell_ssl.monitor import CollapseError
+        from dinocell_ssl.pretrain import pretrain as run_pretraining
+        from dinocell_ssl.recipe import PretrainRecipe, recipe_path
+        from dinocell_ssl.tracking import WandbSettings
+
+        try:
+            values: dict[str, Any] = {}
+            if recipe is not None:
+                values = read_recipe(recipe_path(recipe), expected="sections such as 'crops: {num_local: 8}'")
+            if data:
+                values = merged(values, {"data": {"folders": tuple(data)}})
+            chosen: dict[str, dict[str, Any]] = {
+                "network": {"size": size, "start_from": start_from},
+                "schedule": {"steps": steps},
+            }
+            for section, settings in chosen.items():
+                given = {key: value for key, value in settings.items() if value is not None}
+                values = merged(values, {section: given} if given else {})
+            values = merged(values, read_overrides(set_ or [], example="crops.num_local=4"))
+            resolved = validated(PretrainRecipe, values)
+            backbone = run_pretraining(
+                resolved,
+                output,
+                device=device,
+                few_shot=few_shot,
+                wandb=WandbSettings(project=wandb, mode="offline" if wandb_offline else "online") if wandb else None,
             )
-        if data:
-            values = merged(values, {"data": {"folders": tuple(data)}})
-        chosen: dict[str, dict[str, Any]] = {
-            "network": {"size": size, "start_from": start_from},
-            "schedule": {"steps": steps},
-        }
-        for section, settings in chosen.items():
-            given = {key: value for key, value in settings.items() if value is not None}
-            values = merged(values, {section: given} if given else {})
-        values = merged(values, read_overrides(set_ or [], example="crops.num_local=4"))
-        resolved = validated(PretrainRecipe, values)
-        backbone = run_pretraining(
-            resolved,
-            output,
-            device=_resolved_device(device),
-            wandb=WandbSettings(project=wandb, mode="offline" if wandb_offline else "online") if wandb else None,
-        )
-    except (ValueError, OSError, FloatingPointError, CollapseError, StreamError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(code=2) from error
-    typer.echo(f"wrote {backbone}; train on labels from it with: dinocell train --backbone {backbone} --data DIR")
+        except (ValueError, OSError, FloatingPointError, CollapseError, ProcessLostError, StreamError) as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(code=2) from error
+        typer.echo(f"wrote {backbone}; train on labels from it with: dinocell train --backbone {backbone} --data DIR")
+
+    return pretrain
 
 
-def _resolved_device(device: str) -> str:
-    import torch
-
-    if device != "auto":
-        return device
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+pretrain = pretrain_command()

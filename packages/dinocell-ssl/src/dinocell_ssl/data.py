@@ -19,9 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from dinocell_io import FieldList, FieldStream
+from dinocell_io import FieldList, FieldStream, StreamError
 from dinocell_ssl.augment import Augmentation
 from dinocell_ssl.crops import Crops, SampleCrops, Views, sample_crops
+from dinocell_ssl.distributed import ProcessLostError
 from dinocell_ssl.field_source import ReadFields, Skipped, StreamedFields
 from dinocell_ssl.fields import Fields
 from dinocell_ssl.masking import own_image_masks
@@ -66,7 +67,8 @@ class BatchPlan:
 
     Samples count on over the steps and go through all fields in a new order every epoch. Of the `batch_size` samples
     of a step, rank r of n has the r-th n-th part. Fields of a `FieldList` are streamed: each rank and worker has its
-    own share of them, so that their numbers decide too; `quarantine` is the stream's file of bad fields.
+    own share of them, so that their numbers decide too; `quarantine` is the stream's file of bad fields. Fields
+    of another number of channels than `channels` cannot be used (None: all can).
     """
 
     fields: Fields | FieldList
@@ -83,6 +85,7 @@ class BatchPlan:
     reuses: int = 1
     buffer_fields: int = 512
     quarantine: Path | None = None
+    channels: int | None = None
 
     def __post_init__(self) -> None:
         if len(self.fields) == 0:
@@ -108,19 +111,31 @@ class BatchPlan:
         return step * self.batch_size / len(self.fields)
 
 
-class BatchStream(IterableDataset[Batch]):
-    """Batches of the steps [start, stop); workers of a DataLoader take them in turn."""
+class WorkerLostError(ProcessLostError):
+    """A process that cuts crops was killed."""
+
+
+class BatchStream(IterableDataset["Batch | Exception"]):
+    """Batches of the steps [start, stop); workers of a DataLoader take them in turn.
+
+    What a batch cannot be made for comes in its place, as the last one: raised in a worker, it would reach the
+    training process as the text of a traceback.
+    """
 
     def __init__(self, plan: BatchPlan, *, start: int, stop: int) -> None:
         super().__init__()
         self.plan, self.start, self.stop = plan, start, stop
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch | Exception]:
         worker = get_worker_info()
         first, stride = (0, 1) if worker is None else (worker.id, worker.num_workers)
         maker = BatchMaker(self.plan, start=self.start + first, stride=stride)
         for step in range(self.start + first, self.stop, stride):
-            yield maker.batch(step)
+            try:
+                yield maker.batch(step)
+            except (ValueError, OSError, StreamError) as error:
+                yield error
+                return
 
 
 class BatchMaker:
@@ -145,9 +160,13 @@ class BatchMaker:
                 quarantine=plan.quarantine,
             )
             used = start // stride * len(plan.own_samples)
-            self._source = StreamedFields(stream, used=used, views=views, cache_mb=plan.cache_mb)
+            self._source = StreamedFields(
+                stream, used=used, views=views, cache_mb=plan.cache_mb, channels=plan.channels
+            )
         else:
-            self._source = ReadFields(plan.fields, seed=plan.seed, views=views, cache_mb=plan.cache_mb)
+            self._source = ReadFields(
+                plan.fields, seed=plan.seed, views=views, cache_mb=plan.cache_mb, channels=plan.channels
+            )
 
     def batch(self, step: int) -> Batch:
         """The batch of one step. Raises ValueError when no field at all can be used."""
@@ -186,11 +205,14 @@ class BatchMaker:
 def load_batches(
     plan: BatchPlan, *, start: int, stop: int, loading: Loading, pin_memory: bool = False
 ) -> Iterator[Batch]:
-    """Batches of the steps [start, stop) in order, made by worker processes ahead of time."""
+    """Batches of the steps [start, stop) in order, made by worker processes ahead of time.
+
+    Raises what the workers met (see `BatchMaker`), and WorkerLostError for one that was killed.
+    """
     plan = replace(plan, cache_mb=loading.cache_mb)
     streamed = isinstance(plan.fields, FieldList)
     num_workers = loading.num_workers if streamed else min(loading.num_workers, cpu_count())
-    loader: DataLoader[Batch] = DataLoader(
+    loader: DataLoader[Batch | Exception] = DataLoader(
         BatchStream(plan, start=start, stop=stop),
         batch_size=None,
         num_workers=num_workers,
@@ -198,7 +220,26 @@ def load_batches(
         pin_memory=pin_memory,
     )
     with _no_threads_of_opencv():
-        return iter(loader)
+        return _raising(iter(loader))
+
+
+def _raising(made: Iterator[Batch | Exception]) -> Iterator[Batch]:
+    while True:
+        try:
+            batch = next(made)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise WorkerLostError(
+                f"a process that cuts crops was killed ({error}), most often for want of memory; lower "
+                "loading.num_workers, loading.cache_mb or loading.prefetch and give the same command again: the run "
+                "continues from its last checkpoint"
+            ) from error
+        if isinstance(batch, Exception):
+            raise batch
+        yield batch
 
 
 def cpu_count() -> int:

@@ -56,6 +56,14 @@ class _GatherSamples(torch.autograd.Function):
         return total[start : start + ctx.num_samples], None
 
 
+class ProcessLostError(RuntimeError):
+    """A process of the run is gone; its last checkpoint is where the same command continues."""
+
+
+class RankLostError(ProcessLostError):
+    """Another rank of the run no longer answers."""
+
+
 @dataclass(frozen=True)
 class Ranks:
     """This process among those of a run."""
@@ -75,11 +83,22 @@ class Ranks:
             dist.barrier(group=self.group)
 
 
+def _tells_of_another_rank(error: RuntimeError) -> bool:
+    # gloo raises plain RuntimeErrors, which its source file or the state of the connection tells.
+    marks = ("gloo", "Connection closed by peer", "Connection reset by peer")
+    return isinstance(error, dist.DistError) or any(mark in str(error) for mark in marks)
+
+
+def _first_line(error: RuntimeError) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
 @contextmanager
 def joined_ranks(device_type: str, *, timeout_seconds: float = 600) -> Iterator[Ranks]:
     """Join the processes that `torchrun` started, or be alone; the only reader of its environment variables.
 
-    Ranks talk by NCCL on GPUs and by gloo on CPUs. A rank that does not answer for `timeout_seconds` fails the rest.
+    Ranks talk by NCCL on GPUs and by gloo on CPUs. A rank that was killed, or does not answer for `timeout_seconds`,
+    ends the rest with a RankLostError.
     """
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
         yield Ranks()
@@ -96,5 +115,13 @@ def joined_ranks(device_type: str, *, timeout_seconds: float = 600) -> Iterator[
     dist.init_process_group("nccl" if device_type == "cuda" else "gloo", timeout=timedelta(seconds=timeout_seconds))
     try:
         yield Ranks(dist.get_rank(), local_rank, dist.get_world_size(), dist.group.WORLD)
+    except RuntimeError as error:
+        if not _tells_of_another_rank(error):
+            raise
+        raise RankLostError(
+            f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']} lost another rank ({_first_line(error)}); look "
+            "for what that one said last, or whether the system killed it for memory. Start all ranks again with the "
+            "same command: the run continues from its last checkpoint"
+        ) from error
     finally:
         dist.destroy_process_group()

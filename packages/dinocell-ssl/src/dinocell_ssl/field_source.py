@@ -25,8 +25,9 @@ class Skipped(NamedTuple):
 class ReadFields:
     """Fields read by number, in a new order every epoch; those read last are kept, as far as `cache_mb` reaches."""
 
-    def __init__(self, fields: Fields, *, seed: int, views: str, cache_mb: int) -> None:
-        self._fields, self._seed, self._views = fields, seed, views
+    def __init__(self, fields: Fields, *, seed: int, views: str, cache_mb: int, channels: int | None = None) -> None:
+        """`channels`: what a field must have; None for any number."""
+        self._fields, self._seed, self._views, self._channels = fields, seed, views, channels
         self._kept: _Kept[int] = _Kept(cache_mb)
         self._order: tuple[int, np.ndarray] | None = None
 
@@ -36,8 +37,8 @@ class ReadFields:
         Those that are passed over are added to `skipped`. Raises ValueError when no field at all can be used.
         """
         order = self.epoch_order(number // len(self._fields))
-        place = number % len(order)
-        for index in np.roll(order, -place).tolist():
+        for place in range(number, number + len(order)):
+            index = int(order[place % len(order)])
             source = self._kept.get(index)
             if source is None:
                 source = self._read(index)
@@ -45,9 +46,9 @@ class ReadFields:
             if isinstance(source, ScaledField):
                 return source
             skipped.append(source)
-        raise ValueError(
-            f"none of the {len(order)} fields can be used; the first: {skipped[0].field}: {skipped[0].reason}"
-        )
+        name, reason = skipped[0]
+        told = reason if name in reason else f"{name}: {reason}"
+        raise ValueError(f"none of the {len(order)} fields can be used; the first: {told}")
 
     def epoch_order(self, epoch: int) -> np.ndarray:
         """All numbers of fields in the order of an epoch."""
@@ -58,7 +59,7 @@ class ReadFields:
 
     def _read(self, index: int) -> ScaledField | Skipped:
         try:
-            return _scaled(self._fields.read(index), self._views)
+            return _scaled(self._fields.read(index), self._views, self._channels)
         except (ValueError, OSError) as error:
             return Skipped(self._fields.name(index), str(error))
 
@@ -66,10 +67,12 @@ class ReadFields:
 class StreamedFields:
     """Fields of a stream, one for each sample, after the first `used`; the stream replaces what it cannot read."""
 
-    def __init__(self, stream: FieldStream, *, used: int, views: str, cache_mb: int) -> None:
+    def __init__(
+        self, stream: FieldStream, *, used: int, views: str, cache_mb: int, channels: int | None = None
+    ) -> None:
         epoch, position = divmod(used, len(stream))
         stream.load_state_dict({**stream.state_dict(), "epoch": epoch, "position": position})
-        self._stream, self._views = stream, views
+        self._stream, self._views, self._channels = stream, views, channels
         self._fields: Iterator[FieldPixels] | None = None
         self._kept: _Kept[str] = _Kept(cache_mb)  # a stream that reuses fields gives each several times
 
@@ -82,7 +85,7 @@ class StreamedFields:
         if isinstance(source, ScaledField):
             return source
         try:
-            source = _scaled(_stacked(pixels), self._views)
+            source = _scaled(_stacked(pixels), self._views, self._channels)
         except ValueError as error:
             raise ValueError(f"{pixels.key}: {error}") from error
         self._kept.put(pixels.key, source)
@@ -93,7 +96,7 @@ class _Kept(Generic[Key]):
     """Fields used last, up to a number of bytes."""
 
     def __init__(self, megabytes: int) -> None:
-        self._most = megabytes * 10**6
+        self._most, self._bytes = megabytes * 10**6, 0
         self._fields: OrderedDict[Key, ScaledField | Skipped] = OrderedDict()
 
     def get(self, key: Key) -> ScaledField | Skipped | None:
@@ -103,12 +106,16 @@ class _Kept(Generic[Key]):
         return self._fields[key]
 
     def put(self, key: Key, field: ScaledField | Skipped) -> None:
+        if key in self._fields:
+            self._bytes -= _num_bytes(self._fields.pop(key))
         self._fields[key] = field
-        while self._num_bytes() > self._most and len(self._fields) > 1:
-            self._fields.popitem(last=False)
+        self._bytes += _num_bytes(field)
+        while self._bytes > self._most and len(self._fields) > 1:
+            self._bytes -= _num_bytes(self._fields.popitem(last=False)[1])
 
-    def _num_bytes(self) -> int:
-        return sum(field.nbytes for field in self._fields.values() if isinstance(field, ScaledField))
+
+def _num_bytes(field: ScaledField | Skipped) -> int:
+    return field.nbytes if isinstance(field, ScaledField) else 0
 
 
 def _stacked(pixels: FieldPixels) -> np.ndarray:
@@ -118,7 +125,9 @@ def _stacked(pixels: FieldPixels) -> np.ndarray:
     return stack
 
 
-def _scaled(pixels: np.ndarray, views: str) -> ScaledField:
+def _scaled(pixels: np.ndarray, views: str, channels: int | None) -> ScaledField:
+    if channels is not None and len(pixels) != channels:
+        raise ValueError(f"it has {len(pixels)} channels, and the network takes {channels} (network.in_channels)")
     if views == "pairwise" and len(pixels) < 2:
         raise ValueError("it has one channel, and the view strategy pairwise needs two or more")
     return scaled_field(pixels, drop_constant=views != "channel_drop")

@@ -67,21 +67,32 @@ def open_folders(
     `channel` is the channel, and whose other named groups together are the field, for example
     `(?P<well>r..c..)(?P<site>f..).*-ch(?P<channel>.)`. Files that it does not match are left out.
 
-    Raises FileNotFoundError for a missing folder, ValueError when nothing is found, for a pattern without
-    `channel`, and for two files of one channel of a field.
+    Raises FileNotFoundError for a missing folder, NotADirectoryError for a file, ValueError when nothing is found,
+    for a pattern that is none or lacks `channel`, and for two files of one channel of a field.
     """
     fields: list[tuple[Path, ...]] = []
     for folder in map(Path, folders):
         if not folder.is_dir():
+            if folder.exists():
+                raise NotADirectoryError(f"{folder} is a file; give the folder it lies in to --data")
             raise FileNotFoundError(f"the folder {folder} does not exist; give a folder of images to --data")
-        files = _of_split(_images(folder), split)
+        images = _images(folder)
+        if not images:
+            raise ValueError(
+                f"{folder} holds no image; expected {', '.join(IMAGE_SUFFIXES)} in it or in a folder below "
+                "(folders named masks or labels are not looked at)"
+            )
+        files = _of_split(images, split)
+        if not files:
+            raise ValueError(
+                f"none of the {len(images)} images in {folder} is of the split {split!r} of its splits.csv; set "
+                "data.split to one that it has, or to null for all"
+            )
         found = [(path,) for path in files] if channel_pattern is None else _grouped(files, channel_pattern)
         if not found:
             raise ValueError(
-                f"{folder} holds no image"
-                + (f" of the split {split!r}" if split is not None else "")
-                + (f" that matches {channel_pattern!r}" if channel_pattern is not None else "")
-                + f"; expected {', '.join(IMAGE_SUFFIXES)} in it or in a folder below"
+                f"none of the {len(files)} images in {folder}, such as {files[0].name}, matches data.channel_pattern "
+                f"{channel_pattern!r}; it is searched in the name of the file"
             )
         fields += found
     return FolderFields(tuple(fields))
@@ -121,7 +132,13 @@ def _read_splits(table: Path) -> dict[str, str] | None:
 
 
 def _grouped(files: Sequence[Path], pattern: str) -> list[tuple[Path, ...]]:
-    expression = re.compile(pattern)
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(
+            f"channel_pattern {pattern!r} is no regular expression ({error}); an example is "
+            "(?P<field>.+)_ch(?P<channel>[0-9])"
+        ) from error
     if "channel" not in expression.groupindex or len(expression.groupindex) < 2:
         raise ValueError(
             f"channel_pattern {pattern!r} names the groups {sorted(expression.groupindex)}; it needs (?P<channel>...) "

@@ -1,6 +1,6 @@
-"""Which monitors watch a run: collapse, pictures, probes."""
+"""Which monitors watch a run: collapse, pictures, probes, few-shot segmentation."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dinocell_ssl.collapse import CollapseMonitor
 from dinocell_ssl.features import ShownAs, channel_images, places_of
+from dinocell_ssl.few_shot import FewShotTrainer
+from dinocell_ssl.few_shot_monitor import FewShotMonitor
 from dinocell_ssl.fields import Fields, open_folders
 from dinocell_ssl.monitor import Monitor
 from dinocell_ssl.picture_monitor import ChannelImages, PictureMonitor
@@ -35,6 +37,11 @@ class Monitoring(BaseModel):
     probe_channel_pattern: str | None = Field(default=None, description="of their files; null: as data.channel_pattern")
     probe_fields: int = Field(default=50, ge=1, description="fields of probe_folders that are used")
     probe_places: int = Field(default=9, ge=1, description="squares of each field")
+    few_shot_folder: Path | None = Field(
+        default=None, description="labelled dataset with splits train and val, to train a decoder on; null: none"
+    )
+    few_shot_images: int = Field(default=10, ge=1, description="labelled images it is trained on")
+    few_shot_every: int = Field(default=10_000, ge=1, description="steps between such trainings, a minute or so each")
 
 
 @contextmanager
@@ -48,13 +55,16 @@ def run_monitors(
     in_channels: int = 1,
     shown: ShownAs = "repeated",
     channel_pattern: str | None = None,
+    few_shot: Callable[[Path], FewShotTrainer] | None = None,
 ) -> Iterator[list[Monitor]]:
     """The monitors of a run for `pretrain`; pictures go to `output/pictures` and are complete when it ends.
 
     `fields` are what the run trains on, of which some are shown; None for a stream, of which the masks are shown,
     and fields of `probe_folders`. `channel_pattern` is that of the run's files, `size` the side of its global crops.
-    Files are read when a monitor first needs them.
-    Raises FileNotFoundError and ValueError for probe folders that are missing or empty.
+    Files are read when a monitor first needs them. `few_shot` gives the trainer of `few_shot_folder` for a folder to
+    work in.
+    Raises FileNotFoundError and ValueError for probe folders that are missing or empty, ValueError for a
+    `few_shot_folder` without a trainer.
     """
     monitors: list[Monitor] = []
     if monitoring.collapse != "off":
@@ -77,6 +87,8 @@ def run_monitors(
 
         settings = ProbeSettings(size=size, max_places=monitoring.probe_places, shown=shown)
         monitors.append(ProbeMonitor(read_held_out, settings=settings, every=monitoring.probe_every))
+    if monitoring.few_shot_folder is not None:
+        monitors.append(_few_shot_monitor(monitoring, monitoring.few_shot_folder, Path(output), few_shot))
     with PictureWriter(Path(output) / "pictures") as writer:
         if monitoring.pictures_every:
             source = fields if fields is not None else held_out
@@ -95,6 +107,21 @@ def run_monitors(
 
             monitors.append(PictureMonitor(read_shown, writer, every=monitoring.pictures_every))
         yield monitors
+
+
+def _few_shot_monitor(
+    monitoring: Monitoring, dataset: Path, output: Path, make: Callable[[Path], FewShotTrainer] | None
+) -> FewShotMonitor:
+    if not dataset.is_dir():
+        raise FileNotFoundError(
+            f"monitoring.few_shot_folder {dataset} does not exist; give a dataset folder (images/, masks/, splits.csv)"
+        )
+    if make is None:
+        raise ValueError(
+            "monitoring.few_shot_folder is set, but there is no trainer of decoders here; start the run by 'dinocell "
+            "pretrain', which brings one, or give few_shot to pretrain()"
+        )
+    return FewShotMonitor(make, output, num_images=monitoring.few_shot_images, every=monitoring.few_shot_every)
 
 
 def shown_fields(

@@ -13,9 +13,14 @@ from torch import Tensor, nn
 
 from dinocell_core import DinoVisionTransformer, RopeAugmentation, create_backbone, file_sha256, load_backbone_weights
 from dinocell_core.model import Size
+from dinocell_ssl.backbone_file import start_of
+from dinocell_ssl.dinov2_start import is_dinov2, load_dinov2
 from dinocell_ssl.head import PrototypeHead, PrototypeInit
 
+RANDOM_WEIGHTS = "random weights"
+
 _HEADS = ("dino_head", "ibot_head")
+_REPORTED = ("layout", "patch_conversion", "channel_conversion", "qkv_bias")
 
 
 class Network(BaseModel):
@@ -38,7 +43,7 @@ class Network(BaseModel):
     )
     start_from: Path | None = Field(
         default=None,
-        description="DINOv3 file (Meta, Hugging Face, timm), a checkpoint or backbone.safetensors of a run",
+        description="DINOv3 file (Meta, Hugging Face, timm), DINOv2 file (see dinov2_start), or one of a run",
     )
     start_licence: str | None = Field(default=None, description="licence of start_from, written into the result")
     qkv_bias: Literal["trainable", "as_file"] = Field(
@@ -133,20 +138,36 @@ def create_network(network: Network, *, dino_head: Head, ibot_head: Head) -> tup
     """
     model = SslNetwork(network, dino_head=dino_head, ibot_head=ibot_head)
     if network.start_from is None:
-        return model, Start(True, {"started_from": "random weights"})
-    report = load_backbone_weights(model.backbone, network.start_from, qkv_bias=network.qkv_bias)
-    has_heads = _load_heads(model, network.start_from)
-    facts = {
+        return model, Start(True, {"started_from": RANDOM_WEIGHTS})
+    if not network.start_from.is_file():
+        raise ValueError(
+            f"network.start_from is {network.start_from}, which is no file; give a DINOv3 file, a checkpoint or a "
+            "backbone.safetensors (a run that is continued needs the file it started from)"
+        )
+    if is_dinov2(network.start_from):
+        has_heads, loaded = False, load_dinov2(model.backbone, network.start_from)
+    else:
+        report = load_backbone_weights(model.backbone, network.start_from, qkv_bias=network.qkv_bias)
+        has_heads, loaded = _load_heads(model, network.start_from), {name: getattr(report, name) for name in _REPORTED}
+    origin = start_of(network.start_from)
+    facts: dict[str, Any] = {
         "started_from": network.start_from.name,
         "sha256": file_sha256(network.start_from),
-        "licence": network.start_licence or "not stated; results are derivatives of the file and bound by its licence",
-        "layout": report.layout,
-        "patch_conversion": report.patch_conversion,
-        "channel_conversion": report.channel_conversion,
-        "qkv_bias": report.qkv_bias,
+        "licence": network.start_licence or _licence(origin),
+        **loaded,
         "heads": "file" if has_heads else "random",
     }
+    if origin:
+        facts["origin"] = origin  # what the run of that file started from, and so on
     return model, Start(has_heads, facts)
+
+
+def _licence(origin: Mapping[str, Any]) -> str:
+    if origin.get("started_from") == RANDOM_WEIGHTS:
+        return "none of others: the file is of a run that started from random weights"
+    if "licence" in origin:
+        return str(origin["licence"])
+    return "not stated; results are derivatives of the file and bound by its licence"
 
 
 def _load_heads(model: SslNetwork, path: Path) -> bool:

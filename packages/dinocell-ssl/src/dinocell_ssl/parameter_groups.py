@@ -60,12 +60,18 @@ def create_optimizer(network: nn.Module, settings: Optimization) -> torch.optim.
 
 
 def set_rates(
-    optimizer: torch.optim.Optimizer, *, learning_rate: float, weight_decay: float, last_layer_frozen: bool
+    optimizer: torch.optim.Optimizer,
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    last_layer_frozen: bool,
+    backbone_factor: float = 1.0,
 ) -> None:
     """Rates of one step; a frozen last layer has the rate 0, which stops its weight decay too."""
     for group in optimizer.param_groups:
         frozen = last_layer_frozen and group["is_last_layer"]
-        group["lr"] = 0.0 if frozen else learning_rate * group["rate"]
+        factor = backbone_factor if group["part"] == "backbone" else 1.0
+        group["lr"] = 0.0 if frozen else learning_rate * group["rate"] * factor
         group["weight_decay"] = weight_decay * group["decay"]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from dinocell_io import Image, write_image
+from dinocell_ssl.tracking import wandb_failures
 
 
 class PictureWarning(UserWarning):
@@ -20,9 +21,10 @@ class PictureWarning(UserWarning):
 class PictureWriter:
     """Writes pictures to `folder` as `<name>_<step>.png`, in the order they came; a writer that was closed is done.
 
-    At most `max_waiting` pictures wait; while the disk is slower than that, new ones are left out and counted in
-    `num_left_out`. A picture that cannot be written (a full disk) is told by a PictureWarning when the writer is used
-    next, and costs nothing else. A run of Weights & Biases that is open in this process gets each picture too.
+    At most `max_waiting` pictures wait; while the disk is slower than that, new ones are left out, counted in
+    `num_left_out` and told at the end. A picture that cannot be written (a full disk) is told by a PictureWarning when
+    the writer is used next, and costs nothing else. A run of Weights & Biases that is open in this process gets each
+    picture too; one that it does not take is told in the same way.
     """
 
     def __init__(self, folder: str | Path, *, max_waiting: int = 16) -> None:
@@ -56,6 +58,13 @@ class PictureWriter:
             self._queue.put(None)
             self._thread.join()
         self._tell_failures()
+        if self.num_left_out:
+            warnings.warn(
+                f"{self.num_left_out} pictures were left out, since the disk was too slow for them; take fewer of them "
+                "(monitoring.pictures_every)",
+                PictureWarning,
+                stacklevel=2,
+            )
 
     def _work(self) -> None:
         while (item := self._queue.get()) is not None:
@@ -65,9 +74,13 @@ class PictureWriter:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 pixels = np.ascontiguousarray(np.moveaxis(picture, 2, 0))
                 write_image(path, Image(pixels, ("red", "green", "blue"), None, True, str(path)))
-                _send(name, path, step)
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 self._failures.put(f"{path} was not written: {error}")
+                continue
+            try:
+                _send(name, path, step)
+            except wandb_failures() as error:
+                self._failures.put(f"{path} was not sent to Weights & Biases: {error}")
 
     def _tell_failures(self) -> None:
         while not self._failures.empty():

@@ -1,40 +1,33 @@
 """Pretraining: folders of images in, a backbone and a log out; the same call again continues."""
 
 import json
-import warnings
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import torch
 from rich.console import Console
 from torch.nn.parallel import DistributedDataParallel
 
 from dinocell_io import FieldList, atomic_path
-from dinocell_ssl.assemble import Run, assemble, data_identity
-from dinocell_ssl.backbone_file import save_backbone_weights
+from dinocell_ssl.assemble import Run, assemble
 from dinocell_ssl.data import Batch, load_batches
+from dinocell_ssl.device import resolve_device
 from dinocell_ssl.distributed import joined_ranks
+from dinocell_ssl.few_shot import FewShotTrainer
+from dinocell_ssl.few_shot_monitor import FewShotTask, MakeTrainer
 from dinocell_ssl.field_source import Skipped
 from dinocell_ssl.fields import Fields
+from dinocell_ssl.line_file import LineFile
 from dinocell_ssl.monitor import Monitor
 from dinocell_ssl.monitoring import run_monitors
 from dinocell_ssl.objective import Objective
 from dinocell_ssl.pace import Pace
 from dinocell_ssl.recipe import PretrainRecipe, step_rates
-from dinocell_ssl.resume import (
-    checkpoint_contents,
-    checkpoint_path,
-    remove_old_checkpoints,
-    save_checkpoint,
-)
+from dinocell_ssl.save import complete, save
 from dinocell_ssl.step import Stepper
 from dinocell_ssl.tracking import Tracker, WandbSettings
-
-
-class CheckpointWarning(UserWarning):
-    """A checkpoint could not be written; the next one will be tried."""
 
 
 def pretrain(
@@ -44,6 +37,7 @@ def pretrain(
     fields: Fields | FieldList | None = None,
     device: str = "cpu",
     monitors: Sequence[Monitor] = (),
+    few_shot: MakeTrainer | None = None,
     wandb: WandbSettings | None = None,
     console: Console | None = None,
 ) -> Path:
@@ -52,31 +46,36 @@ def pretrain(
     Writes into `output`: `log.jsonl` (one line per logged step), `checkpoints/`, `backbone.safetensors` (with every
     checkpoint), `recipe.yaml` as resolved, and `skipped.jsonl` with the fields that could not be used, and why. A
     folder that holds a run is continued, exactly as the uninterrupted run would have gone on (bit for bit on a CPU
-    with the same number of threads and ranks); one that is finished is left as it is.
+    with the same number of threads and ranks); one that is finished is left as it is (but for a backbone that is
+    missing or older than the last checkpoint, which is written).
 
     Started by torchrun, the ranks share the batch: with the same recipe they compute what one process would.
 
     Args:
         fields: what to train on, instead of the recipe's data; a `FieldList` is streamed.
-        device: `cpu`, `cuda` (with torchrun each rank its own) or `mps`.
+        device: `cpu`, `cuda` (with torchrun each rank its own), `mps`, or `auto` for the best there is.
         monitors: besides those of the recipe's `monitoring`; see `dinocell_ssl.monitor`.
+        few_shot: gives the trainer for `monitoring.few_shot_folder`; `dinocell pretrain` brings one.
 
     Returns:
         Path of the backbone file.
 
     Raises:
-        ValueError: no usable field, or `output` holds a run of another recipe.
+        ValueError: no usable field, no such device, or `output` holds a run of another recipe.
+        OSError: `output` cannot be written.
         FloatingPointError: too many steps in a row were not finite.
         CollapseError: a monitor was asked to stop a collapsed run.
+        RankLostError: another rank was killed or no longer answers.
+        WorkerLostError: a process that cuts crops was killed.
     """
     output = Path(output)
     if fields is None:
         fields = recipe.data.open()
-    with joined_ranks(torch.device(device).type) as ranks:
+    _make_folder(output)
+    with joined_ranks(resolve_device(device).type) as ranks:
         run = assemble(recipe, output, fields, device=device, ranks=ranks)
         if run.state.step < recipe.schedule.steps:
             if ranks.is_first:
-                output.mkdir(parents=True, exist_ok=True)
                 tracking = Tracker(
                     output,
                     config=run.state.recipe,
@@ -85,13 +84,26 @@ def pretrain(
                     wandb=wandb,
                     console=console,
                 )
-                with tracking as tracker, _recipe_monitors(recipe, output, fields) as watching:
+                with tracking as tracker, _recipe_monitors(run, fields, few_shot) as watching:
                     _write_recipe(output, recipe)
                     _train(run, (*watching, *monitors), tracker)
             else:
                 _train(run, (), None)
+        else:
+            complete(run)
         ranks.wait_for_all()
     return output / "backbone.safetensors"
+
+
+def _make_folder(output: Path) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"the folder {output} of the run cannot be made ({error.strerror}); give --output one that can be written"
+        ) from error
+    if not os.access(output, os.W_OK | os.X_OK):
+        raise PermissionError(f"the folder {output} of the run cannot be written; give --output one that can")
 
 
 def _train(run: Run, monitors: Sequence[Monitor], tracker: Tracker | None) -> None:
@@ -112,7 +124,7 @@ def _train(run: Run, monitors: Sequence[Monitor], tracker: Tracker | None) -> No
             stepper = _stepper(run)  # DDP counts the parameters that learn when it is made
         with pace.waiting():
             batch = next(batches)
-        rates = step_rates(run.recipe, state.step)
+        rates = step_rates(run.recipe, state.step, head_only_steps=run.head_only_steps)
         values = stepper.take(batch, rates)
         pace.count(schedule.batch_size)
         _check_skips(run)
@@ -120,29 +132,48 @@ def _train(run: Run, monitors: Sequence[Monitor], tracker: Tracker | None) -> No
             _report_skipped(state.output, batch, reported)
             values |= {
                 "lr": rates.learning_rate,
+                "backbone_lr": rates.learning_rate * rates.backbone_factor,
                 "weight_decay": rates.weight_decay,
                 "momentum": rates.momentum,
                 "teacher_temperature": rates.teacher_temperature,
+                "student_temperature": run.recipe.loss.student_temperature,
                 "epoch": run.plan.epoch(state.step),
                 "skipped_steps": state.skipped_steps,
             }
             _observe(run, values, monitors, tracker, pace)
         if state.step % schedule.checkpoint_every == 0 or state.step == schedule.steps:
-            _save(run)
+            save(run)
 
 
 def _recipe_monitors(
-    recipe: PretrainRecipe, output: Path, fields: Fields | FieldList
+    run: Run, fields: Fields | FieldList, few_shot: MakeTrainer | None
 ) -> AbstractContextManager[list[Monitor]]:
+    recipe, dataset = run.recipe, run.recipe.monitoring.few_shot_folder
+    make: Callable[[Path], FewShotTrainer] | None = None
+    if few_shot is not None and dataset is not None:
+        maker = few_shot
+        task = FewShotTask(
+            dataset=dataset,
+            work=run.state.output,
+            size=recipe.network.size,
+            patch=recipe.network.patch,
+            precision=recipe.precision,
+            device=str(run.device),
+        )
+
+        def make(work: Path) -> FewShotTrainer:
+            return maker(replace(task, work=work))
+
     return run_monitors(
         recipe.monitoring,
-        output,
+        run.state.output,
         fields=None if isinstance(fields, FieldList) else fields,
         size=recipe.crops.global_px,
         num_steps=recipe.schedule.steps,
         in_channels=recipe.network.in_channels,
         shown="in_its_place" if recipe.network.in_channels > 1 else "repeated",
         channel_pattern=recipe.data.channel_pattern,
+        few_shot=make,
     )
 
 
@@ -183,46 +214,13 @@ def _check_skips(run: Run) -> None:
 
 
 def _report_skipped(output: Path, batch: Batch, reported: set[Skipped]) -> None:
-    for skipped in batch.skipped:
-        if skipped not in reported:
-            reported.add(skipped)
-            with (output / "skipped.jsonl").open("a") as file:
-                file.write(json.dumps({"step": batch.step, **skipped._asdict()}) + "\n")
-
-
-def _save(run: Run) -> None:
-    """Checkpoint and backbone. A full disk ends a run only when it is finished: until then the next may find room."""
-    state, schedule = run.state, run.recipe.schedule
-    contents = checkpoint_contents(state, data=data_identity(run.plan, run.recipe), centers=run.targets.centers)
-    if run.ranks.is_first:
-        try:
-            save_checkpoint(checkpoint_path(state.output, state.step), contents)
-            teacher = contents["teacher"]
-            prefix = "backbone."
-            save_backbone_weights(
-                state.output / "backbone.safetensors",
-                {name.removeprefix(prefix): tensor for name, tensor in teacher.items() if name.startswith(prefix)},
-                config=run.network.backbone.config,
-                facts=_facts(run),
-            )
-        except OSError as error:
-            if state.step == schedule.steps:
-                raise
-            warnings.warn(f"step {state.step}: {error}; training goes on", CheckpointWarning, stacklevel=2)
-        else:
-            remove_old_checkpoints(state.output, keep=schedule.keep)
-
-
-def _facts(run: Run) -> dict[str, Any]:
-    return {
-        "size": run.recipe.network.size,
-        "step": run.state.step,
-        "epoch": run.plan.epoch(run.state.step),
-        "num_fields": len(run.plan.fields),
-        "start": dict(run.start.facts),
-        "recipe": run.state.recipe,
-        "normalization": {"method": "percentile", "low_percentile": 1.0, "high_percentile": 99.8},
-    }
+    new = [skipped for skipped in batch.skipped if skipped not in reported]
+    if not new:
+        return
+    reported.update(new)
+    with LineFile(output / "skipped.jsonl") as file:
+        for skipped in new:
+            file.append(json.dumps({"step": batch.step, **skipped._asdict()}))
 
 
 def _write_recipe(output: Path, recipe: PretrainRecipe) -> None:

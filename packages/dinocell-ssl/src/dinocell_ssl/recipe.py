@@ -20,6 +20,8 @@ from dinocell_ssl.network import Head, Network
 from dinocell_ssl.parameter_groups import Optimization
 from dinocell_ssl.schedules import cosine_v1, cosine_v2, scaled_learning_rate
 
+_RECIPES = files("dinocell_ssl") / "recipes"
+
 
 class Stream(BaseModel):
     """Fields of a Cell Painting index, streamed from its bucket; see `dinocell data jump`."""
@@ -150,6 +152,9 @@ class Schedule(BaseModel):
         le=1,
         description="share of the steps that train the heads alone; null: 0.1 if heads are new on a given backbone",
     )
+    backbone_warmup: float = Field(
+        default=0.02, ge=0, le=1, description="share of the steps in which the backbone's rate rises after head_only"
+    )
     checkpoint_every: int = Field(default=1000, ge=1)
     keep: int = Field(default=3, ge=1, description="checkpoints that stay")
     log_every: int = Field(default=10, ge=1)
@@ -207,6 +212,7 @@ class StepRates(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     learning_rate: float
+    backbone_factor: float = Field(default=1.0, description="of the learning rate of the backbone")
     weight_decay: float
     momentum: float
     teacher_temperature: float
@@ -215,8 +221,12 @@ class StepRates(BaseModel):
     gram_weight: float
 
 
-def step_rates(recipe: PretrainRecipe, step: int) -> StepRates:
-    """Rates of a step (the first is 0): a function of the recipe, so that resuming needs no state."""
+def step_rates(recipe: PretrainRecipe, step: int, *, head_only_steps: int = 0) -> StepRates:
+    """Rates of a step (the first is 0): a function of the recipe, so that resuming needs no state.
+
+    After `head_only_steps` the backbone's rate rises from 0: the heads have come to the peak of theirs by then, with
+    which AdamW's first steps, each as long as the rate, would undo what the backbone knows.
+    """
     schedule, settings, teacher = recipe.schedule, recipe.optimization, recipe.teacher
     cosine = cosine_v1 if schedule.kind == "v1" else cosine_v2
     steps = schedule.steps
@@ -233,6 +243,7 @@ def step_rates(recipe: PretrainRecipe, step: int) -> StepRates:
     if recipe.gram.local is not None:
         local += anchored * (recipe.gram.local - local)
     return StepRates(
+        backbone_factor=_backbone_factor(schedule, step, head_only_steps),
         learning_rate=cosine(
             step,
             num_iterations=steps,
@@ -256,11 +267,30 @@ def step_rates(recipe: PretrainRecipe, step: int) -> StepRates:
     )
 
 
+def _backbone_factor(schedule: Schedule, step: int, head_only_steps: int) -> float:
+    if head_only_steps == 0:
+        return 1.0
+    num_rising = round(schedule.backbone_warmup * schedule.steps)
+    return min(1.0, max(0.0, (step - head_only_steps + 1) / (num_rising + 1)))
+
+
+def recipe_path(name: str) -> Path:
+    """Path of a YAML file, or of a shipped recipe by its name. Raises ValueError when there is neither."""
+    if Path(name).suffix not in (".yaml", ".yml"):
+        return shipped_recipe(name)
+    if not Path(name).is_file():
+        raise ValueError(f"there is no file {name}; give a YAML recipe, or the name of a shipped one: {_shipped()}")
+    return Path(name)
+
+
 def shipped_recipe(name: str) -> Path:
     """Path of a recipe that comes with the package: `jump_vits8` or `debug_cpu`."""
-    folder = files("dinocell_ssl") / "recipes"
-    path = Path(str(folder / f"{name}.yaml"))
+    path = Path(str(_RECIPES / f"{name}.yaml"))
     if not path.is_file():
-        known = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-        raise ValueError(f"there is no recipe {name!r}; shipped are {', '.join(known)}")
+        raise ValueError(f"there is no recipe {name!r}; shipped are {_shipped()}; a file of yours must end in .yaml")
     return path
+
+
+def _shipped() -> str:
+    names = sorted(entry.name for entry in _RECIPES.iterdir())
+    return ", ".join(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))

@@ -6,7 +6,6 @@ step. The generator's state is kept for monitors that draw from it.
 
 import pickle
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from dinocell_core.recipe import differences, merged
 from dinocell_io import atomic_path
+from dinocell_ssl.backbone_file import free_space
 from dinocell_ssl.monitor import TrainState
 from dinocell_ssl.recipe import PretrainRecipe
 from dinocell_ssl.sharded import copy_into, load_optimizer, whole
@@ -50,8 +50,10 @@ def latest_checkpoint(output: Path) -> Path | None:
     return max(found)[1] if found else None
 
 
-def checkpoint_contents(state: TrainState, *, data: Mapping[str, Any], centers: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Everything a run must remember; of sharded weights all ranks must call.
+def checkpoint_contents(
+    state: TrainState, *, data: Mapping[str, Any], centers: Mapping[str, Tensor], start: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Everything a run must remember, and what it started from; of sharded weights all ranks must call.
 
     Its `teacher` entry has the layout of the published training checkpoints: other programs, and `network.start_from`,
     read it as one.
@@ -65,6 +67,7 @@ def checkpoint_contents(state: TrainState, *, data: Mapping[str, Any], centers: 
         "step": state.step,
         "skipped_steps": state.skipped_steps,
         "data": dict(data),
+        "start": dict(start),
         "recipe": state.recipe,
         "rng": torch.get_rng_state(),
     }
@@ -77,8 +80,7 @@ def save_checkpoint(path: Path, contents: Mapping[str, Any]) -> None:
         try:
             torch.save(dict(contents), temporary)
         except RuntimeError as error:  # torch's own writer has no OSError
-            free = shutil.disk_usage(path.parent).free
-            raise OSError(f"{path} could not be written ({free / 1e6:.0f} MB free): {error}") from error
+            raise OSError(f"{path} could not be written ({free_space(path)}): {error}") from error
 
 
 def load_checkpoint(path: Path, state: TrainState, *, data: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -101,7 +103,7 @@ def load_checkpoint(path: Path, state: TrainState, *, data: Mapping[str, Any]) -
     if changed:
         raise ValueError(
             f"{path} was written with another recipe ({'; '.join(changed)}); continue with the same one, or start in "
-            "another folder"
+            "another folder (from these weights with --start-from)"
         )
     copy_into(state.student.state_dict(), contents["student"])
     copy_into(state.teacher.state_dict(), contents["teacher"])
@@ -115,11 +117,12 @@ def load_checkpoint(path: Path, state: TrainState, *, data: Mapping[str, Any]) -
     return {head: center.to(device) for head, center in contents["centers"].items()}
 
 
-def remove_old_checkpoints(output: Path, *, keep: int) -> None:
-    """Keep the newest `keep` checkpoints."""
-    steps = sorted((output / "checkpoints").glob("step_*.pt"))
-    for path in steps[:-keep]:
+def remove_old_checkpoints(output: Path, *, keep: int) -> int:
+    """Keep the newest `keep` checkpoints; how many were removed."""
+    old = sorted((output / "checkpoints").glob("step_*.pt"))[:-keep]
+    for path in old:
         path.unlink(missing_ok=True)
+    return len(old)
 
 
 def _binding(recipe: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

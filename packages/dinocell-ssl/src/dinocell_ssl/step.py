@@ -67,6 +67,7 @@ class Stepper:
             learning_rate=rates.learning_rate,
             weight_decay=rates.weight_decay,
             last_layer_frozen=rates.last_layer_frozen,
+            backbone_factor=rates.backbone_factor,
         )
         with torch.no_grad(), self._autocast():
             taught = [state.teacher.module(part.global_crops, part.masks) for part in parts]

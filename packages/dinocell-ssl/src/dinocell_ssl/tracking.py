@@ -3,7 +3,9 @@
 import json
 import math
 import secrets
+import sys
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from dinocell_io import atomic_path
+from dinocell_ssl.line_file import LineFile, LogWarning
 
 Value = float | int | str | bool | None
 
@@ -31,8 +34,8 @@ class Tracker:
 
     Starting at `step` (of a resumed run) drops lines of later steps, which a run left that died after its last
     checkpoint, and a last line that was cut short. Weights & Biases continues the same run: its id is kept in
-    `folder/wandb_run_id`. A terminal shows a bar with the time left; without one, a plain line comes every
-    `line_seconds`.
+    `folder/wandb_run_id`; if it breaks in between, a LogWarning says so and the lines go on. A terminal shows a bar
+    with the time left; without one, a plain line comes every `line_seconds`.
     """
 
     def __init__(
@@ -53,7 +56,7 @@ class Tracker:
         self._wandb = _start_wandb(wandb, config, self.folder) if wandb else None
         with atomic_path(self.path) as temporary:
             temporary.write_text("".join(json.dumps(line, allow_nan=False) + "\n" for line in kept))
-        self._file = self.path.open("a", buffering=1)  # a line is with the system when log() returns
+        self._file = LineFile(self.path)
         self._console = console or Console()
         self._line_seconds, self._last_line = line_seconds, -math.inf
         self._num_steps = num_steps
@@ -83,17 +86,29 @@ class Tracker:
             self._wandb.finish(exit_code=0 if error is None else 1)
 
     def log(self, values: Mapping[str, Value]) -> None:
-        """One line of the log; `values` hold `step`, the number of steps done.
+        """One line of the log; `values` hold `step`, the number of steps done. A full disk costs the line (LogWarning).
 
         JSON has no NaN: numbers that are not finite become null, and `non_finite` names them with their value.
         """
         if not isinstance(values.get("step"), int):
             raise ValueError(f"values to log have step={values.get('step')!r}; give the number of steps done")
         line = json_line(values)
-        self._file.write(json.dumps(line, allow_nan=False) + "\n")
-        if self._wandb is not None:
-            self._wandb.log(dict(values))
+        self._file.append(json.dumps(line, allow_nan=False))
+        self._send(values)
         self.show(values)
+
+    def _send(self, values: Mapping[str, Value]) -> None:
+        if self._wandb is None:
+            return
+        try:
+            self._wandb.log(dict(values))
+        except wandb_failures() as error:
+            self._wandb = None
+            warnings.warn(
+                f"Weights & Biases takes no more values ({error}); training goes on, with {self.path} alone",
+                LogWarning,
+                stacklevel=3,
+            )
 
     def show(self, values: Mapping[str, Value]) -> None:
         """Move the bar, or print the line when it is time; nothing is written to the log."""
@@ -103,6 +118,12 @@ class Tracker:
         elif time.monotonic() - self._last_line >= self._line_seconds or step >= self._num_steps:
             self._last_line = time.monotonic()
             self._console.print(f"step {step}/{self._num_steps}: {describe(values)}", highlight=False, soft_wrap=True)
+
+
+def wandb_failures() -> tuple[type[Exception], ...]:
+    """What Weights & Biases may raise in the middle of a run: its service, its files or its connection broke."""
+    own = getattr(sys.modules.get("wandb"), "Error", OSError)
+    return (OSError, RuntimeError, ValueError, own)
 
 
 def describe(values: Mapping[str, Value]) -> str:
