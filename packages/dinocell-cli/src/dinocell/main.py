@@ -20,7 +20,7 @@ class Command:
 
 COMMANDS = {
     "segment": Command("dinocell_seg.cli:segment", "Segment images into labels, tables of cells and overlays."),
-    "pretrain": Command("dinocell_ssl.cli:pretrain", "Pretrain a backbone on unlabelled images."),
+    "pretrain": Command("dinocell.pretrain:pretrain", "Pretrain a backbone on unlabelled images."),
     "probe": Command("dinocell.probe:probe", "Measure what a pretrained backbone knows, without labels and with few."),
     "export-backbone": Command(
         "dinocell_ssl.export_cli:export_backbone", "Write a backbone for transformers, dinov3 or timm."

@@ -1,0 +1,22 @@
+"""The command `dinocell pretrain` with the decoder training of dinocell-seg as its few-shot probe."""
+
+from typing import Any
+
+from dinocell_ssl.cli import pretrain_command
+
+
+def few_shot_trainer(task: Any) -> Any:
+    """The trainer for a `FewShotTask` of dinocell-ssl; nothing heavy is imported before it is asked for."""
+    from dinocell.few_shot import FewShotSegmentation
+
+    return FewShotSegmentation(
+        dataset=task.dataset,
+        work=task.work,
+        size=task.size,
+        patch=task.patch,
+        precision=task.precision,
+        device=task.device,
+    )
+
+
+pretrain = pretrain_command(few_shot=few_shot_trainer)
