@@ -9,7 +9,7 @@ import pytest
 
 # One fresh interpreter forks the victims: no threads run in it, and a victim lives some milliseconds.
 KILLER = """
-import os, random, signal, sys, time
+import itertools, os, random, signal, sys, time
 from pathlib import Path
 from dinocell_io.disk_cache import DiskCache
 
@@ -23,10 +23,12 @@ def content(n):
 def on_disk():
     return sum(p.stat().st_size for part in ("objects", "partial") for p in (folder / part).rglob("*") if p.is_file())
 
-def victim(seed):
+def victim(seed, busy):
     chosen = random.Random(seed)
     cache = DiskCache(folder, form=chosen.choice(["raw", "compact"]))
-    while True:
+    for step in itertools.count():
+        if step == 4:
+            os.write(busy, b".")
         n = chosen.randrange(40)
         found = cache.get(str(n))
         assert found is None or found == content(n), "a wrong byte"
@@ -38,15 +40,19 @@ cache = DiskCache(folder, quota_bytes=quota, policy=policy)
 cut = 0
 for kill in range(kills):
     children = []
+    running, busy = os.pipe()
     for twin in range(2):
         child = os.fork()
         if child == 0:
             try:
-                victim(1000 * kill + twin)
+                victim(1000 * kill + twin, busy)
             finally:
                 os._exit(3)
         children.append(child)
+    if kill % 2:  # else they may be killed while they open the folder
+        os.read(running, 1)
     time.sleep(chosen.uniform(0.0, 0.02))
+    os.close(running), os.close(busy)
     for child in children:
         os.kill(child, signal.SIGKILL)
     for child in children:

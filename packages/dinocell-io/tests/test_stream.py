@@ -411,8 +411,17 @@ def test_keys_that_the_deny_list_calls_missing_do_not_count():
 
 def test_when_no_field_can_be_read_the_run_stops():
     store = FakeStore({}, {f"{row}/{name}.tif": [NotFound("k", "none")] for row in range(3) for name in ("dna", "er")})
-    with pytest.raises(StreamError, match="none of the 3 fields of this part can be read"):
+    message = r"none of the 3 fields of this part can be read; the last that failed is \d/(dna|er).tif: none"
+    with pytest.raises(StreamError, match=message):
         keys(stream_of(3, store))
+
+
+def test_when_the_quarantine_file_names_every_field_the_run_stops_and_names_the_file(tmp_path):
+    store = FakeStore({}, {f"{row}/{name}.tif": [NotFound("k", "none")] for row in range(3) for name in ("dna", "er")})
+    for _ in range(2):
+        with pytest.raises(StreamError) as caught:
+            keys(stream_of(3, store, quarantine=tmp_path / "bad.jsonl"))
+    assert f"the quarantine file {tmp_path / 'bad.jsonl'} names them all" in str(caught.value)
 
 
 def test_a_store_that_hangs_ends_as_an_error_that_shows_where():

@@ -51,6 +51,7 @@ class StreamRun:
         self._shapes: dict[str, tuple[int, int]] = {}
         self._recent: deque[bool] = deque(maxlen=self._limits.failure_window)
         self._last_given: float | None = None
+        self._last_failure: FailedField | None = None
         self._prefetcher = Prefetcher(
             store,
             num_requests=self._limits.num_requests,
@@ -130,9 +131,13 @@ class StreamRun:
                 self._prefetcher.submit(ticket, files)
                 return
             self._replace(ticket)
-        raise StreamError(
-            f"none of the {len(rows)} fields of this part can be read; look into the quarantine file or the report"
+        last = self._last_failure
+        why = (
+            f"the quarantine file {self._stream.quarantine} names them all; look at their causes there, or pass another"
+            if last is None
+            else f"the last that failed is {last.object_key}: {last.cause}"
         )
+        raise StreamError(f"none of the {len(rows)} fields of this part can be read; {why}")
 
     def _replace(self, ticket: tuple[int, int]) -> None:
         if self._steps[ticket] == 0:
@@ -164,6 +169,7 @@ class StreamRun:
 
     def _note_failure(self, failure: FailedField, files: FieldFiles) -> None:
         stream = self._stream
+        self._last_failure = failure
         if failure.key in stream.quarantined:  # asked for twice, as itself and in place of another: told once
             return
         is_expected = files.may_be_missing and failure.kind == "missing"
