@@ -389,12 +389,15 @@ def test_tiles_that_a_page_lists_as_not_stored_are_0(tmp_path: Path, compression
         np.testing.assert_array_equal(image.read((rows, columns))[0], expected[rows, columns])
 
 
-def test_what_a_page_calls_no_data_fills_the_tiles_that_are_not_stored(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("no_data", "filled"), [("255", 255), ("-9999", 0), ("nan", 0), ("1e9", 0)])
+def test_what_a_page_calls_no_data_fills_the_tiles_that_are_not_stored(
+    tmp_path: Path, no_data: str, filled: int
+) -> None:
     path = tmp_path / "gaps.tif"
     tiles = iter([np.full((16, 16), 5, np.uint8), None])
-    tag = (42113, "s", 0, "255", True)  # GDAL_NODATA
+    tag = (42113, "s", 0, no_data, True)  # GDAL_NODATA
     tifffile.imwrite(path, tiles, shape=(16, 32), dtype=np.uint8, tile=(16, 16), metadata=None, extratags=[tag])
-    assert read_image(path).pixels[0, 0, [0, 15, 16, 31]].tolist() == [5, 5, 255, 255]
+    assert read_image(path).pixels[0, 0, [0, 15, 16, 31]].tolist() == [5, 5, filled, filled]
 
 
 def test_colour_tiles_and_planar_tiles_that_are_not_stored_are_0(tmp_path: Path) -> None:

@@ -35,8 +35,9 @@ class StreamStalled(StreamError):
 class StreamLimits:
     """How much a stream keeps under way and how much trouble it takes; see FieldStream.
 
-    num_requests: objects asked for at once. Fields per second cannot exceed
-        num_requests / (channels * seconds per object): 56 at 70 ms and 5 channels give 160.
+    num_requests: objects that this process asks for at once; several readers of a machine share 48 to 64 best.
+        Fields per second cannot exceed num_requests / (channels * seconds per object): 56 at 70 ms and 5 channels
+        give 160.
     num_decoders: threads that decode and check.
     fields_ahead: fields asked for and not used yet; each holds its bytes or its pixels in memory.
     max_failed_share of the last failure_window fields may fail.

@@ -121,7 +121,7 @@ class PageStack:
             start, count = page.dataoffsets[index], page.databytecounts[index]
             if count == 0:  # a tile that the page says is not stored
                 _, (sample, _, y, x, _), (_, height, width, contig) = keyframe.decode(None, index, **tables)
-                put(np.full((height, width, contig), keyframe.nodata, into.dtype), sample, y, x)
+                put(np.full((height, width, contig), _no_data(keyframe, into.dtype), into.dtype), sample, y, x)
                 return
             num_numbers = math.prod(keyframe.chunks)
             claimed = num_numbers * self.dtype.itemsize
@@ -152,6 +152,14 @@ class PageStack:
         else:
             for index in needed:
                 place(index)
+
+
+def _no_data(keyframe: Any, dtype: np.dtype) -> np.generic:
+    """What fills tiles that are not stored: the page's "no data" value (GDAL), or 0 if no pixel can have that."""
+    try:
+        return dtype.type(keyframe.nodata)
+    except (OverflowError, ValueError):
+        return dtype.type(0)
 
 
 def _segments(keyframe: Any, samples: tuple[int, ...], rows: slice, columns: slice) -> list[int]:
