@@ -28,10 +28,9 @@ def open_lif_image(file: StoredFile, scene: str | int | None = None) -> LazyImag
         number = chosen_scene(file.uri, names, scene)
         image = opened.images[number]
         sizes, dtype = dict(image.sizes), np.dtype(image.dtype).newbyteorder("=")
-        claimed = math.prod(sizes.values()) * dtype.itemsize
-        if image.memory_block.size < claimed:  # the library would go on into what follows in the file
+        if image.memory_block.size < image.nbytes:  # the library would go on into what follows in the file
             raise ValueError(
-                f"{file.uri} stores {image.memory_block.size} of the {claimed} bytes of its image {names[number]}, as "
+                f"{file.uri} stores {image.memory_block.size} of the {image.nbytes} bytes of its image {names[number]}, as "
                 "after an acquisition that was stopped; choose another scene, or export it again"
             )
         channels = [str(name) for name in image.coords["C"]] if "C" in image.coords else []

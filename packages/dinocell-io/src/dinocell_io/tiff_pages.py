@@ -121,7 +121,7 @@ class PageStack:
             start, count = page.dataoffsets[index], page.databytecounts[index]
             if count == 0:  # a tile that the page says is not stored
                 _, (sample, _, y, x, _), (_, height, width, contig) = keyframe.decode(None, index, **tables)
-                put(np.full((height, width, contig), _no_data(keyframe, into.dtype), into.dtype), sample, y, x)
+                put(np.broadcast_to(_no_data(keyframe, into.dtype), (height, width, contig)), sample, y, x)
                 return
             num_numbers = math.prod(keyframe.chunks)
             claimed = num_numbers * self.dtype.itemsize
