@@ -157,3 +157,11 @@ def test_numbers_in_the_file_are_those_of_the_table(tmp_path: Path) -> None:
         np.testing.assert_allclose([float(row[name]) for row in rows], column, rtol=1e-6)
     assert rows[0]["label"] == "1"
     assert {row["touches_border"] for row in rows} == {"0", "1"}
+
+
+def test_labels_of_another_image_are_refused() -> None:
+    image = Image(np.zeros((1, 8, 6), np.uint16), ("DNA",), None, False, "a.tif")
+    with pytest.raises(
+        ValueError, match=r"the labels are \(5, 6\) but a\.tif is \(8, 6\); give the labels of this image"
+    ):
+        measure_cells(np.ones((5, 6), np.int32), image)

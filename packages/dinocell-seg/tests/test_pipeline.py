@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -188,3 +190,29 @@ def test_a_scale_that_no_image_could_have_is_refused_with_the_settings(tmp_path:
         DINOCellPipeline(path, device="cpu", diameter_px=float("inf"))
     with pytest.raises(ValueError, match=r"pixel_size_um: .*finite"):
         DINOCellPipeline(path, device="cpu", pixel_size_um=float("inf"))
+
+
+def test_thresholds_of_one_call_are_checked_as_settings_are(stand_in: nn.Module, three_discs: np.ndarray) -> None:
+    pipeline = pipeline_of(stand_in)
+    with pytest.raises(ValueError, match="peak: Input should be less than 1"):
+        pipeline.run(three_discs, cells_max=120.0)
+    with pytest.raises(ValueError, match=r"peak 0\.1 is below fill 0\.2"):
+        pipeline.run(three_discs, cells_max=0.1, cell_fill=0.2)
+    with pytest.raises(ValueError, match="fill: Input should be greater than or equal to 0"):
+        pipeline.run_batch_thresholds(three_discs, [0.5], [-0.1])
+
+
+def test_what_is_no_array_is_refused_with_what_to_do() -> None:
+    # without the checks of annotations that the tests run with
+    code = """
+import torch
+from dinocell_seg.pipeline import grey_plane
+for image in ("a.tif", [[1, 2]], torch.zeros(4, 4)):
+    try:
+        grey_plane(image)
+    except ValueError as error:
+        print(error)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    expected = "expected a numpy array or a dinocell_io.Image; read a file with dinocell_io.read_image"
+    assert result.stdout.splitlines() == [f"a {name} came; {expected}" for name in ("str", "list", "Tensor")]

@@ -226,6 +226,7 @@ def test_info_shows_a_stack_and_writes_a_thumbnail(three_discs: np.ndarray, tmp_
     result = run(tmp_path / "a.tif", "--z", "2", "--t", "1", "--thumbnail", tmp_path / "small.png", command=info)
     assert result.exit_code == 0, result.output
     assert "times 2, z planes 3; measured at z=2, t=1" in " ".join(result.stdout.split())
+    assert "segmenting it needs --z and --t" in result.stdout
     assert "4321" in result.stdout
     assert "█" in result.stdout
     assert read_image(tmp_path / "small.png").pixels.shape == (1, *three_discs.shape)

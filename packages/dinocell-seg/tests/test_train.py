@@ -303,3 +303,7 @@ def test_calibration_refuses_a_test_split_and_an_unknown_metric(folder, tmp_path
     validation = [sample for sample in samples if sample.split == "val"]
     with pytest.raises(ValueError, match="no metric beauty; choose from aji"):
         calibrate(pipeline, validation, metric="beauty", peaks=(0.5,), fills=(0.1,))
+    with pytest.raises(
+        ValueError, match="count_error is not better when it is higher; maximise another, such as ap_mean"
+    ):
+        calibrate(pipeline, validation, metric="op_csb+count_error")

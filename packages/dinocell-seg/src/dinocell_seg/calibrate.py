@@ -26,6 +26,7 @@ PEAKS = (0.2, 0.3, 0.4, 0.5)
 FILLS = (0.05, 0.08, 0.1, 0.12, 0.15, 0.2)
 PROMINENCES = (None, 0.1, 0.15, 0.2, 0.25, 0.3)
 MIN_SIZES = (0, 20)
+NOT_TO_MAXIMISE = ("count_error", "count_ratio")
 SHOWN_METRICS = ("op_csb", "ap_mean", "mma")
 
 
@@ -92,8 +93,12 @@ def calibrate(
     joined by "+", whose mean counts. Ties go to the first point in the order of the grids.
 
     Raises:
-        ValueError: no samples, samples of several splits or of a test split, or a metric nobody knows.
+        ValueError: no samples, samples of several splits or of a test split, or a metric that nobody knows or that is
+            not better when it is higher.
     """
+    for name in metric.split("+"):
+        if name in NOT_TO_MAXIMISE:
+            raise ValueError(f"{name} is not better when it is higher; maximise another, such as ap_mean or op_csb")
     splits = {sample.split for sample in samples}
     if len(splits) != 1:
         raise ValueError(f"calibration takes the images of one split; got {len(samples)} images of splits {splits}")

@@ -61,9 +61,11 @@ def describe_image_file(
             Text(channel.name), *_range_of(channel), str(channel.num_not_finite), Text(_bars(channel.histogram))
         )
     parts: list[RenderableType] = [Text("\n".join(facts) + "\n"), table]
+    needed = ["--z" if axis == "i" else f"--{axis}" for axis in "zti" if sizes.get(axis, 1) > 1]
     if num_channels > 1 and not image.is_rgb:
-        names = ", ".join(channel.name for channel in image.channels)
-        parts.append(Text(f"\nsegmenting it needs --channel, one of {names}"))
+        needed.append(f"--channel, one of {', '.join(channel.name for channel in image.channels)}")
+    if needed:
+        parts.append(Text(f"\nsegmenting it needs {' and '.join(needed)}"))
     if thumbnail is not None:
         write_thumbnail(thumbnail, path, scene=scene, z=z, t=t)
         parts.append(Text(f"\nthumbnail written to {thumbnail}"))

@@ -35,8 +35,12 @@ def measure_cells(
     bbox_bottom and bbox_right are one past the last row and column. Solidity is the area over the number of
     pixels whose centres lie in the convex hull of the cell's pixel centres (1 for every digitally convex
     cell; skimage's hull is up to half a pixel wider). Intensities are of every channel of the image, in the
-    file's unit.
+    file's unit. Raises ValueError if the labels are not of the image's shape.
     """
+    if labels.shape != image.pixels.shape[1:]:
+        raise ValueError(
+            f"the labels are {labels.shape} but {image.uri} is {image.pixels.shape[1:]}; give the labels of this image"
+        )
     num_cells = int(labels.max(initial=0))
     area = np.zeros(num_cells + 1, np.int64)
     sum_y, sum_x = np.zeros(num_cells + 1), np.zeros(num_cells + 1)

@@ -12,9 +12,10 @@ from jaxtyping import Float32, Int32, Num, Shaped
 from torch import Tensor, nn
 
 from dinocell_core import DINOCell, file_sha256, fold_batch_norm, load_model
+from dinocell_core.recipe import validated
 from dinocell_io import Image, grey_image
 from dinocell_seg.predict import Prediction, predict_distance_map, rescaling, trained_tile
-from dinocell_seg.settings import SegmentSettings, settings_of_model, updated
+from dinocell_seg.settings import SegmentSettings, Thresholds, settings_of_model, updated
 from dinocell_seg.watershed import labels_from_distance_map
 
 RGB_CHANNELS = ("red", "green", "blue")
@@ -114,11 +115,12 @@ class DINOCellPipeline:
     def _labels(
         self, heights: Float32[Tensor, "y x"], peak: float | None, fill: float | None
     ) -> Int32[np.ndarray, "y x"]:
-        thresholds = self.settings.thresholds
+        given = {name: value for name, value in (("peak", peak), ("fill", fill)) if value is not None}
+        thresholds = validated(Thresholds, {**self.settings.thresholds.model_dump(), **given})
         return labels_from_distance_map(
             heights,
-            peak=thresholds.peak if peak is None else peak,
-            fill=thresholds.fill if fill is None else fill,
+            peak=thresholds.peak,
+            fill=thresholds.fill,
             prominence=thresholds.prominence,
             min_size=thresholds.min_size,
         )
@@ -127,11 +129,16 @@ class DINOCellPipeline:
 def grey_plane(image: Image | Num[np.ndarray, "..."], channel: str | int | None = None) -> Shaped[np.ndarray, "y x"]:
     """The one grey plane of an image: [y x] as it is, RGB by luma, several channels by the one that is named.
 
-    Raises ValueError for a shape that could mean several things, and for a channel that is missing or
-    unnamed.
+    Raises ValueError for a shape that could mean several things, for what is no array, and for a channel that is
+    missing or unnamed.
     """
     if isinstance(image, Image):
         return grey_image(image, channel=channel)
+    if not isinstance(image, np.ndarray):
+        raise ValueError(
+            f"a {type(image).__name__} came; expected a numpy array or a dinocell_io.Image; "
+            "read a file with dinocell_io.read_image"
+        )
     if image.ndim == 2:
         return image
     if image.ndim == 3 and image.shape[-1] == 3:
