@@ -30,8 +30,8 @@ def open_lif_image(file: StoredFile, scene: str | int | None = None) -> LazyImag
         sizes, dtype = dict(image.sizes), np.dtype(image.dtype).newbyteorder("=")
         if image.memory_block.size < image.nbytes:  # the library would go on into what follows in the file
             raise ValueError(
-                f"{file.uri} stores {image.memory_block.size} of the {image.nbytes} bytes of its image {names[number]}, "
-                "as after an acquisition that was stopped; choose another scene, or export it again"
+                f"{file.uri} stores {image.memory_block.size} of the {image.nbytes} bytes of its image "
+                f"{names[number]}, as after an acquisition that was stopped; choose another scene, or export it again"
             )
         channels = [str(name) for name in image.coords["C"]] if "C" in image.coords else []
         steps = {axis: image.coords[axis] for axis in "YX" if axis in image.coords}
