@@ -1,5 +1,7 @@
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -13,8 +15,9 @@ def run(*words: str) -> Result:
     return CliRunner().invoke(build_app(words), list(words))
 
 
-def python(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+def python(code: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | (environment or {})
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
 
 
 def test_help_lists_every_command_with_its_line() -> None:
@@ -112,3 +115,15 @@ def test_the_installed_command_is_this_one(monkeypatch: pytest.MonkeyPatch, caps
         main_module.main()
     assert stop.value.code == 0
     assert "dinocell-cli" in capsys.readouterr().out
+
+
+def test_a_name_the_terminal_cannot_show_ends_no_command(tmp_path: Path) -> None:
+    # a file of an old share, whose name is Latin-1, on a terminal of UTF-8 alone
+    code = f"""
+import os
+from dinocell.main import main
+main(["simulate", os.fsdecode({os.fsencode(tmp_path)!r} + b"/Z\\xfcrich.tif"), "--num-cells", "1", "--channels", "DNA"])
+"""
+    result = python(code, {"PYTHONIOENCODING": "utf-8:strict"})
+    assert result.returncode == 0, result.stderr
+    assert "Z\\udcfcrich.tif (1 cells" in result.stdout

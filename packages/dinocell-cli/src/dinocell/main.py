@@ -1,5 +1,6 @@
 """The table of commands. A command's code is imported when it is called, never before."""
 
+import io
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,9 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The `dinocell` command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # a name or sign that the terminal cannot show must not end a run at its last line
+        sys.stdout.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if arguments is None else arguments)
     build_app(words)(words)
 
