@@ -25,15 +25,15 @@ size_t connected_components(const uint8_t* mask, size_t height, size_t width, in
     if (width >= std::numeric_limits<uint32_t>::max()) throw std::overflow_error("image is wider than 2^32 pixels");
     num_threads = resolve_threads(num_threads, height * width);
     const Bands bands(height, num_threads);
-    std::vector<MaskComponents> parts(bands.count(), MaskComponents(connectivity));
+    MaskComponents components(connectivity, bands);
     parallel_for(bands.count(), num_threads, [&](size_t band) {
         std::vector<uint64_t> bits(width / 64 + 1);
         std::vector<uint32_t> edges(width + 2);
         for (size_t y = bands.begin(band); y < bands.end(band); ++y)
-            parts[band].add_row(edges.data(), mask_edges(mask + y * width, width, bits.data(), edges.data()));
+            components.band(band).add_row(edges.data(), mask_edges(mask + y * width, width, bits.data(), edges.data()));
+        components.band(band).number();
     });
-    MaskComponents components = joined(parts, connectivity);
-    const size_t count = components.number();
+    const size_t count = components.number(num_threads);
     parallel_for(bands.count(), num_threads,
                  [&](size_t band) { write_rows(components, bands.begin(band), bands.end(band), width, out); });
     return count;

@@ -21,9 +21,10 @@ inline void write_rows(const MaskComponents& components, size_t begin, size_t en
                 std::fill(row + x, row + to, value);
             x = to;
         };
-        for (size_t i = components.row_begin(y); i < components.row_begin(y + 1); ++i) {
-            fill(components.run(i).begin, 0);
-            fill(components.run(i).end, static_cast<int32_t>(components.component(i) + 1));
+        const RowRuns line = components.row(y);
+        for (size_t i = 0; i < line.count; ++i) {
+            fill(line.runs[i].begin, 0);
+            fill(line.runs[i].end, static_cast<int32_t>(line.components[i] + 1));
         }
         std::fill(row + x, row + width, 0);
     }

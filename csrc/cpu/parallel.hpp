@@ -67,6 +67,8 @@ class Bands {
     size_t count() const { return count_; }
     size_t begin(size_t band) const { return height_ * band / count_; }
     size_t end(size_t band) const { return height_ * (band + 1) / count_; }
+    // The band that row y lies in.
+    size_t of(size_t y) const { return (count_ * (y + 1) - 1) / height_; }
 
   private:
     size_t height_, count_;

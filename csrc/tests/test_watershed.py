@@ -248,6 +248,14 @@ def test_threads_do_not_change_a_label(fill):
         np.testing.assert_array_equal(shared, alone)
 
 
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_images_too_large_for_the_cache_are_flooded_strip_by_strip_to_the_same_labels(num_threads):
+    distances = smooth_map(13, (70, 9000), sigma=5.0)  # strips of 14 rows, and basins that reach over several
+    markers = connected_components(distances > 0.7)[0]
+    expected = marker_watershed(-distances, markers, mask=distances > 0.2)
+    np.testing.assert_array_equal(watershed(distances, peak=0.7, fill=0.2, num_threads=num_threads), expected)
+
+
 @pytest.mark.parametrize("connectivity", [1, 2])
 @pytest.mark.parametrize("levels", [5, None])
 def test_threads_do_not_change_a_label_of_given_markers(connectivity, levels):

@@ -1,0 +1,65 @@
+"""However many threads share the work, every kernel gives the same bits."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+import dinocell_kernels as kernels
+
+SHAPE = (451, 333)  # rows that neither 2 nor 3 nor 7 threads share evenly
+
+
+def field(seed: int, sigma: float) -> np.ndarray:
+    smooth = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=SHAPE), sigma)
+    return ((smooth - smooth.min()) / np.ptp(smooth)).astype(np.float32)
+
+
+HEIGHTS = field(0, 3.0)
+MASK = HEIGHTS > 0.4
+LABELS = ndimage.label(MASK)[0].astype(np.int32)
+OTHERS = np.roll(LABELS, (3, 2), axis=(0, 1))
+BEGINS = np.arange(-10, 300, 48)
+TILES = np.random.default_rng(1).random((7, 7, 64, 64), np.float32)
+ONE, NONE = np.ones(1, np.float32), np.zeros(1, np.float32)
+
+
+def gathered(num_threads: int) -> np.ndarray:
+    return kernels.gather_tiles(
+        HEIGHTS[None], BEGINS, BEGINS, tile=64, scale=ONE, offset=NONE, low=0.0, high=1.0, num_threads=num_threads
+    )
+
+
+def blended(num_threads: int) -> np.ndarray:
+    return kernels.blend_tiles(TILES, BEGINS, BEGINS, overlap=16, rows=(0, 330), width=340, num_threads=num_threads)
+
+
+def overlap(num_threads: int) -> tuple[np.ndarray, ...]:
+    pairs = kernels.label_overlap(LABELS, OTHERS, num_threads=num_threads)
+    return pairs.truth, pairs.predicted, pairs.pixels
+
+
+KERNELS: dict[str, Callable[[int], object]] = {
+    "distance_map": lambda n: kernels.distance_map(LABELS, num_threads=n),
+    "connected_components": lambda n: kernels.connected_components(MASK, num_threads=n),
+    "connected_components of 8": lambda n: kernels.connected_components(MASK, connectivity=2, num_threads=n),
+    "watershed": lambda n: kernels.watershed(HEIGHTS, peak=0.6, fill=0.4, num_threads=n),
+    "confluent watershed": lambda n: kernels.watershed(HEIGHTS, peak=0.6, fill=-1.0, num_threads=n),
+    "watershed with ties": lambda n: kernels.watershed(np.round(HEIGHTS * 40) / 40, peak=0.6, fill=0.3, num_threads=n),
+    "marker_watershed": lambda n: kernels.marker_watershed(-HEIGHTS, OTHERS % 50, mask=MASK, num_threads=n),
+    "gather_tiles": gathered,
+    "blend_tiles": blended,
+    "relabel": lambda n: kernels.relabel(LABELS[::-1], num_threads=n),
+    "remove_small": lambda n: kernels.remove_small(LABELS, min_size=40, num_threads=n),
+    "label_overlap": overlap,
+}
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_two_three_and_seven_threads_give_the_bits_of_one(kernel):
+    alone = KERNELS[kernel](1)
+    assert np.asarray(alone[0]).any(), "test invalid: nothing was computed"
+    for num_threads in (2, 3, 7):
+        for ours, expected in zip(KERNELS[kernel](num_threads), alone, strict=True):
+            np.testing.assert_array_equal(ours, expected)
