@@ -125,6 +125,7 @@ class Step:
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+            self.verdict = "**stopped**"
 
     def section(self) -> list[str]:
         tail = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-12:] if self.log.exists() else []

@@ -55,9 +55,9 @@ def distance_map(
 ) -> Float32[Tensor, "*batch y x"]:
     """As `dinocell_kernels.distance_map`.
 
-    On a GPU labels are uint16, int32 or int64, sides at most 65,534, and negative labels become NaN. `num_labels`, the
-    largest label, is used there; without it the call waits for the device to find it, unless `normalize` is false.
-    Larger labels become NaN.
+    On a GPU labels are uint16, int32 or int64, sides at most 65,534 and diagonals below 65,536 pixels, and negative
+    labels become NaN. `num_labels`, the largest label, is used there; without it the call waits for the device to find
+    it, unless `normalize` is false. Larger labels become NaN.
     """
     torch_cuda.require_kernels(labels)
     return torch.ops.dinocell.distance_map(labels, normalize, border_is_background, num_labels)
