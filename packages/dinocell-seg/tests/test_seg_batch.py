@@ -237,3 +237,13 @@ def test_a_failure_names_its_image_once(
     Path(images[0]).write_bytes(b"")
     result = run(monkeypatch, stand_in, images[0], "-o", tmp_path / "out")
     assert f"failed: {images[0]} is empty" in result.stdout
+
+
+def test_what_a_folder_leaves_out_is_told(
+    stand_in: nn.Module, images: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stack.czi").touch()
+    result = run(monkeypatch, stand_in, tmp_path, "-o", tmp_path / "out", "--tile", "64", "--overlap", "16")
+    assert result.exit_code == 0
+    assert "note: left out stack.czi; folders stand for .png, .jpg" in result.stderr
+    assert "name such files themselves if 'dinocell info' reads them, else convert them" in result.stderr

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from dinocell_seg.inputs import find_images, refuse_equal_stems
+from dinocell_seg.inputs import find_images, left_out, refuse_equal_stems
 
 
 @pytest.fixture
@@ -98,3 +98,12 @@ def test_images_that_would_write_the_same_files_are_refused_with_a_list() -> Non
     refuse_equal_stems(["a/x.tif", "a/y.tif"])
     with pytest.raises(ValueError, match=r"a/x\.tif and b/X\.ome\.tif; a/y\.png and a/y\.tif.*Nothing was written"):
         refuse_equal_stems(["a/x.tif", "b/X.ome.tif", "a/y.png", "a/y.tif", "z.png"])
+
+
+def test_files_of_a_folder_that_look_like_images_and_are_not_taken_are_told(tmp_path: Path) -> None:
+    for name in ("a.tif", "b.czi", "c.BMP", "notes.txt", "table.npy", ".d.gif"):
+        (tmp_path / name).touch()
+    (tmp_path / "e.lif").mkdir()
+    assert left_out([str(tmp_path), str(tmp_path / "b.czi"), "s3://bucket/f.gif"]) == ["c.BMP"]
+    assert left_out([str(tmp_path)]) == ["b.czi", "c.BMP"]
+    assert left_out([str(tmp_path / "*.czi")]) == []

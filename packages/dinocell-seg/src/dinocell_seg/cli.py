@@ -115,6 +115,7 @@ def segment(
         # one line: a box of text would break paths, and logs are searched
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
+    _tell_left_out(inputs)
     outcomes: list[Outcome] = []
     exit_code, problem = 0, ""
     try:
@@ -236,6 +237,20 @@ def _check_output(output: Path) -> None:
         raise ValueError(
             f"--output {output}: the folder {there} may not be written by this user; change its permissions, or give "
             "another folder"
+        )
+
+
+def _tell_left_out(inputs: Sequence[str]) -> None:
+    from dinocell_io import IMAGE_SUFFIXES
+    from dinocell_seg.inputs import left_out
+
+    names = left_out(inputs)
+    if names:
+        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        typer.echo(
+            f"note: left out {shown}; folders stand for {', '.join(IMAGE_SUFFIXES)} and .zarr; "
+            "name such files themselves if 'dinocell info' reads them, else convert them",
+            err=True,
         )
 
 

@@ -9,6 +9,11 @@ from dinocell_io.formats import READABLE_SUFFIXES
 from dinocell_io.ome_zarr_path import is_zarr
 from dinocell_seg.output_files import is_output, output_stem
 
+_UNREADABLE = (
+    *(".bmp", ".c01", ".dcm", ".dv", ".flex", ".gif", ".ims", ".jp2", ".lsm", ".mrc", ".mrxs", ".nii"),
+    *(".oib", ".oif", ".sld", ".stk", ".vsi", ".webp", ".zvi"),
+)
+_LEFT_OUT = {*READABLE_SUFFIXES, *_UNREADABLE} - {*IMAGE_SUFFIXES, ".npy"}  # npy files may be anything
 _EXPECTED = f"{', '.join(IMAGE_SUFFIXES)}, or OME-Zarr (.zarr)"
 
 
@@ -27,6 +32,23 @@ def find_images(words: Iterable[str]) -> list[str]:
         for image in _images_of(word):
             found[image] = None
     return list(found)
+
+
+def left_out(words: Iterable[str]) -> list[str]:
+    """Names of files that look like images and lie in folders of the command line, but are not taken: formats that hold
+    many images, unless they are named too, and formats that cannot be read."""
+    words = list(words)
+    named = {Path(word).absolute() for word in words}
+    folders = [Path(word) for word in words if "://" not in word and Path(word).is_dir() and not is_zarr(word)]
+    files = (file for folder in folders for file in sorted(folder.iterdir()))
+    return [
+        file.name
+        for file in files
+        if file.suffix.lower() in _LEFT_OUT
+        and not file.name.startswith(".")
+        and file.is_file()
+        and file.absolute() not in named
+    ]
 
 
 def refuse_equal_stems(images: Sequence[str]) -> None:
