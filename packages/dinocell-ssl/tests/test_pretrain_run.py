@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -204,10 +205,17 @@ def test_another_recipe_is_not_continued(finished, folder):
         pretrain(recipe_of(folder, optimization={"learning_rate": 0.01}), finished)
 
 
-def test_other_data_are_not_continued(finished, tmp_path):
+def test_other_data_are_not_continued(finished, folder, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 255, (1, 40, 40)).astype(np.uint8)
     write_image(tmp_path / "one.tif", Image(pixels, ("DNA",), None, False, "one"))
-    with pytest.raises(ValueError, match="fields: 3 then, 1 now"):
+    with pytest.raises(ValueError, match=r"fields: 3 then, 1 now; fingerprint: \w+ then, \w+ now"):
+        pretrain(recipe_of(tmp_path), finished)
+    for path in folder.iterdir():
+        shutil.copy(path, tmp_path / path.name)
+    (tmp_path / "one.tif").unlink()
+    pretrain(recipe_of(tmp_path), finished)  # the same files in another folder
+    (tmp_path / "field2.tif").rename(tmp_path / "field3.tif")
+    with pytest.raises(ValueError, match=r"another recipe \(fingerprint: \w+ then, \w+ now\)"):
         pretrain(recipe_of(tmp_path), finished)
 
 
@@ -453,7 +461,9 @@ def test_another_rank_that_is_gone_is_told_with_what_to_do(monkeypatch):
         monkeypatch.setenv(name, value)
     lost = "[gloo/transport/tcp/pair.cc:537] Read error [127.0.0.1]:21890: Connection reset by peer. This is typically"
     with (
-        pytest.raises(distributed.RankLostError, match=r"rank 0 of 2 lost another rank .* same command"),
+        pytest.raises(
+            distributed.RankLostError, match=r"rank 0 of 2 lost another rank \(.* by peer\); look .* same command"
+        ),
         distributed.joined_ranks("cpu"),
     ):
         raise RuntimeError(lost)

@@ -126,6 +126,17 @@ def test_pace_tells_images_per_second_and_the_share_of_waiting():
     assert pace.read()["images_per_second"] == 0  # since the last reading
 
 
+def test_what_comes_before_a_restart_is_not_in_the_pace(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("dinocell_ssl.pace.time.perf_counter", lambda: now[0])
+    pace = Pace()
+    now[0] = 60.0  # a probe
+    pace.restart()
+    pace.count(8)
+    now[0] = 62.0
+    assert pace.read()["images_per_second"] == pytest.approx(4.0)
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="another system")
 def test_peak_memory_of_a_process_is_what_the_system_says():
     status = Path("/proc/self/status").read_text()

@@ -10,7 +10,7 @@ from dinocell_io import FieldList
 from dinocell_ssl.data import BatchPlan
 from dinocell_ssl.device import resolve_device
 from dinocell_ssl.distributed import Ranks
-from dinocell_ssl.fields import Fields
+from dinocell_ssl.fields import Fields, FolderFields
 from dinocell_ssl.gram_anchor import GramAnchor
 from dinocell_ssl.monitor import TrainState
 from dinocell_ssl.network import SslNetwork, Start, create_network
@@ -109,6 +109,8 @@ def assemble(recipe: PretrainRecipe, output: Path, fields: Fields | FieldList, *
 def data_identity(plan: BatchPlan, recipe: PretrainRecipe) -> dict[str, Any]:
     """What decides which fields come when, besides the recipe."""
     identity: dict[str, Any] = {"fields": len(plan.fields)}
+    if isinstance(plan.fields, FolderFields):
+        identity["fingerprint"] = plan.fields.fingerprint
     if isinstance(plan.fields, FieldList):
         workers = max(1, recipe.loading.num_workers)
         identity |= {"fingerprint": plan.fields.fingerprint, "ranks": plan.world_size, "workers": workers}

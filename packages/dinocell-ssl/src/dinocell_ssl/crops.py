@@ -2,8 +2,8 @@
 
 Each sample first chooses a window, a square of the field in its own pixels; crops cover a share of the window's area
 and are resized to the network's sizes. So magnification stays within the range that the shares allow (with the
-defaults 1 to 1.6 for global and 0.7 to 1.9 for local crops), whatever the size of the field: the size of a cell
-means something.
+defaults 1 to 1.6 for global and 0.7 to 1.9 for local crops), however large the field is: the size of a cell means
+something. Only a field smaller than the window is enlarged beyond that; a smaller `window_px` evens it out.
 """
 
 import math

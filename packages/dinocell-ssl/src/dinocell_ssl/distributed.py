@@ -89,8 +89,8 @@ def _tells_of_another_rank(error: RuntimeError) -> bool:
     return isinstance(error, dist.DistError) or any(mark in str(error) for mark in marks)
 
 
-def _first_line(error: RuntimeError) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+def _first_sentence(error: RuntimeError) -> str:
+    return str(error).splitlines()[0].split(". ")[0] if str(error) else type(error).__name__
 
 
 @contextmanager
@@ -119,9 +119,9 @@ def joined_ranks(device_type: str, *, timeout_seconds: float = 600) -> Iterator[
         if not _tells_of_another_rank(error):
             raise
         raise RankLostError(
-            f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']} lost another rank ({_first_line(error)}); look "
-            "for what that one said last, or whether the system killed it for memory. Start all ranks again with the "
-            "same command: the run continues from its last checkpoint"
+            f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']} lost another rank ({_first_sentence(error)}); "
+            "look for what that one said last, or whether the system killed it for memory. Start all ranks again with "
+            "the same command: the run continues from its last checkpoint"
         ) from error
     finally:
         dist.destroy_process_group()

@@ -16,7 +16,7 @@ from dinocell_ssl.teacher_backbone import teacher_backbone
 
 @dataclass(frozen=True, kw_only=True)
 class FewShotTask:
-    """What a trainer must know: the labelled images, an empty folder to work in, and the backbone's architecture."""
+    """What a trainer must know: the labelled images, a folder to make and work in, and the backbone's architecture."""
 
     dataset: Path
     work: Path
@@ -33,9 +33,9 @@ MakeTrainer = Callable[[FewShotTask], FewShotTrainer]
 class FewShotMonitor:
     """Logs `few_shot_<n>`, the score of a decoder on the teacher's backbone, and `few_shot_<n>_random`, measured once.
 
-    `make` gives the trainer for an empty folder, which is removed after each reading. The same `num_images` images are
-    labelled at every reading, so that readings compare; they say nothing of other images. Training waits. What the
-    trainer refuses becomes a ProbeWarning, once; with weights cut over the ranks nothing is trained.
+    `make` gives the trainer for a folder that it makes and that is removed after each reading. The same `num_images`
+    images are labelled at every reading, so that readings compare; they say nothing of other images. Training waits.
+    What the trainer refuses becomes a ProbeWarning, once; with weights cut over the ranks nothing is trained.
     """
 
     make: Callable[[Path], FewShotTrainer]

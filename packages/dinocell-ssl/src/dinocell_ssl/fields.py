@@ -1,6 +1,7 @@
 """Fields to train on: images of any size, channels and bit depth in plain folders."""
 
 import csv
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,6 +39,12 @@ class FolderFields:
 
     def __len__(self) -> int:
         return len(self.fields)
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for the same file names in the same order, wherever the folders are."""
+        names = "\n".join(", ".join(path.name for path in paths) for paths in self.fields)
+        return hashlib.sha256(names.encode()).hexdigest()[:16]
 
     def name(self, index: int) -> str:
         return ", ".join(map(str, self.fields[index]))

@@ -21,9 +21,10 @@ class Pace:
 
     def __init__(self, *, device: torch.device | str = "cpu") -> None:
         self._device = torch.device(device)
-        self._restart()
+        self.restart()
 
-    def _restart(self) -> None:
+    def restart(self) -> None:
+        """Count from now on, as after something that is no step: a probe, a picture."""
         self._started = time.perf_counter()
         self._waited = 0.0
         self._num_images = 0
@@ -53,7 +54,7 @@ class Pace:
             "data_wait": min(self._waited / elapsed, 1.0),
             "peak_memory_gb": peak_memory_bytes(self._device) / 1e9,
         }
-        self._restart()
+        self.restart()
         return values
 
 

@@ -200,6 +200,8 @@ def _observe(run: Run, values: dict[str, float], monitors: Sequence[Monitor], tr
         for monitor in called:
             values |= monitor.on_step(state.step, values, state)
         tracker.log({"step": state.step, **values})
+    if called:
+        pace.restart()
 
 
 def _check_skips(run: Run) -> None:

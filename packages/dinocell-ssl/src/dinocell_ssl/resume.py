@@ -99,7 +99,8 @@ def load_checkpoint(path: Path, state: TrainState, *, data: Mapping[str, Any]) -
     # A setting that came after the checkpoint was written had its default then.
     written = merged(PretrainRecipe().model_dump(mode="json"), contents["recipe"])
     changed = differences(_binding(written), _binding(state.recipe))
-    changed += differences(contents["data"], dict(data))
+    # Of what was not noted when the checkpoint was written nothing is known.
+    changed += differences(contents["data"], {name: value for name, value in data.items() if name in contents["data"]})
     if changed:
         raise ValueError(
             f"{path} was written with another recipe ({'; '.join(changed)}); continue with the same one, or start in "
