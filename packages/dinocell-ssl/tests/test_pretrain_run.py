@@ -150,6 +150,18 @@ def test_a_stopped_run_continues_exactly(finished, folder, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_stopped_run_of_micro_batches_and_centres_in_bfloat16_continues_exactly(folder, tmp_path):
+    changes = {"schedule": {"accumulate": 2, "batch_size": 4}, "loss": {"targets": "softmax"}, "precision": "bf16"}
+    recipe = recipe_of(folder, **changes)
+    pretrain(recipe, tmp_path / "whole")
+    with pytest.raises(CollapseError, match="stopped at 3"):
+        pretrain(recipe, tmp_path / "stopped", monitors=[StopAt(3)])
+    torch.manual_seed(999)  # whatever happened in between
+    pretrain(recipe, tmp_path / "stopped")
+    assert_same_result(tmp_path / "stopped", tmp_path / "whole")
+
+
+@pytest.mark.slow
 def test_a_stopped_stream_continues_exactly(folder, tmp_path):
     fields = open_folder_fields(folder)
     recipe = recipe_of(folder, loading={"num_workers": 2}, schedule={"steps": 5})

@@ -1,15 +1,15 @@
 """A start from DINOv2 (Oquab 2023): what of its weights means the same in the backbone of DINOv3.
 
-| in DINOv2               | here                                                                            |
-|-------------------------|---------------------------------------------------------------------------------|
-| learned positions       | their mean joins the bias of the patches, the class token's its token; the rest is left out, RoPE takes its place |
-| registers               | storage tokens; random where the file has none                                  |
-| biases of keys          | left out: without RoPE no softmax feels them, and DINOv3 has none               |
-| patch kernel of 14 x 14 | resized by the pseudo-inverse of image resizing (FlexiViT)                      |
+| in DINOv2               | here                                                                               |
+|-------------------------|------------------------------------------------------------------------------------|
+| learned positions       | their mean joins the bias of the patches, the class token's its token; RoPE for the rest |
+| registers               | storage tokens; random where the file has none                                     |
+| biases of keys          | left out: without RoPE no softmax feels them, and DINOv3 has none                  |
+| patch kernel of 14 x 14 | resized by the pseudo-inverse of image resizing (FlexiViT)                         |
 
 So the features of the start are not those of DINOv2, whose positions are gone: it is a start for training, no more.
 The weights of DINOv2 are under Apache-2.0, those of DINOv3 under a licence of their own.
-"""  # noqa: E501
+"""
 
 import pickle
 import re
