@@ -162,8 +162,9 @@ void blend_tiles(const float* tiles, size_t num_ys, size_t num_xs, size_t tile, 
     blend_weights(ys, num_ys, tile, overlap, row_begin, row_end, "row", row_weight.data());
     blend_weights(xs, num_xs, tile, overlap, 0, static_cast<int64_t>(width), "column", column_weight.data());
     const bool streaming = num_rows * width * sizeof(float) >= kStreamedBytes;
-    constexpr size_t kRows = 16;
-    const std::vector<Segment> row_segments = segments_of(ys, num_ys, tile, row_begin, num_rows, kRows);
+    // Long pieces of a tile are read faster; rows that are still to be streamed must fit a cache.
+    const size_t longest = streaming ? 16 : 64;
+    const std::vector<Segment> row_segments = segments_of(ys, num_ys, tile, row_begin, num_rows, longest);
     const std::vector<Segment> column_segments = segments_of(xs, num_xs, tile, 0, width, width);
 
     struct Scratch {
@@ -171,7 +172,7 @@ void blend_tiles(const float* tiles, size_t num_ys, size_t num_xs, size_t tile, 
         std::vector<float> rows;
     };
     const auto scratch = [&] {
-        return Scratch{std::vector<BlendSource>(num_ys * num_xs), std::vector<float>(streaming ? kRows * width : 0)};
+        return Scratch{std::vector<BlendSource>(num_ys * num_xs), std::vector<float>(streaming ? longest * width : 0)};
     };
     parallel_for(row_segments.size(), num_threads, scratch, [&](size_t task, Scratch& mine) {
         const Segment& rows = row_segments[task];
