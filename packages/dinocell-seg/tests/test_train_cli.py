@@ -168,3 +168,13 @@ def test_calibrating_the_embedded_model_is_refused_with_what_to_do(folder):
     result = run("calibrate", "default", "--data", folder)
     assert result.exit_code == 2
     assert "thresholds are written into the model's file, and the built-in one stays as it is; copy it" in result.output
+
+
+def test_calibrate_takes_a_channel_by_index(folder, tmp_path):
+    trained = run("train", "--data", folder, "--output", tmp_path / "run", "--no-calibrate", *SETTINGS)
+    assert trained.exit_code == 0, trained.output
+    result = run("calibrate", tmp_path / "run" / "model.safetensors", "--data", folder, "--channel", "0")
+    assert "calibrated on 1 images" in result.output
+    result = run("calibrate", tmp_path / "run" / "model.safetensors", "--data", folder, "--channel", "7")
+    assert result.exit_code == 2
+    assert "there is no channel 7" in result.output

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from dinocell_seg.pipeline import DINOCellPipeline
     from dinocell_seg.plane_choice import PlaneChoice
 
-_MAX_ROWS = 40
-
 
 def segment(
     inputs: Annotated[
@@ -86,7 +84,7 @@ def segment(
     """
     from rich.console import Console
 
-    from dinocell_seg.plane_choice import PlaneChoice
+    from dinocell_seg.plane_choice import PlaneChoice, channel_of
 
     options = _settings_of(
         tile=tile,
@@ -107,7 +105,7 @@ def segment(
             output,
             model=model,
             device=device,
-            choice=PlaneChoice(_channel(channel), scene, z, t),
+            choice=PlaneChoice(channel_of(channel), scene, z, t),
             changes=(preset, recipe, set_ or [], options),
             refuse=existing == "refuse",
         )
@@ -115,6 +113,8 @@ def segment(
         # one line: a box of text would break paths, and logs are searched
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
+    from dinocell_seg.outcome_table import print_outcomes
+
     _tell_left_out(inputs)
     outcomes: list[Outcome] = []
     exit_code, problem = 0, ""
@@ -135,7 +135,8 @@ def segment(
         problem += "the same command with --skip-existing goes on"
     except OSError as error:
         exit_code, problem = 1, f"error: segment_summary.csv was not written: {error}"
-    _print_outcomes(Console(), outcomes, output)
+    if outcomes:
+        print_outcomes(Console(), outcomes, output)
     if problem:
         typer.echo(problem, err=True)
     if exit_code or any(outcome.status == "failed" for outcome in outcomes):
@@ -254,10 +255,6 @@ def _tell_left_out(inputs: Sequence[str]) -> None:
         )
 
 
-def _channel(word: str | None) -> str | int | None:
-    return int(word) if word is not None and word.isdecimal() else word
-
-
 def _segment_all(
     console: "Console",
     images: Sequence[str],
@@ -279,29 +276,3 @@ def _segment_all(
             progress.advance(task)
 
         segment_files(images, output, pipeline, report=report, **options)
-
-
-def _print_outcomes(console: "Console", outcomes: "Sequence[Outcome]", output: Path) -> None:
-    """A table of the outcomes, failures first; a long list of successes is only counted."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    colours = {"done": "green", "skipped": "yellow", "failed": "red"}
-    ordered = sorted(outcomes, key=lambda outcome: outcome.status != "failed")
-    num_failed = sum(outcome.status == "failed" for outcome in outcomes)
-    table = Table("image", "status", "cells", "seconds", box=None, pad_edge=False)
-    for outcome in ordered[: max(_MAX_ROWS, num_failed)]:
-        cells = "" if outcome.num_cells is None else str(outcome.num_cells)
-        seconds = f"{outcome.seconds:.1f}" if outcome.status == "done" else ""
-        status = f"[{colours[outcome.status]}]{outcome.status}[/]"
-        table.add_row(escape(Path(outcome.image).name), status, cells, seconds)
-    console.print(table)
-    for outcome in ordered[:num_failed]:
-        named = outcome.message.startswith(outcome.image)
-        text = outcome.message if named else f"{outcome.image}: {outcome.message}"
-        console.print(f"failed: {text}", markup=False, soft_wrap=True)
-    counts = ", ".join(
-        f"{number} {status}" for status in colours if (number := sum(outcome.status == status for outcome in outcomes))
-    )
-    num_cells = sum(outcome.num_cells or 0 for outcome in outcomes)
-    console.print(f"{counts}; {num_cells} cells. Results are in {output}", markup=False, soft_wrap=True)

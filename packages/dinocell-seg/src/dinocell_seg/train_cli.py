@@ -87,15 +87,17 @@ def calibrate(
     data: Data,
     split: Annotated[str, typer.Option(help="Split to calibrate on; never the test split.")] = "val",
     metric: Annotated[str, typer.Option(help="Metric to maximise, averaged over images.")] = "ap_mean",
-    channel: Annotated[str | None, typer.Option(help="Channel, for multi-channel images.")] = None,
+    channel: Annotated[str | None, typer.Option(help="Channel of the images, by name or by index from 0.")] = None,
     device: Device = "auto",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for calibration.json and calibration.html.")
     ] = None,
 ) -> None:
     """Choose a model's thresholds on validation images and store them in its file."""
+    from dinocell_seg.plane_choice import channel_of
+
     try:
-        _calibrate(model, data, split=split, metric=metric, channel=channel, device=device, output=output)
+        _calibrate(model, data, split=split, metric=metric, channel=channel_of(channel), device=device, output=output)
     except (ValueError, OSError) as error:
         _fail(error)
 
