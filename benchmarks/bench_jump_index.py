@@ -97,15 +97,17 @@ def make_table(path: Path, num_sites: int) -> None:
 
 def measured(code: str, *arguments: str) -> dict[str, float]:
     """Run `code` in a fresh process; its wall and CPU seconds and the most memory it had."""
+    # VmHWM begins anew with the program; ru_maxrss would count the memory of this process, which forked it
     program = (
-        "import json, resource, sys, time\nfrom pathlib import Path\n"
-        "rss = lambda: int(next(l for l in open('/proc/self/status') if l.startswith('VmRSS')).split()[1]) / 1024\n"
-        "import dinocell_io as io, numpy as np\nbefore = rss()\n"
+        "import json, sys, time\nfrom pathlib import Path\n"
+        "def mb(name):\n"
+        "    found = next(line for line in open('/proc/self/status') if line.startswith(name))\n"
+        "    return int(found.split()[1]) / 1024\n"
+        "import dinocell_io as io, numpy as np\nbefore = mb('VmRSS')\n"
         "wall, cpu = time.perf_counter(), time.process_time()\n"
         f"{code}\n"
         "print(json.dumps(dict(wall_s=time.perf_counter() - wall, cpu_s=time.process_time() - cpu, "
-        "rss_mb=rss(), added_mb=rss() - before, "
-        "peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)))"
+        "rss_mb=mb('VmRSS'), added_mb=mb('VmRSS') - before, peak_mb=mb('VmHWM'))))"
     )
     done = subprocess.run([sys.executable, "-c", program, *arguments], check=True, capture_output=True, text=True)
     return {name: round(value, 3) for name, value in json.loads(done.stdout.splitlines()[-1]).items()}
