@@ -180,7 +180,7 @@ struct RowSearch {
             const uint32_t square = shared.square[here];
             const bool rises = here == 0 || shared.label[here - 1] != label || shared.square[here - 1] < square;
             const bool last = here + 1 == kColumns || x + 1 == width || shared.label[here + 1] != label;
-            if (rises && (last || shared.square[here + 1] <= square)) 
+            if (rises && (last || shared.square[here + 1] <= square))
                 atomic_max(maxima + in.image * (num_labels + 1) + label, square);
         }
     }
@@ -242,8 +242,8 @@ struct Normalize {
 // Squares of distances must be below kWholeImage: sides up to kMaxSide, and diagonals below 65,536.
 inline void require_distances_fit(uint64_t height, uint64_t width) {
     if (height == 0 || width == 0) return;
-    if (height <= kMaxSide && width <= kMaxSide && (height - 1) * (height - 1) + (width - 1) * (width - 1) < kWholeImage)
-        return;
+    const uint64_t down = height - 1, across = width - 1;
+    if (height <= kMaxSide && width <= kMaxSide && down * down + across * across < kWholeImage) return;
     throw std::invalid_argument("labels have shape " + std::to_string(height) + " x " + std::to_string(width) +
                                 "; a GPU call takes sides up to 65534 and diagonals below 65536 pixels: process the "
                                 "image in parts");

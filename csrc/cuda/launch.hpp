@@ -7,8 +7,8 @@
 //     struct Local;                      // what a thread keeps from one phase to the next
 //     Grid grid() const;                 // how many blocks
 //     template <int Phase> DINOCELL_HD void run(const Thread&, Shared&, Local&) const;
-// Threads of a block talk only through Shared, across a phase's end, and blocks only through the functions of words.hpp.
-// So the loops of emulate.hpp compute what a GPU computes.
+// Threads of a block talk only through Shared, across a phase's end, and blocks only through the functions of
+// words.hpp. So the loops of emulate.hpp compute what a GPU computes.
 // A Kernel with `bool again(const Shared&) const` runs its phases again while that holds, each block for itself.
 #pragma once
 
@@ -41,7 +41,8 @@ inline void require_grid(const char* name, const Grid& grid) {
     if (grid.x <= 2147483647 && grid.y <= 65535 && grid.z <= 65535) return;
     throw std::invalid_argument(std::string(name) + " asks for " + std::to_string(grid.x) + " x " +
                                 std::to_string(grid.y) + " x " + std::to_string(grid.z) +
-                                " blocks; a GPU takes 2147483647 x 65535 x 65535: process the image or the batch in parts");
+                                " blocks; a GPU takes 2147483647 x 65535 x 65535: process the image or the batch in "
+                                "parts");
 }
 
 template <typename Kernel>

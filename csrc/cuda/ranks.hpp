@@ -19,8 +19,8 @@ struct Segments {
 // Words of scratch that `rank_flagged` needs.
 inline size_t ranks_scratch(const Segments& segments) { return segments.blocks() + 1; }
 
-// Exclusive sums of a block's counts in two short steps instead of a long one: threads write `count`; after `add_groups`
-// and then `add_all`, each in a phase of its own, a thread's `before` is what the threads before it counted.
+// Exclusive sums of a block's counts in two short steps instead of a long one: threads write `count`; after
+// `add_groups` and then `add_all`, each in a phase of its own, a thread's `before` is what those before it counted.
 template <uint32_t Threads>
 struct BlockSums {
     static constexpr uint32_t kGroup = 16, kGroups = Threads / kGroup;

@@ -15,7 +15,7 @@ struct Starts {
     int32_t at[kMaxStarts];
 };
 
-// numpy's "reflect": ... 2 1 0 1 2 ... n-2 n-1 n-2 ... Most positions lie inside; a division costs as much as the pixel.
+// numpy's "reflect": ... 2 1 0 1 2 ... n-2 n-1 n-2 ... Most positions lie inside, and a division costs more than a pixel.
 DINOCELL_HD int64_t mirrored(int64_t position, int64_t length) {
     if (position >= 0 && position < length) return position;
     if (length == 1) return 0;
@@ -56,7 +56,8 @@ struct Gather {
     Starts ys, xs;
 
     Grid grid() const {
-        return {images * ys.count * xs.count * channels, blocks_for(tile, kColumns), blocks_for(tile, kRows * kRowThreads)};
+        return {images * ys.count * xs.count * channels, blocks_for(tile, kColumns),
+                blocks_for(tile, kRows * kRowThreads)};
     }
 
     template <int Phase>
@@ -215,12 +216,14 @@ struct Spread {
         const uint32_t first = at.block.z * kRowsOfBlock;
         if constexpr (Phase == 0) {
             const uint32_t r = at.thread.y * kColumns + at.thread.x;
+            const int64_t row = static_cast<int64_t>(ys.at[i]) + first + r;
             if (r < kRowsOfBlock && first + r < tile)
-                shared.row_weight[r] = share(static_cast<int64_t>(ys.at[i]) + first + r, ys.at[i], ys, row_begin, row_end);
+                shared.row_weight[r] = share(row, ys.at[i], ys, row_begin, row_end);
         } else {
             const uint32_t x = at.block.y * kColumns + at.thread.x;
             if (x >= tile) return;
-            const uint64_t from = at.block.x / xs.count / ys.count * static_cast<uint64_t>((row_end - row_begin) * width);
+            const uint64_t number = at.block.x / xs.count / ys.count;
+            const uint64_t from = number * static_cast<uint64_t>((row_end - row_begin) * width);
             const int64_t column = static_cast<int64_t>(xs.at[j]) + x;
             const float column_weight = share(column, xs.at[j], xs, 0, width);
             for (uint32_t r = at.thread.y; r < kRowsOfBlock && first + r < tile; r += kRowThreads) {

@@ -275,8 +275,8 @@ void watershed(const float* map, const Batch& batch, float peak, float fill, flo
     }
     run("watershed: start", ForCounted<StartSummit>{{f}, f.b.num_summits, nullptr, summits});
     if (by_prominence)
-        rank_flagged("watershed: markers", IsProminent{f}, NumberMarker{f}, {batch.images, batch.pixels_each()}, m.ranks,
-                     num_labels, run);
+        rank_flagged("watershed: markers", IsProminent{f}, NumberMarker{f}, {batch.images, batch.pixels_each()},
+                     m.ranks, num_labels, run);
     run("watershed: levels", ForCounted<FindLevel>{{f}, f.b.num_summits, nullptr, summits});
     for_each("watershed: entries", FindEntry{f}, num_pixels, run);
     for_each("watershed: givers", PointToGiver{f}, num_pixels, run);

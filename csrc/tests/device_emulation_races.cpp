@@ -5,11 +5,12 @@
 //
 // ThreadSanitizer then finds each word in which threads of a grid meet without words.hpp, between barriers in a block
 // and anywhere between blocks, whether or not it shows in a result. Takes a minute.
+#include <array>
 #include <barrier>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
-#include <optional>
 #include <thread>
 
 #include "batch.hpp"
@@ -34,13 +35,14 @@ void run_phases(const Kernel& kernel, const Size3& block, typename Kernel::Share
     if constexpr (Phase < Kernel::kPhases) {
         constexpr Size3 size = Kernel::kBlock;
         for (uint32_t n = thread; n < block_size<Kernel>(); n += kThreads)
-            run_phase<Phase>(kernel, {block, {n % size.x, n / size.x % size.y, n / size.x / size.y}}, shared, locals[n]);
+            run_phase<Phase>(kernel, {block, {n % size.x, n / size.x % size.y, n / size.x / size.y}}, shared,
+                             locals[n]);
         barrier.arrive_and_wait();
         run_phases<Phase + 1>(kernel, block, shared, locals, thread, barrier);
     }
 }
 
-// Every kRun-th block from `first` on.
+// One of the blocks at once, and then every kBlocksAtOnce-th after it.
 template <typename Kernel>
 struct Worker {
     typename Kernel::Shared shared;
@@ -97,7 +99,8 @@ Images random_images(uint32_t count, uint32_t height, uint32_t width, uint32_t l
         images.labels.push_back(static_cast<int32_t>((y / 5 * 7 + x / 6 * 3) % 11));
         images.moved.push_back(static_cast<int32_t>((y / 7 + x / 4) % 8));
         images.mask.push_back(uniform() < 0.6f);
-        const float wave = 0.5f + 0.3f * std::sin(0.3f * static_cast<float>(y)) * std::cos(0.2f * static_cast<float>(x));
+        const float down = std::sin(0.3f * static_cast<float>(y)), across = std::cos(0.2f * static_cast<float>(x));
+        const float wave = 0.5f + 0.3f * down * across;
         images.map.push_back(std::round((wave + 0.2f * uniform()) * static_cast<float>(levels)) /
                              static_cast<float>(levels));
     }
@@ -147,7 +150,7 @@ Bytes results(const Images& images, const Run& run) {
     label_overlap(images.labels.data(), images.moved.data(), pixels, kCapacity, pairs.data(), pixels_of.data(),
                   scratch.data(), status.data(), run);
     std::vector<std::pair<uint64_t, int64_t>> sorted;  // slots depend on who comes first
-    for (int32_t i = 0; i < status[0]; ++i) sorted.emplace_back(pairs[static_cast<size_t>(i)], pixels_of[static_cast<size_t>(i)]);
+    for (size_t i = 0; i < static_cast<size_t>(status[0]); ++i) sorted.emplace_back(pairs[i], pixels_of[i]);
     std::sort(sorted.begin(), sorted.end());
     keep(all, sorted);
 
