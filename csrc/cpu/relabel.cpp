@@ -110,7 +110,8 @@ size_t rename_labels(const Label* labels, size_t size, size_t num_threads, int32
 template <typename Label>
 size_t relabel(const Label* labels, size_t size, int32_t* out, size_t num_threads) {
     num_threads = resolve_threads(num_threads, size);
-    if (num_threads <= 1) {  // numbers are final at once: one pass
+    // Alone, a thread needs one pass, as its numbers are final at once; several need two.
+    if (num_threads <= 2) {
         LabelNumbers<Label> numbers(size);
         relabel_runs(labels, size, numbers, out);
         return numbers.size();

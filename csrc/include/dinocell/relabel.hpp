@@ -11,7 +11,8 @@ namespace dinocell {
 //
 // labels: `size` values, any number but 0 is a label (negative ones too). Label: uint16_t, int32_t, int64_t.
 // out:    `size` values; may not overlap labels.
-// num_threads: 0 lets the size decide (parallel.hpp); the result does not depend on it.
+// num_threads: 0 lets the size decide (parallel.hpp); the result does not depend on it. Two leave the work to
+//         one, being no faster.
 // Returns n. Throws std::overflow_error past 2^31 - 1 labels.
 // O(size) time, O(labels) memory: one table access per run of equal labels.
 template <typename Label>

@@ -17,7 +17,7 @@ def relabel(
 
     0 stays 0; every other value is a label, negative ones too. An image without pixels has none.
     `out` receives the result if given: from a few megapixels on, new memory costs as much as the numbering.
-    `num_threads=None`: one thread below half a megapixel, else all cores.
+    `num_threads=None`: one thread below half a megapixel, else all cores; two leave the work to one, being no faster.
     Differs from `skimage.segmentation.relabel_sequential`, which keeps the ascending order of the old labels.
     """
     require_2d(labels, name="labels")
