@@ -14,7 +14,8 @@ namespace dinocell {
 // of the pixel whose label this one takes.
 constexpr int32_t kOpen = std::numeric_limits<int32_t>::min();
 
-// A distance map and the labels that take shape over it, both row-major. In every row's byte: whether it had open pixels.
+// A distance map and the labels that take shape over it, both row-major; open_rows: by row, whether it began with open
+// pixels.
 template <typename Value>
 struct WatershedImage {
     const Value* map;
