@@ -105,8 +105,8 @@ class EmulatedModule:
 @pytest.fixture
 def module(monkeypatch: pytest.MonkeyPatch) -> EmulatedModule:
     module = EmulatedModule()
-    monkeypatch.setattr(torch_cuda, "_cuda", module)
-    monkeypatch.setattr(torch_cuda, "_stream", lambda tensor: 0)
+    monkeypatch.setattr(torch_cuda.device, "_cuda", module)
+    monkeypatch.setattr(torch_cuda.device, "stream_of", lambda tensor: 0)
     monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
     return module
 
@@ -285,7 +285,7 @@ def test_arguments_that_do_not_fit_are_refused_before_a_kernel_reads_past_their_
 @pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU the kernels would be given addresses of the CPU")
 @pytest.mark.parametrize("dtype", [torch.uint16, torch.int32, torch.int64, torch.float32, torch.bfloat16])
 def test_the_compiled_kernels_take_these_arguments_and_name_themselves_where_there_is_no_driver(dtype, monkeypatch):
-    monkeypatch.setattr(torch_cuda, "_stream", lambda tensor: 0)
+    monkeypatch.setattr(torch_cuda.device, "stream_of", lambda tensor: 0)
     monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
     values = torch.ones((2, 8, 9)).to(dtype)
     calls = [
@@ -306,8 +306,8 @@ def test_the_compiled_kernels_take_these_arguments_and_name_themselves_where_the
         ]
         calls += [
             lambda pixels=p, out=o: torch_cuda.gather_tiles(values.to(pixels), [0], [0], 4, ones, ones, 0.0, 1.0, out)
-            for p in torch_cuda.PIXELS
-            for o in torch_cuda.TILES
+            for p in torch_cuda.device.PIXELS
+            for o in torch_cuda.device.TILES
         ]
         logits = values[0]
         calls += [lambda: torch_cuda.SinkhornMass(logits, 0.1)]
