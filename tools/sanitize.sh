@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds the C++ kernels with sanitizers and runs csrc/tests/sanitize.cpp: memory and undefined behaviour, then threads.
+# Builds the C++ kernels with sanitizers and runs csrc/tests/sanitize.cpp: memory and undefined behaviour, then threads;
+# then the device kernels on host threads, for races.
 set -eu
 cd "$(dirname "$0")/../csrc"
 build=$(mktemp -d)
@@ -16,3 +17,6 @@ for kind in address,undefined thread; do
     ${CXX:-g++} -fsanitize="$kind" $objects -o "$build/sanitize" -pthread
     "$build/sanitize"
 done
+echo "sanitize: thread, device kernels"
+${CXX:-g++} -std=c++20 -O1 -g -fsanitize=thread -Iinclude -Icuda tests/device_emulation_races.cpp -o "$build/races" -pthread
+"$build/races"
