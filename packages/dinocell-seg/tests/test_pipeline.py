@@ -9,7 +9,7 @@ from torch import nn
 
 from dinocell_core import create_dinocell_model, save_model
 from dinocell_io import Image
-from dinocell_seg.pipeline import DINOCellPipeline, grey_plane, resolve_device
+from dinocell_seg.pipeline import DINOCellPipeline, grey_plane
 from dinocell_seg.predict import batch_of
 from dinocell_seg.tiling import fitted_tile
 
@@ -159,25 +159,6 @@ def test_a_model_of_five_channels_is_refused() -> None:
     model = create_dinocell_model("tiny", in_channels=5, stem_channels=(), decoder_channels=(8, 8, 8, 8))
     with pytest.raises(ValueError, match="takes 5 channels; segmentation runs on one grey plane"):
         DINOCellPipeline(model, device="cpu")
-
-
-def test_devices_are_resolved_or_refused() -> None:
-    assert resolve_device("cpu") == torch.device("cpu")
-    assert resolve_device("auto").type in ("cpu", "cuda", "mps")
-    with pytest.raises(ValueError, match="'gpu' is no device; use auto, cpu, cuda"):
-        resolve_device("gpu")
-
-
-def test_a_device_this_machine_lacks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="sees no cuda device; use --device cpu"):
-        resolve_device("cuda:1")
-
-
-@pytest.mark.parametrize("device", ["meta", "xla", "hpu"])
-def test_a_device_torch_knows_but_cannot_use_is_refused(device: str) -> None:
-    with pytest.raises(ValueError, match=f"cannot work on the device '{device}'.*; use auto, cpu, cuda, cuda:1 or mps"):
-        resolve_device(device)
 
 
 def test_a_scale_that_no_image_could_have_is_refused_with_the_settings(tmp_path: Path) -> None:

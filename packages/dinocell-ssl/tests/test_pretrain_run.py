@@ -437,7 +437,7 @@ def test_the_command_tells_what_is_wrong(folder, tmp_path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--device", "gpu"], "'gpu' is no device; give auto, cpu, cuda"),
+        (["--device", "gpu"], "'gpu' is no device; use auto, cpu, cuda"),
         (["--steps", "0"], r"schedule.steps: .* \(it is 0\)"),
         (["--start-from", "missing.pth"], "network.start_from is missing.pth, which is no file; give a DINOv3 file"),
         (["--set", "data.channel_pattern=("], r"'\(' is no regular expression"),
@@ -451,7 +451,7 @@ def test_what_came_and_what_to_give_is_told(folder, tmp_path, more, message):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has one")
 def test_a_device_that_is_not_there_is_named(folder, tmp_path):
-    with pytest.raises(ValueError, match=r"sees no cuda device; give cpu, or run 'dinocell doctor'"):
+    with pytest.raises(ValueError, match=r"sees no cuda device; use --device cpu, or run 'dinocell doctor'"):
         pretrain(recipe_of(folder), tmp_path, device="cuda")
 
 

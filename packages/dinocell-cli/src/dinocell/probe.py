@@ -40,7 +40,7 @@ def probe(
     from rich.console import Console
     from rich.table import Table
 
-    from dinocell_seg.pipeline import resolve_device
+    from dinocell_core import resolve_device
     from dinocell_ssl.probe import ProbeSettings
     from dinocell_ssl.probe_report import probe_checkpoint, table
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float32, Int32, Num, Shaped
 from torch import Tensor, nn
 
-from dinocell_core import DINOCell, file_sha256, fold_batch_norm, load_model
+from dinocell_core import DINOCell, file_sha256, fold_batch_norm, load_model, resolve_device
 from dinocell_core.recipe import validated
 from dinocell_io import Image, grey_image
 from dinocell_seg.predict import Prediction, predict_distance_map, rescaling, trained_tile
@@ -149,38 +149,6 @@ def grey_plane(image: Image | Num[np.ndarray, "..."], channel: str | int | None 
         f"an array of shape {image.shape} came; expected [y x] or RGB [y x 3]. "
         "Pass one channel, such as image[0], or a dinocell_io.Image whose channels have names"
     )
-
-
-def resolve_device(device: str | torch.device) -> torch.device:
-    """The torch device of a name; "auto" takes CUDA, then MPS, then the CPU.
-
-    Raises ValueError for a name torch does not know, and for a device that this machine lacks or torch cannot use.
-    """
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"{device!r} is no device; use auto, cpu, cuda, cuda:1 or mps") from error
-    missing = {"cuda": not torch.cuda.is_available(), "mps": not torch.backends.mps.is_available()}
-    if missing.get(resolved.type, False):
-        raise ValueError(
-            f"this torch ({torch.__version__}) sees no {resolved.type} device; use --device cpu, "
-            "or run 'dinocell doctor' to see what is missing"
-        )
-    try:
-        if resolved.type == "meta":  # shapes without numbers
-            raise RuntimeError("it holds no numbers")
-        torch.empty(0, device=resolved)
-    except (RuntimeError, ImportError) as error:
-        reason = str(error).split("\n", 1)[0]
-        raise ValueError(
-            f"torch {torch.__version__} cannot work on the device {device!r} ({reason}); "
-            "use auto, cpu, cuda, cuda:1 or mps"
-        ) from error
-    return resolved
 
 
 def default_model_path() -> Path:

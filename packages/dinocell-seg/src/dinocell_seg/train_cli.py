@@ -39,8 +39,8 @@ def train(
 
     Folders without splits.csv give a tenth of their images to validation. A run that was stopped goes on with --resume.
     """
+    from dinocell_core import resolve_device
     from dinocell_core.recipe import merged, read_overrides, read_recipe, validated
-    from dinocell_seg.pipeline import resolve_device
     from dinocell_seg.train import TrainRecipe
     from dinocell_seg.train import train as run_training
 

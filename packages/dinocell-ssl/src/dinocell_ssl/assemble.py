@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import torch
 
+from dinocell_core import resolve_device
 from dinocell_io import FieldList
 from dinocell_ssl.data import BatchPlan
-from dinocell_ssl.device import resolve_device
 from dinocell_ssl.distributed import Ranks
 from dinocell_ssl.fields import Fields, FolderFields
 from dinocell_ssl.gram_anchor import GramAnchor

@@ -10,10 +10,10 @@ from pathlib import Path
 from rich.console import Console
 from torch.nn.parallel import DistributedDataParallel
 
+from dinocell_core import resolve_device
 from dinocell_io import FieldList, atomic_path
 from dinocell_ssl.assemble import Run, assemble
 from dinocell_ssl.data import Batch, load_batches
-from dinocell_ssl.device import resolve_device
 from dinocell_ssl.distributed import joined_ranks
 from dinocell_ssl.few_shot import FewShotTrainer
 from dinocell_ssl.few_shot_monitor import FewShotTask, MakeTrainer
