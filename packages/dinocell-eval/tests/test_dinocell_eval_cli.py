@@ -69,7 +69,7 @@ def test_unpaired_files_are_shown_and_stop_the_command(app, folders):
     assert "Unpaired files" in result.output
     assert "split_cell.tif" in result.output
     assert "spilt_cell_labels.tif" in result.output
-    assert "1 truths have no prediction and 1 predictions no truth" in result.output
+    assert "1 without a prediction and 1 without a truth in" in result.stderr
     assert not (folders / "report").exists()
 
 
@@ -104,7 +104,7 @@ def test_the_table_of_splits_can_be_elsewhere(app, folders):
     (folders / "splits.csv").rename(folders / "other.csv")
     arguments = [folders / "masks", folders / "out", "--output", folders / "report", "--split", "train"]
     result = app(*arguments)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "pass --splits-csv" in result.output
     assert app(*arguments, "--splits-csv", folders / "other.csv").exit_code == 0
     assert summary(folders / "report")["counts"]["images"] == 1
@@ -112,7 +112,7 @@ def test_the_table_of_splits_can_be_elsewhere(app, folders):
 
 def test_a_table_of_splits_without_a_split_is_refused(app, folders):
     result = app(folders / "masks", folders / "out", "--output", folders / "r", "--splits-csv", folders / "splits.csv")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "without --split; name the split to evaluate" in result.output
 
 
@@ -136,8 +136,8 @@ def test_a_wrong_image_is_named_in_the_message_and_nothing_is_written(app, folde
 
 def test_a_folder_that_is_not_there_is_an_error_without_traceback(app, folders):
     result = app(folders / "nowhere", folders / "out", "--output", folders / "report")
-    assert result.exit_code == 1
-    assert "nowhere is not a folder" in result.output
+    assert result.exit_code == 2
+    assert result.stderr == f"error: {folders / 'nowhere'} is not a folder; pass a folder of images\n"
     assert isinstance(result.exception, SystemExit)
 
 
@@ -197,7 +197,7 @@ def test_two_predictions_are_compared_in_one_command(app, folders):
 
 def test_a_prediction_is_not_compared_with_itself(app, folders):
     result = app(folders / "masks", folders / "out", "--compare", folders / "out", "--output", folders / "report")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "is compared with itself; pass two folders of predictions" in result.output
 
 
@@ -209,7 +209,7 @@ def test_a_protocol_is_printed_and_written(app, folders):
     assert "flawed" in result.output
     assert summary(folders / "report")["protocol"]["name"] == "dinocell-2026"
     refused = app(*arguments, "--protocol", "coco")
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "there is no protocol 'coco'; choose from dinocell, ctc, samcell" in refused.output
 
 
@@ -217,6 +217,91 @@ def test_outlines_are_measured_on_request(app, folders):
     result = app(folders / "masks", folders / "out", "--output", folders / "report", "--no-html", "--boundary", "1")
     assert "boundary_iou" in result.output
     assert summary(folders / "report")["metrics"]["hausdorff_px"]["pooled"] is not None
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--iou", "1.5"], "IoU threshold 1.5 is outside (0, 1]"),
+        (["--boundary", "0.5"], "boundary_px is 0.5, expected a width of 1 pixel or more"),
+        (["--images", "nowhere"], "nowhere is not a folder; pass a folder of images"),
+        (["--compare", "nowhere"], "nowhere is not a folder; pass a folder of images"),
+        (["--split", "x"], "has no split 'x', its splits are: test, train"),
+    ],
+)
+def test_a_wrong_command_line_ends_with_2_before_any_image_is_read(app, folders, words, message):
+    (folders / "out" / "split_cell_labels.tif").write_bytes(b"no image")
+    result = app(folders / "masks", folders / "out", "--output", folders / "report", *words)
+    assert (result.exit_code, message in result.stderr) == (2, True), result.output
+    assert result.stdout == ""
+
+
+def test_overlays_and_distance_maps_of_segment_are_not_unpaired(app, folders):
+    for name in NAMES:
+        write_picture(folders / "out" / f"{name}_overlay.png", (4, 4))
+        write_picture(folders / "out" / f"{name}_distance_map.tif", (4, 4))
+        (folders / "out" / f"{name}_run.json").touch()
+    (folders / "out" / "segment_summary.csv").touch()
+    result = app(folders / "masks", folders / "out", "--output", folders / "report", "--no-html")
+    assert result.exit_code == 0, result.output
+    assert "Unpaired" not in result.output
+    assert "_overlay.png" not in result.output
+
+
+def test_of_many_unpaired_files_the_first_are_named_and_the_report_has_all(app, folders):
+    for number in range(30):
+        write_labels(folders / "masks" / f"more_{number:02}.tif", CASES["split_cell"].truth)
+    result = app(folders / "masks", folders / "out", "--output", folders / "report", "--no-html", "--allow-missing")
+    assert result.exit_code == 0, result.output
+    assert "more_19.tif" in result.output
+    assert "more_20.tif" not in result.output
+    assert "and 10 more" in result.output
+    pairs = summary(folders / "report")["inputs"]["pairs"]
+    assert sum(pair["predicted"] is None for pair in pairs) == 30
+
+
+def test_unpaired_files_of_two_predictions_are_one_table_that_says_whose_they_are(app, folders):
+    (folders / "better").mkdir()
+    for name in NAMES[1:]:
+        write_labels(folders / "better" / f"{name}.tif", CASES[name].truth)
+    arguments = [folders / "masks", folders / "out", "--compare", folders / "better", "--output", folders / "report"]
+    result = app(*arguments)
+    assert result.exit_code == 1
+    assert result.output.count("Unpaired files") == 1
+    row = next(line for line in result.stdout.splitlines() if "missed_cell.tif" in line)
+    assert "no prediction (" in row
+    assert "1 without a prediction and 0 without a truth in" in result.stderr
+    allowed = app(*arguments, "--allow-missing")
+    assert allowed.exit_code == 0, allowed.output
+    assert allowed.output.count("Unpaired files") == 1
+
+
+def test_a_name_with_brackets_is_shown_as_it_is(app, folders):
+    (folders / "masks" / "split_cell.tif").rename(folders / "masks" / "a[red].tif")
+    result = app(folders / "masks", folders / "out", "--output", folders / "report")
+    assert "a[red].tif" in result.stdout
+
+
+def test_an_earlier_report_is_replaced_and_that_is_said(app, folders):
+    arguments = [folders / "masks", folders / "out", "--output", folders / "report"]
+    first = app(*arguments)
+    assert "replace" not in first.output
+    (folders / "out" / "split_cell_labels.tif").unlink()
+    second = app(*arguments, "--allow-missing")
+    assert second.exit_code == 0, second.output
+    assert "report.html; they replace an earlier evaluation" in second.output
+    assert summary(folders / "report")["inputs"]["pairs"][2]["predicted"] is None
+    third = app(*arguments, "--allow-missing", "--no-html")
+    assert "they replace an earlier evaluation; report.html there is of an earlier one" in third.output
+
+
+def test_an_earlier_comparison_is_replaced_and_that_is_said(app, folders):
+    (folders / "better").mkdir()
+    for name in NAMES:
+        write_labels(folders / "better" / f"{name}.tif", CASES[name].truth)
+    arguments = [folders / "masks", folders / "out", "--compare", folders / "better", "--output", folders / "report"]
+    assert "replace" not in app(*arguments, "--no-html").output
+    assert "comparison.html; they replace an earlier evaluation" in app(*arguments).output
 
 
 def test_results_of_cellpose_are_read_beside_their_images(app, folders, tmp_path):

@@ -103,7 +103,7 @@ def test_a_damaged_file_is_named(evaluated):
 @pytest.mark.parametrize(
     ("truth", "predicted", "note"),
     [
-        (TRUTH * 0, TRUTH * 0, "1 images are empty in truth and prediction; they are left out of per-image means"),
+        (TRUTH * 0, TRUTH * 0, "1 image is empty in truth and prediction, and left out of per-image means"),
         (TRUTH * 0, PREDICTED, "no true object in the whole set: SEG, DET and OP_CSB are undefined"),
     ],
 )

@@ -64,7 +64,13 @@ def test_overlay_pictures_and_tables_beside_labels_are_not_predictions(folders):
     written = ["a_labels.tif", "a_overlay.png", "a_distance_map.tif", "a_cells.csv", "a_run.json", ".hidden.tif"]
     pairing = pair_folders(*folders(["a.tif"], written))
     assert shown(pairing) == ({"a": "a_labels.tif"}, [])
-    assert [path.name for path in pairing.ignored] == ["a_distance_map.tif", "a_overlay.png"]
+    assert pairing.ignored == ()
+
+
+def test_only_the_overlay_of_its_own_labels_is_left_out(folders):
+    pairing = pair_folders(*folders(["a.tif"], ["a_labels.ome.tif", "a_overlay.png", "b_overlay.png"]))
+    assert shown(pairing) == ({"a": "a_labels.ome.tif"}, ["b_overlay.png"])
+    assert pairing.ignored == ()
 
 
 def test_an_overlay_without_labels_is_a_file_like_any_other(folders):

@@ -11,6 +11,7 @@ import pytest
 from dinocell_eval import compare, evaluate
 from dinocell_eval.cases import CASES, drawn
 from dinocell_eval.pages import comparison_page, draw_gallery_image, evaluation_page, worst_images
+from dinocell_eval.pages.evaluation_page import input_table
 from dinocell_eval.pages.gallery import WINDOW_PX, error_window, png
 from dinocell_eval.pages.svg import Axis, Chart, element, tick_label
 
@@ -124,6 +125,13 @@ def test_the_classes_of_the_bars_add_up(report, evaluation):
     drawing = report[report.index('aria-label="Error classes') :].split("</svg>")[0]
     counts = re.findall(r"<title>[a-z ]+: (\d+) of (\d+), ", drawing)
     assert sum(int(n) for n, _ in counts) == evaluation.counts["n_truth"] + evaluation.counts["n_predicted"]
+
+
+def test_ignored_files_are_listed_beside_the_pairs():
+    page = input_table({"pairs": [], "ignored": ["<a>.tif", "a_flows.tif"]})
+    assert "2 ignored files beside labels" in page
+    assert "&lt;a&gt;.tif" in page
+    assert "ignored" not in input_table({"pairs": [], "ignored": []})
 
 
 def test_names_of_files_cannot_become_markup():

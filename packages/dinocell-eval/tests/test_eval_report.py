@@ -91,6 +91,15 @@ def test_inputs_are_described_by_their_hashes(tmp_path):
     assert found["pairs"][0]["truth"]["sha256"] != found["pairs"][0]["predicted"]["sha256"]
     assert found["pairs"][1]["name"] == "b"
     assert found["pairs"][1]["predicted"] is None
+    assert found["ignored"] == []
+
+
+def test_inputs_name_what_was_ignored(tmp_path):
+    for name in ("truth/a.npy", "predicted/a_cp_masks.npy", "predicted/a.tif", "predicted/a_flows.tif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"1")
+    found = describe_inputs(pair_folders(tmp_path / "truth", tmp_path / "predicted"))
+    assert found["ignored"] == ["a.tif", "a_flows.tif"]
 
 
 def test_nothing_but_the_three_files_is_left_in_the_folder(tmp_path):

@@ -187,12 +187,14 @@ def test_the_command_writes_the_grid_of_a_split(app, folders, maps):
         (["--split", "test"], "thresholds chosen on a test split make its scores worthless"),
         ([], "divides the images into splits; pass --split with one that is not for testing"),
         (["--split", "val", "--metric", "x"], "there is no metric x"),
+        (["--split", "val", "--peak", "0.3", "--peak", "0.3"], "expected ascending thresholds"),
+        (["--split", "val", "--peak", "0.3", "--fill", "0.5"], "expected peak >= fill"),
     ],
 )
 def test_the_command_refuses_what_would_mislead(app, folders, words, message):
     result = app(folders / "masks", folders / "maps", "--output", folders / "out", *words)
-    assert result.exit_code == 1
-    assert message in result.output
+    assert result.exit_code == 2
+    assert message in result.stderr
     assert not (folders / "out").exists()
 
 
@@ -201,3 +203,29 @@ def test_missing_maps_are_named(app, folders):
     result = app(folders / "masks", folders / "maps", "--output", folders / "out", "--split", "val")
     assert result.exit_code == 1
     assert "has no distance map for f1; write them with dinocell segment --save-distance-map" in result.output
+
+
+def test_an_earlier_sweep_is_replaced_and_that_is_said(app, folders):
+    arguments = [folders / "masks", folders / "maps", "--output", folders / "out", "--metric", "seg", "--split", "val"]
+    arguments += ["--peak", 0.5, "--fill", 0.1]
+    assert "replace" not in app(*arguments).output
+    assert "sweep.html; they replace an earlier sweep" in app(*arguments).output
+
+
+def test_maps_that_find_nothing_at_any_threshold_are_warned_of(app, folders):
+    for path in (folders / "maps").iterdir():
+        tifffile.imwrite(path, np.zeros_like(tifffile.imread(path)))
+    arguments = [folders / "masks", folders / "maps", "--output", folders / "out", "--split", "val"]
+    result = app(*arguments, "--metric", "ap_mean", "--peak", 0.5, "--fill", 0.1)
+    assert result.exit_code == 0, result.output
+    assert "warning: ap_mean is 0 at every point: the model finds nothing that matches" in result.stderr
+    assert "finds nothing that matches" in (folders / "out" / "sweep.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "warned"),
+    [("seg", [0, 0], True), ("seg", [0, 0.1], False), ("seg", [0, np.nan], True), ("count_error", [0, 0], False)],
+)
+def test_only_a_metric_that_is_0_everywhere_is_warned_of(metric, values, warned):
+    sweep = Sweep((0.4, 0.5), (0.1,), ("a",), "val", {metric: np.array(values, float).reshape(2, 1, 1)})
+    assert (sweep.nothing_matches(metric) is not None) == warned

@@ -154,8 +154,8 @@ def test_empty_images_are_counted_noted_and_left_out_of_the_means():
     assert result.per_image_mean["seg"] == 0.5
     assert result.per_image_mean["ap_0.50"] == pytest.approx(1 / 3)
     assert result.pooled["det"] == pytest.approx(1 - 11 / 20)
-    assert any("1 images are empty in truth and prediction" in note for note in result.notes)
-    assert any("1 images have predicted but no true objects" in note for note in result.notes)
+    assert any("1 image is empty in truth and prediction" in note for note in result.notes)
+    assert any("1 image has predicted but no true objects" in note for note in result.notes)
 
 
 def test_a_set_without_true_objects_says_that_seg_is_undefined():

@@ -5,7 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dinocell_io.command_errors import FAILED, WRONG_COMMAND_LINE, errors_told
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from dinocell_eval.folders import Pairing
@@ -42,51 +46,65 @@ def eval_command(
     html: Annotated[bool, typer.Option("--html/--no-html", help="Write report.html.")] = True,
     gallery: Annotated[int, typer.Option(help="Number of worst images drawn in the report.", min=0)] = 8,
 ) -> None:
-    """Compare predicted with true labels: SEG, DET, OP_CSB, AP, PQ, AJI, MMA and every wrong cell."""
+    """Compare predicted with true labels: SEG, DET, OP_CSB, AP, PQ, AJI, MMA and every wrong cell.
+
+    An earlier report in --output is replaced. The exit code is 1 if files do not pair or cannot be compared.
+    """
     from rich.console import Console
 
-    from dinocell_eval.folder_evaluation import Settings, compare_folders, evaluate_folder
-    from dinocell_eval.protocols import protocol_named
+    from dinocell_eval.folder_evaluation import Settings, compare_folders, evaluate_folder, refuse_equal_folders
+    from dinocell_eval.folders import pair_folders
 
     console = Console()
-    try:
-        protocol_named(protocol)
-        settings = Settings(protocol=protocol, iou=tuple(iou or ()), boundary_px=boundary, html=html,
-                            gallery=gallery, images=images)  # fmt: skip
-        pairings = []
-        for folder in (pred_dir, *([] if compare is None else [compare])):
-            pairing = _pairing(gt_dir, folder, split=split, splits_csv=splits_csv)
-            _refuse_unpaired(console, pairing, folder, allow_missing=allow_missing)
-            pairings.append((folder, pairing))
+    settings = Settings(protocol=protocol, iou=tuple(iou or ()), boundary_px=boundary, html=html,
+                        gallery=gallery, images=images)  # fmt: skip
+    folders = [pred_dir, *([] if compare is None else [compare])]
+    with errors_told(WRONG_COMMAND_LINE):
+        settings.check()
+        _refuse_missing_folders(gt_dir, *folders, *([] if images is None else [images]))
+        if compare is not None:
+            refuse_equal_folders(pred_dir, compare)
+        names = _names(gt_dir, split=split, splits_csv=splits_csv)
+    with errors_told(FAILED):
+        pairings = [(folder, pair_folders(gt_dir, folder, names=names)) for folder in folders]
+        _refuse_unpaired(console, pairings, allow_missing=allow_missing)
         if compare is None:
             evaluate_folder(console, pairings[0], output, settings=settings)
         else:
             compare_folders(console, pairings[0], pairings[1], output, settings=settings)
-    except (ValueError, OSError) as error:
-        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(1) from error
 
 
-def _pairing(gt_dir: Path, pred_dir: Path, *, split: str | None, splits_csv: Path | None) -> "Pairing":
-    from dinocell_eval.folders import find_splits, names_of_split, pair_folders
+def _refuse_missing_folders(*folders: Path) -> None:
+    for folder in folders:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder} is not a folder; pass a folder of images")
+
+
+def _names(gt_dir: Path, *, split: str | None, splits_csv: Path | None) -> frozenset[str] | None:
+    """Names of the split, None without one."""
+    from dinocell_eval.folders import find_splits, names_of_split
 
     if split is None:
         if splits_csv is not None:
             raise ValueError(f"--splits-csv {splits_csv} without --split; name the split to evaluate")
-        return pair_folders(gt_dir, pred_dir)
-    splits_csv = splits_csv or find_splits(gt_dir)
-    if splits_csv is None:
+        return None
+    table = splits_csv or find_splits(gt_dir)
+    if table is None:
         raise ValueError(f"no splits.csv in or above {gt_dir}; pass --splits-csv")
-    return pair_folders(gt_dir, pred_dir, names=names_of_split(splits_csv, split))
+    return names_of_split(table, split)
 
 
-def _refuse_unpaired(console: "Console", pairing: "Pairing", folder: Path, *, allow_missing: bool) -> None:
+def _refuse_unpaired(console: "Console", predictions: "Sequence[tuple[Path, Pairing]]", *, allow_missing: bool) -> None:
     from dinocell_eval.printed import print_unpaired
 
-    print_unpaired(console, pairing, allow_missing=allow_missing)
-    if pairing.predicted_only or (pairing.truth_only and not allow_missing):
+    print_unpaired(console, predictions, allow_missing=allow_missing)
+    unpaired = [
+        f"{len(pairing.truth_only)} without a prediction and {len(pairing.predicted_only)} without a truth in {folder}"
+        for folder, pairing in predictions
+        if pairing.predicted_only or (pairing.truth_only and not allow_missing)
+    ]
+    if unpaired:
         raise ValueError(
-            f"{len(pairing.truth_only)} truths have no prediction and {len(pairing.predicted_only)} predictions "
-            f"no truth in {folder}, expected pairs; rename or remove these files, choose a --split, "
+            f"unpaired files: {', '.join(unpaired)}; rename or remove them, choose a --split, "
             "or pass --allow-missing to count missing predictions as empty"
         )

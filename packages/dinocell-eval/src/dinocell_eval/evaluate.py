@@ -23,7 +23,7 @@ from dinocell_eval.metrics import COUNTS, Metric, metric_table
 from dinocell_eval.mma import mma_statistics
 from dinocell_eval.overlap import PairTable, pair_table, stack
 from dinocell_eval.panoptic_quality import panoptic_quality_statistics
-from dinocell_eval.protocols import ProtocolResult, protocol_named, quantity_metrics
+from dinocell_eval.protocols import Protocol, ProtocolResult, protocol_named, quantity_metrics
 from dinocell_eval.seg import seg_statistics
 from dinocell_eval.statistics import Column, Statistics, Total, total
 from dinocell_eval.taxonomy import PREDICTED_CLASSES, TRUTH_CLASSES, Objects, classify
@@ -92,10 +92,7 @@ def evaluate(
     bounding boxes to the objects. Raises ValueError on unequal numbers or shapes, negative or fractional labels, an
     unknown protocol, and thresholds outside (0, 1] or widths below 1.
     """
-    thresholds = _thresholds(iou_thresholds)
-    chosen = protocol_named(protocol)
-    if boundary_px is not None and not 1 <= boundary_px < np.inf:
-        raise ValueError(f"boundary_px is {boundary_px}, expected a width of 1 pixel or more, such as 2")
+    thresholds, chosen = check_settings(iou_thresholds=iou_thresholds, protocol=protocol, boundary_px=boundary_px)
     images = list(_images(truths, predictions, names=names, boundary_px=boundary_px, boxes=boxes))
     image_names = tuple(names) if names is not None else tuple(str(i) for i in range(len(images)))
     table = stack([image.table for image in images])
@@ -139,6 +136,16 @@ def evaluate(
         boundary_px=boundary_px,
         notes=_notes(counts, num_replicates=num_replicates),
     )
+
+
+def check_settings(
+    *, iou_thresholds: Sequence[float | Fraction], protocol: str, boundary_px: float | int | None
+) -> tuple[tuple[Fraction, ...], Protocol]:
+    """Exact thresholds and the protocol; ValueError for settings that `evaluate` refuses, before any image is read."""
+    thresholds = _thresholds(iou_thresholds)
+    if boundary_px is not None and not 1 <= boundary_px < np.inf:
+        raise ValueError(f"boundary_px is {boundary_px}, expected a width of 1 pixel or more, such as 2")
+    return thresholds, protocol_named(protocol)
 
 
 def per_image_values(
@@ -283,11 +290,13 @@ def _notes(counts: Mapping[str, int], *, num_replicates: int) -> tuple[str, ...]
     elif images < FEWEST_IMAGES:
         notes.append(f"only {images} images: the bootstrap intervals are rough below {FEWEST_IMAGES}")
     if both:
-        notes.append(f"{both} images are empty in truth and prediction; they are left out of per-image means")
-    if counts["images_truth_empty"] > both:
+        are = "1 image is" if both == 1 else f"{both} images are"
+        notes.append(f"{are} empty in truth and prediction, and left out of per-image means")
+    if (spurious := counts["images_truth_empty"] - both) > 0:
+        have = "1 image has" if spurious == 1 else f"{spurious} images have"
         notes.append(
-            f"{counts['images_truth_empty'] - both} images have predicted but no true objects; "
-            "SEG and DET of these images are undefined, their FP count in the pooled values"
+            f"{have} predicted but no true objects; SEG and DET are undefined there, and false positives count in the "
+            "pooled values"
         )
     if counts["n_truth"] == 0:
         notes.append("no true object in the whole set: SEG, DET and OP_CSB are undefined")

@@ -12,7 +12,7 @@ from jaxtyping import Integer, Num
 
 from dinocell_eval.average_precision import COCO_THRESHOLDS
 from dinocell_eval.comparison import compare
-from dinocell_eval.evaluate import Evaluation, evaluate
+from dinocell_eval.evaluate import Evaluation, check_settings, evaluate
 from dinocell_eval.folders import FilePair, Pairing
 from dinocell_eval.printed import print_comparison, print_metrics
 from dinocell_eval.reading import ReadAhead
@@ -39,6 +39,10 @@ class Settings:
     gallery: int = 8
     images: Path | None = None
 
+    def check(self) -> None:
+        """Raise ValueError for numbers and names that `evaluate` refuses."""
+        check_settings(iou_thresholds=self.iou or COCO_THRESHOLDS, protocol=self.protocol, boundary_px=self.boundary_px)
+
 
 def evaluate_folder(console: "Console", predictions: Predictions, output: Path, *, settings: Settings) -> Evaluation:
     """Evaluate paired files, print the metrics and write the reports into `output`."""
@@ -47,6 +51,7 @@ def evaluate_folder(console: "Console", predictions: Predictions, output: Path, 
     evaluation, inputs = _evaluate(console, pairing, settings=settings)
     print_metrics(console, evaluation)
     written = ["summary.json", "images.csv", "objects.csv"]
+    replaces = (output / "summary.json").exists()
     write_report(output, evaluation, inputs=inputs)
     if settings.html:
         from dinocell_eval.pages import evaluation_page
@@ -57,7 +62,7 @@ def evaluate_folder(console: "Console", predictions: Predictions, output: Path, 
         )  # fmt: skip
         _write_text(output / "report.html", page)
         written.append("report.html")
-    console.print(f"wrote {output}/{', '.join(written)}", markup=False, soft_wrap=True)
+    _tell_written(console, output, written, replaces=replaces, page="report.html")
     return evaluation
 
 
@@ -77,6 +82,7 @@ def compare_folders(
     one, other = evaluated("first", first), evaluated("second", second)
     comparison = compare(one, other)
     print_comparison(console, comparison, names)
+    replaces = (output / "comparison.json").exists()
     write_comparison(output, comparison, names=names)
     written = ["comparison.json"]
     if settings.html:
@@ -87,7 +93,15 @@ def compare_folders(
                                title=f"{names[1]} against {names[0]}")  # fmt: skip
         _write_text(output / "comparison.html", page)
         written.append("comparison.html")
-    console.print(f"wrote {output}/{', '.join(written)}", markup=False, soft_wrap=True)
+    _tell_written(console, output, written, replaces=replaces, page="comparison.html")
+
+
+def _tell_written(console: "Console", output: Path, written: Sequence[str], *, replaces: bool, page: str) -> None:
+    """Names the files, and says that they replace those of an earlier evaluation, or that an earlier page is left."""
+    replaced = "; they replace an earlier evaluation" if replaces else ""
+    if page not in written and (output / page).exists():
+        replaced += f"; {page} there is of an earlier one"
+    console.print(f"wrote {output}/{', '.join(written)}{replaced}", markup=False, soft_wrap=True)
 
 
 def _evaluate(console: "Console", pairing: Pairing, *, settings: Settings) -> tuple[Evaluation, dict[str, object]]:
@@ -147,8 +161,6 @@ def _image_files(folder: Path | None, pairs: Sequence[FilePair]) -> list[Path | 
     """The image of each pair, found by name before anything is computed; None without a folder."""
     if folder is None:
         return [None] * len(pairs)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"--images {folder} is not a folder")
     files = {
         path.stem.removesuffix(".ome"): path
         for path in sorted(folder.iterdir())
@@ -168,6 +180,11 @@ def _facts(pairing: Pairing, folders: Sequence[Path]) -> dict[str, str]:
     facts |= {f"predictions {k + 1}" if len(folders) > 1 else "predictions": str(f) for k, f in enumerate(folders)}
     command = " ".join(["dinocell", *sys.argv[1:]])
     return facts | {"command": command, "made on": strftime("%Y-%m-%d %H:%M %Z")}
+
+
+def refuse_equal_folders(first: Path, second: Path) -> None:
+    """Raise ValueError if a folder would be compared with itself."""
+    _short_names(first, second)
 
 
 def _short_names(first: Path, second: Path) -> tuple[str, str]:

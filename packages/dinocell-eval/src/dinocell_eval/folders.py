@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dinocell_eval.result_files import COMPANIONS, PREDICTED_ENDINGS, TRUTH_ENDINGS
+from dinocell_eval.result_files import BESIDE_OUR_LABELS, COMPANIONS, PREDICTED_ENDINGS, TRUTH_ENDINGS
 from dinocell_io import LABEL_SUFFIXES
 
 
@@ -20,7 +20,10 @@ class FilePair:
 
 @dataclass(frozen=True)
 class Pairing:
-    """Pairs sorted by name, also those without prediction; predictions without truth; files that are no labels."""
+    """Pairs sorted by name, also those without prediction; predictions without truth; files that are no labels.
+
+    What `dinocell segment` wrote beside its labels is in none of them.
+    """
 
     pairs: tuple[FilePair, ...]
     predicted_only: tuple[Path, ...]
@@ -36,9 +39,9 @@ def pair_folders(
 ) -> Pairing:
     """Pair the label files of two folders: by equal stem, then by stem without an ending of `result_files`.
 
-    `_labels` counts on predictions only. What stands beside labels and is none is ignored: overlays and distance maps
-    beside `<stem>_labels`; the image, pictures and `_seg.npy` beside `<stem>_cp_masks`. With `names`, only these are
-    paired and everything else is left out. Raises ValueError if names are ambiguous, if
+    `_labels` counts on predictions only. Overlays and distance maps beside `<stem>_labels` are left out. What else
+    stands beside labels and is none is `ignored`: the image, pictures and `_seg.npy` beside `<stem>_cp_masks`. With
+    `names`, only these are paired and everything else is left out. Raises ValueError if names are ambiguous, if
     nothing pairs, or if one of `names` has no true file.
     """
     truths, _ = _label_files(Path(truth_folder))
@@ -84,7 +87,7 @@ def names_of_split(splits_csv: str | Path, split: str) -> frozenset[str]:
 
 
 def _label_files(folder: Path) -> tuple[dict[str, Path], tuple[Path, ...]]:
-    """Label files by stem, and files that stand beside them and are no labels."""
+    """Label files by stem, and files of other programs that stand beside them and are no labels."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder; pass a folder of label images")
     paths = [
@@ -92,6 +95,13 @@ def _label_files(folder: Path) -> tuple[dict[str, Path], tuple[Path, ...]]:
         for path in sorted(folder.iterdir())
         if path.suffix.lower() in LABEL_SUFFIXES and not path.name.startswith(".") and path.is_file()
     ]
+    ours = {
+        _stem(path).removesuffix("_labels") + end
+        for path in paths
+        if _stem(path).endswith("_labels")
+        for end in BESIDE_OUR_LABELS
+    }
+    paths = [path for path in paths if _stem(path) not in ours]
     names = {path.name for path in paths}
     beside = {
         stem.removesuffix(ending) + companion

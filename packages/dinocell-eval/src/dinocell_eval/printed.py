@@ -1,7 +1,10 @@
 """What `dinocell eval` prints: unpaired files, the table of metrics, differences of two predictions."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
 from rich.table import Table
 
 from dinocell_eval.average_precision import COCO_THRESHOLDS
@@ -16,19 +19,31 @@ if TYPE_CHECKING:
 
 SHOWN = ("seg", "det", "op_csb", "ap_0.50", "ap_0.75", "ap_mean", "pq", "aji", "mma", "dice", "count_error",
          "boundary_iou", "boundary_f", "hausdorff_px", "assd_px")  # fmt: skip
+MOST_LISTED = 20  # files of one kind
 
 
-def print_unpaired(console: "Console", pairing: "Pairing", *, allow_missing: bool) -> None:
-    """A table of the files that have no partner or are no labels; nothing where there is none."""
-    rows = [(path.name, "counted as empty" if allow_missing else "no prediction") for path in pairing.truth_only]
-    rows += [(path.name, "no truth") for path in pairing.predicted_only]
-    rows += [(path.name, "ignored: no labels, or labels of a file beside it") for path in pairing.ignored]
-    if not rows:
-        return
+def print_unpaired(console: "Console", predictions: Sequence[tuple[Path, "Pairing"]], *, allow_missing: bool) -> None:
+    """One table of the files that have no partner or are no labels; nothing where there is none.
+
+    Of each kind the first MOST_LISTED are named and the others counted. `predictions` are folders with their pairing;
+    of several, each row says whose it is.
+    """
     table = Table("file", "", title="Unpaired files")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+    for folder, pairing in predictions:
+        of_folder = f" ({folder})" if len(predictions) > 1 else ""
+        kinds = {
+            "counted as empty" if allow_missing else "no prediction": pairing.truth_only,
+            "no truth": pairing.predicted_only,
+            "ignored: no labels, or labels of a file beside it": pairing.ignored,
+        }
+        for kind, paths in kinds.items():
+            names = [path.name for path in paths[:MOST_LISTED]]
+            if len(paths) > MOST_LISTED:
+                names.append(f"and {len(paths) - MOST_LISTED} more")
+            for name in names:
+                table.add_row(escape(name), escape(kind + of_folder))
+    if table.row_count:
+        console.print(table)
 
 
 def print_metrics(console: "Console", evaluation: "Evaluation") -> None:

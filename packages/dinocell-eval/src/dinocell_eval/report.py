@@ -103,7 +103,7 @@ def write_comparison(folder: str | Path, comparison: Comparison, *, names: tuple
 
 
 def describe_inputs(pairing: Pairing) -> dict[str, object]:
-    """Name, file name and SHA-256 of every file of the pairs; null for a missing prediction."""
+    """Name, file name and SHA-256 of every file of the pairs, null for a missing prediction; names of ignored files."""
 
     def described(path: Path | None) -> dict[str, str] | None:
         return None if path is None else {"file": path.name, "sha256": _sha256(path)}
@@ -112,7 +112,8 @@ def describe_inputs(pairing: Pairing) -> dict[str, object]:
         "pairs": [
             {"name": pair.name, "truth": described(pair.truth), "predicted": described(pair.predicted)}
             for pair in pairing.pairs
-        ]
+        ],
+        "ignored": [path.name for path in pairing.ignored],
     }
 
 

@@ -19,9 +19,11 @@ from dinocell_io import read_labels
 TRUTH_ENDINGS = ("_cp_masks", "_masks", "_mask", "_seg")  # "_cp_masks" first: it ends like "_masks"
 PREDICTED_ENDINGS = ("_labels", *TRUTH_ENDINGS, ".stardist")  # "_labels" is what `dinocell segment` writes
 
-# What stands beside labels and is none, by the ending of the labels; "" is the image itself.
+# Images that `dinocell segment` writes beside `<name>_labels`; its tables have other suffixes than labels.
+BESIDE_OUR_LABELS = ("_overlay", "_distance_map")
+
+# What else stands beside labels and is none, by the ending of the labels; "" is the image itself.
 COMPANIONS = {
-    "_labels": ("_overlay", "_distance_map"),
     "_cp_masks": ("_seg", "_flows", "_flows_cp_masks", "_cp_output", "_cp_flows", "_dP", "_cellprob", ""),
     "_seg": ("_flows", "_cp_output", "_cp_flows", "_dP", "_cellprob", ""),
 }

@@ -80,6 +80,16 @@ class Sweep:
             plateau = scores >= score - (error or 0.0)
         return Optimum(self.peaks[row], self.fills[column], score, interval, error, plateau)
 
+    def nothing_matches(self, metric: str) -> str | None:
+        """What to know of a metric that is 0 at every point, None of any other; of a count error 0 is the aim."""
+        scores = self.scores(metric)
+        if metric == "count_error" or not np.array_equal(scores[~np.isnan(scores)].max(initial=-1), 0):
+            return None
+        return (
+            f"{metric} is 0 at every point: the model finds nothing that matches on these images, and no thresholds "
+            "are better than others; look at a distance map (dinocell segment --save-distance-map)"
+        )
+
     def to_json(self) -> str:
         """Grid, scores, best points and plateaus as JSON text; null where undefined."""
         metrics = {}
@@ -201,6 +211,12 @@ def _check(
     if names is not None and len(names) != len(truths):
         raise ValueError(f"{len(names)} names but {len(truths)} images, expected one name an image")
     per_image_values([], [], metrics=metrics)  # refuses unknown ones before the work
+
+
+def check_grid(peaks: Sequence[float], fills: Sequence[float], *, metrics: Sequence[str]) -> None:
+    """Raise ValueError for thresholds and metrics that a sweep refuses, before any image is read."""
+    _points(peaks, fills)
+    per_image_values([], [], metrics=metrics)
 
 
 def refuse_test_split(split: str) -> None:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from dinocell_io.command_errors import FAILED, WRONG_COMMAND_LINE, errors_told
+
 _MAP_ENDING = "_distance_map"  # what `dinocell segment` writes beside labels
 
 
@@ -24,17 +26,28 @@ def sweep_command(
     fill: Annotated[list[float] | None, typer.Option(help="Fill threshold of the grid; repeatable.")] = None,
     min_size: Annotated[int, typer.Option(help="Drop cells of fewer pixels.", min=0)] = 0,
 ) -> None:
-    """Map SEG, AP or any metric over a grid of thresholds on saved distance maps."""
+    """Map SEG, AP or any metric over a grid of thresholds on saved distance maps.
+
+    An earlier sweep in --output is replaced.
+    """
     from dinocell_eval.pages.sweep_page import sweep_page
-    from dinocell_eval.sweep import FILLS, METRICS, NO_RESULT, PEAKS, sweep_distance_maps
+    from dinocell_eval.sweep import FILLS, METRICS, NO_RESULT, PEAKS, check_grid, sweep_distance_maps
     from dinocell_io import atomic_path
 
-    try:
-        names, truths, maps = _read(gt_dir, map_dir, split=split, splits_csv=splits_csv)
+    peaks, fills, metrics = sorted(peak or PEAKS), sorted(fill or FILLS), metric or METRICS
+    with errors_told(WRONG_COMMAND_LINE):
+        for folder in (gt_dir, map_dir):
+            if not folder.is_dir():
+                raise FileNotFoundError(f"{folder} is not a folder")
+        wanted = _names(gt_dir, split=split, splits_csv=splits_csv)
+        check_grid(peaks, fills, metrics=metrics)
+    with errors_told(FAILED):
+        names, truths, maps = _read(gt_dir, map_dir, wanted)
         sweep = sweep_distance_maps(
-            truths, maps, split=split or "all images", peaks=sorted(peak or PEAKS), fills=sorted(fill or FILLS),
-            min_size=min_size, metrics=metric or METRICS, names=names,
+            truths, maps, split=split or "all images", peaks=peaks, fills=fills, min_size=min_size, metrics=metrics,
+            names=names,
         )  # fmt: skip
+        replaces = (output / "sweep.json").exists()
         output.mkdir(parents=True, exist_ok=True)
         texts = {
             "sweep.json": sweep.to_json(),
@@ -43,29 +56,25 @@ def sweep_command(
         for name, content in texts.items():
             with atomic_path(output / name) as temporary:
                 temporary.write_text(content, encoding="utf-8")
-    except (ValueError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
     for name in sweep.values:
         best = sweep.best(name)
         interval = "" if best.interval is None else f", 95 % {best.interval[0]:.4f} .. {best.interval[1]:.4f}"
+        number = int(best.plateau.sum())
         typer.echo(
             f"{name}: {best.score:.4f} at peak {best.peak:g}, fill {best.fill:g}{interval}; "
-            f"{int(best.plateau.sum())} points within one standard error"
+            f"{number} point{'s' * (number != 1)} within one standard error"
         )
+        if problem := sweep.nothing_matches(name):
+            typer.echo(f"warning: {problem}", err=True)
     typer.echo(NO_RESULT)
-    typer.echo(f"wrote {output}/sweep.json, sweep.html")
+    typer.echo(f"wrote {output}/sweep.json, sweep.html" + ("; they replace an earlier sweep" if replaces else ""))
 
 
-def _read(gt_dir: Path, map_dir: Path, *, split: str | None, splits_csv: Path | None) -> tuple[list, list, list]:
-    """Names, true labels and distance maps of the split."""
+def _read(gt_dir: Path, map_dir: Path, wanted: frozenset[str] | None) -> tuple[list, list, list]:
+    """Names, true labels and distance maps of the wanted images, of all for None."""
     from dinocell_eval.result_files import read_result
     from dinocell_io import read_image
 
-    for folder in (gt_dir, map_dir):
-        if not folder.is_dir():
-            raise FileNotFoundError(f"{folder} is not a folder")
-    wanted = _names(gt_dir, split=split, splits_csv=splits_csv)
     files = list(map_dir.glob("*.tif*"))
     named = {path.stem.removesuffix(_MAP_ENDING): path for path in files if path.stem.endswith(_MAP_ENDING)}
     maps = named or {path.stem: path for path in files}

@@ -225,7 +225,7 @@ def _provenance(evaluation: Evaluation, facts: Mapping[str, str], inputs: Mappin
 
 
 def input_table(inputs: Mapping[str, object] | None) -> str:
-    """The files that were compared, with their hashes."""
+    """The files that were compared, with their hashes, and the names of those that were ignored."""
     pairs = (inputs or {}).get("pairs")
     if not isinstance(pairs, list):
         return ""
@@ -235,4 +235,9 @@ def input_table(inputs: Mapping[str, object] | None) -> str:
 
     rows = [[escape(pair["name"]), *described(pair["truth"]), *described(pair["predicted"])] for pair in pairs]
     head = ["image", "truth", "SHA-256", "prediction", "SHA-256"]
-    return details(f"{len(rows)} pairs of files and the first 16 digits of their SHA-256", table(head, rows, words=5))
+    listed = details(f"{len(rows)} pairs of files and the first 16 digits of their SHA-256", table(head, rows, words=5))
+    ignored = (inputs or {}).get("ignored")
+    if not isinstance(ignored, list) or not ignored:
+        return listed
+    names = [[escape(name)] for name in ignored]
+    return listed + details(f"{len(names)} ignored files beside labels", table(["file"], names, words=1))

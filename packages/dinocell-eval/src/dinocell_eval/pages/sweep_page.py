@@ -21,8 +21,10 @@ def sweep_page(sweep: Sweep, *, title: str = "Sweep of thresholds", facts: Mappi
     """HTML text: for each metric a heat map with the best point and its plateau, and the numbers."""
     optima = {metric: sweep.best(metric) for metric in sweep.values}
     warnings = [f"{NO_RESULT}; report the test split once, with the thresholds that came out"]
+    warnings += [problem for metric in sweep.values if (problem := sweep.nothing_matches(metric))]
     if len(sweep.names) < FEWEST_IMAGES:
-        warnings.append(f"only {len(sweep.names)} images: intervals and plateaus are rough below {FEWEST_IMAGES}")
+        only = "1 image" if len(sweep.names) == 1 else f"{len(sweep.names)} images"
+        warnings.append(f"only {only}: intervals and plateaus are rough below {FEWEST_IMAGES}")
     maps = "".join(_figure(sweep, metric, optimum) for metric, optimum in optima.items())
     lines = {**(facts or {}), "images": ", ".join(sweep.names), "software": f"dinocell-eval {version('dinocell-eval')}"}
     listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in lines.items())
