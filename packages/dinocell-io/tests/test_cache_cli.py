@@ -1,3 +1,4 @@
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def test_warm_of_nothing_is_an_error(server: ObjectServer) -> None:
 def test_a_new_cache_needs_a_quota(server: ObjectServer) -> None:
     result = warm(server)
     assert result.exit_code == 2
-    assert "create it with quota_bytes" in result.stderr
+    assert re.search(r"^error: .* is no cache; make one with .*'dinocell cache warm --quota'", result.stderr)
 
 
 def test_a_quota_that_is_no_size_is_refused(server: ObjectServer) -> None:
@@ -109,7 +110,9 @@ def test_where_there_is_no_cache_the_user_is_told(tmp_path: Path) -> None:
     for command in ("stats", "clear"):
         result = run(command, "--folder", str(tmp_path / "none"))
         assert result.exit_code == 2
-        assert "is no cache" in result.stderr
+        assert "make one with 'dinocell cache warm URI --quota 500GB', or name one by --folder" in result.stderr
+        assert result.stderr.startswith(f"error: {tmp_path / 'none'} is no cache; ")
+        assert "quota_bytes" not in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,9 @@ def test_planes_channels_names_and_pixel_size_are_read(tmp_path: Path) -> None:
         for z in range(3):
             np.testing.assert_array_equal(image.read(z=z, t=t), stack[t, z])
     np.testing.assert_array_equal(image.read(np.s_[5:9, 7:30], channels=[1], z=1, t=1), stack[1, 1, 1:, 5:9, 7:30])
-    with pytest.raises(ValueError, match=r"choose z= \(0 to 2\) and t= \(0 to 1\)"):
+    with pytest.raises(
+        ValueError, match=r"choose z= \(0 to 2\) and t= \(0 to 1\), on the command line --z and --t, or"
+    ):
         read_image(tmp_path / "a.czi")
 
 

@@ -86,7 +86,7 @@ def test_one_plate_is_indexed_by_listing(bucket, tmp_path):
     plate = next(plate for plate in GALLERY_PLATES if plate.source == "source_9")
     names = [word for at, name in enumerate(plate.channels, 1) for word in ("--channel", f"{at}={name}")]
     told = run("jump", "index", "--listing", bucket / plate.folder, *names, "--output", tmp_path / "index")
-    assert "4 sites of 1 plates" in told
+    assert "4 sites of 1 plate in" in told
 
 
 @pytest.mark.parametrize(
@@ -95,18 +95,34 @@ def test_one_plate_is_indexed_by_listing(bucket, tmp_path):
         ([], "got no table; pass one of --parquet, --load-data and --listing"),
         (["--load-data", "a", "--listing", "b"], "got --load-data and --listing; pass one of"),
         (["--listing", "a", "--channel", "Mito=1"], "--channel Mito=1 is no number and name; write it as 1=Mito"),
-        (["--load-data", "/nowhere at all"], "holds no load_data.csv"),
+        (["--load-data", "/nowhere at all"], "--load-data /nowhere at all does not exist; check its name"),
+        (["--parquet", "/nowhere.parquet"], "--parquet /nowhere.parquet does not exist"),
+        (["--load-data", ".", "--plates", "/nowhere.csv"], "--plates /nowhere.csv does not exist"),
     ],
 )
 def test_wrong_arguments_are_told_in_one_line(tmp_path, words, message):
-    assert message in run("jump", "index", *words, "--output", tmp_path / "index", code=1)
+    assert message in run("jump", "index", *words, "--output", tmp_path / "index", code=2)
     assert not (tmp_path / "index").exists()
 
 
 def test_a_selection_of_nothing_and_a_missing_index_are_told(bucket, tmp_path):
-    told = run("jump", "subset", tmp_path / "none", "--output", tmp_path / "a.npz", code=1)
+    told = run("jump", "subset", tmp_path / "none", "--output", tmp_path / "a.npz", code=2)
     assert "holds no index of sites" in told
     index_of(bucket, tmp_path / "index")
     words = ("--source", "source_9", "--plate", "BR5867a3")
-    told = run("jump", "subset", tmp_path / "index", "--output", tmp_path / "a.npz", *words, code=1)
+    told = run("jump", "subset", tmp_path / "index", "--output", tmp_path / "a.npz", *words, code=2)
     assert "no site is in all of these; widen the selection" in told
+    told = run("jump", "subset", tmp_path / "index", "--output", tmp_path / "a.npz", "--num-sites", 0, code=2)
+    assert "num_sites is 0" in told
+    assert not (tmp_path / "a.npz").exists()
+    told = run("jump", "fetch", tmp_path / "index", tmp_path / "a.npz", "--output", tmp_path / "copy", code=2)
+    assert "a.npz does not exist" in told
+
+
+def test_a_folder_without_tables_and_a_damaged_index_are_failures_of_data(bucket, tmp_path):
+    told = run("jump", "index", "--load-data", tmp_path, "--output", tmp_path / "index", code=1)
+    assert "holds no load_data" in told
+    index_of(bucket, tmp_path / "index")
+    (tmp_path / "index" / "tables.json").write_text("{")
+    told = run("jump", "subset", tmp_path / "index", "--output", tmp_path / "a.npz", code=1)
+    assert "holds a damaged index" in told

@@ -134,7 +134,7 @@ def test_a_field_of_a_plate_is_chosen_by_well_and_field(tmp_path: Path, stack: n
     write_group(tmp_path / "p.zarr" / "B" / "2", version, well={"images": [{"path": "0"}, {"path": "1"}]})
     for field in range(2):
         write_ome_zarr(tmp_path / "p.zarr" / "B" / "2" / str(field), [stack[field, :, 0]], "cyx", version=version)
-    with pytest.raises(ValueError, match=r'plate of 2 wells \(A/1, B/2\).*"A/1/0"'):
+    with pytest.raises(ValueError, match=r'plate of 2 wells \(A/1, B/2\).*--scene, .*"A/1/0"'):
         open_image(tmp_path / "p.zarr")
     np.testing.assert_array_equal(open_image(tmp_path / "p.zarr", scene="B/2/1").read(), stack[1, :, 0])
     well = tmp_path / "p.zarr" / "B" / "2"

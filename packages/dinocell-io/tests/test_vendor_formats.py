@@ -74,7 +74,9 @@ def test_the_images_of_a_lif_are_scenes(tmp_path: Path, stack: np.ndarray) -> No
     pytest.importorskip("liffile", reason="the extra lif")
     images = [lif_image(name, stack[t : t + 1, :1], ("Blue", "Green"), 0.5) for t, name in enumerate(("one", "two"))]
     write_lif(tmp_path / "a.lif", images)
-    with pytest.raises(ValueError, match=r"holds 2 images: one; two\. Choose one with scene="):
+    with pytest.raises(
+        ValueError, match=r"2 images: one; two\. Choose one with scene=, on the command line --scene, by"
+    ):
         open_image(tmp_path / "a.lif")
     np.testing.assert_array_equal(read_image(tmp_path / "a.lif", scene="two").pixels, stack[1, 0])
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .byte_sizes import format_bytes, parse_bytes
+from .command_errors import FAILED, WRONG_COMMAND_LINE
 
 if TYPE_CHECKING:
     from .cached_store import CachedStore
@@ -100,7 +101,7 @@ def warm(
         typer.echo(f"failed: {failure}", err=True)
     if failures:
         typer.echo(f"{len(failures)} objects could not be read", err=True)
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 def _warmed(store: "CachedStore", prefix: str, suffixes: tuple[str, ...], jobs: int) -> tuple[int, list[str], bool]:
@@ -131,12 +132,15 @@ def _warmed(store: "CachedStore", prefix: str, suffixes: tuple[str, ...], jobs: 
 def _opened(folder: Path | None) -> "DiskCache":
     from .disk_cache import DiskCache, default_cache_folder
 
+    chosen = folder or default_cache_folder()
     try:
-        return DiskCache(folder or default_cache_folder())
-    except FileNotFoundError as error:
-        raise _usage(error) from None
+        return DiskCache(chosen)
+    except FileNotFoundError:
+        # not the library's words: the option that makes a cache is another command's
+        way_out = "make one with 'dinocell cache warm URI --quota 500GB', or name one by --folder"
+        raise _usage(FileNotFoundError(f"{chosen} is no cache; {way_out}")) from None
 
 
 def _usage(error: Exception) -> typer.Exit:
-    typer.echo(str(error), err=True)
-    return typer.Exit(2)
+    typer.secho(f"error: {error}", fg="red", err=True)
+    return typer.Exit(WRONG_COMMAND_LINE)

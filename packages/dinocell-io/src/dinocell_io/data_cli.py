@@ -1,11 +1,12 @@
 """The commands `dinocell data jump index`, `subset` and `fetch`."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from .command_errors import FAILED, WRONG_COMMAND_LINE, errors_told
 
 if TYPE_CHECKING:
     from .jump_index import JumpIndex
@@ -37,8 +38,14 @@ def index(
     plates: Annotated[Path | None, typer.Option(help="plate.csv.gz of the datasets, for the types of plates.")] = None,
 ) -> None:
     """Make an index of sites from one of the three: a Parquet table, load_data tables, or a listing."""
-    with _errors_told():
-        rows = _rows(parquet, load_data, listing, channel)
+    with errors_told(WRONG_COMMAND_LINE):
+        _refuse_all_but_one(parquet, load_data, listing)
+        names = _channel_names(channel or []) if listing else {}
+        given = {"--parquet": [parquet], "--load-data": load_data or [], "--listing": [listing], "--plates": [plates]}
+        for option, places in given.items():
+            _refuse_missing(option, *places)
+    with errors_told(FAILED):
+        rows = _rows(parquet, load_data, listing, names)
 
         from .jump_build import build_jump_index
         from .jump_index import open_jump_index
@@ -48,8 +55,10 @@ def index(
         built = open_jump_index(build_jump_index(rows, output, plate_types=types))
         for source, count in built.num_sites().items():
             typer.echo(f"{source:12s} {count:9d} sites")
-        typer.echo(f"{len(built)} sites of {len(built.plates)} plates in {output}")
-        if built.num_repeated:
+        typer.echo(f"{len(built)} sites of {len(built.plates)} plate{'s' * (len(built.plates) != 1)} in {output}")
+        if built.num_repeated == 1:
+            typer.echo("1 site came twice and is kept once")
+        elif built.num_repeated:
             typer.echo(f"{built.num_repeated} sites came twice and are kept once")
 
 
@@ -72,12 +81,15 @@ def subset(
     ] = False,
 ) -> None:
     """Choose sites: by source, plate and well, so many per well, evenly over sources; without known bad ones."""
-    with _errors_told():
+    with errors_told(WRONG_COMMAND_LINE):
+        _refuse_no_index(index)
+    with errors_told(FAILED):
+        opened = _opened(index)
+    with errors_told(WRONG_COMMAND_LINE):
         from .jump_fields import jump_fields, write_selection
         from .jump_select import select_sites, sites_by
         from .jump_tables import STAINS
 
-        opened = _opened(index)
         channels = tuple(channel or STAINS)
         rows = select_sites(
             opened,
@@ -95,10 +107,12 @@ def subset(
         )
         if not len(rows):
             raise ValueError("no site is in all of these; widen the selection")
-        write_selection(output, jump_fields(opened, rows, channels=channels))
+        fields = jump_fields(opened, rows, channels=channels)
+    with errors_told(FAILED):
+        write_selection(output, fields)
         for name, count in sites_by(opened, rows).items():
             typer.echo(f"{name:12s} {count:9d} sites")
-        typer.echo(f"{len(rows)} sites with {', '.join(channels)} in {output}")
+        typer.echo(f"{len(rows)} site{'s' * (len(rows) != 1)} with {', '.join(channels)} in {output}")
 
 
 @jump.command()
@@ -110,39 +124,61 @@ def fetch(
     requests: Annotated[int, typer.Option(help="Objects asked for at once.")] = 32,
 ) -> None:
     """Copy the images of the chosen sites to a folder; run again, it goes on where it was stopped."""
-    with _errors_told():
+    with errors_told(WRONG_COMMAND_LINE):
+        _refuse_no_index(index)
+        _refuse_missing("SUBSET", selection)
+    with errors_told(FAILED):
         from .jump_fetch import fetch_fields
         from .jump_fields import read_selection
 
         fields = read_selection(selection, _opened(index), uri=uri)
         counts = fetch_fields(fields, output, num_requests=requests)
         typer.echo(
-            f"{counts.num_fetched} objects ({counts.num_bytes / 1e6:.1f} MB) copied to {output}, "
+            f"{_objects(counts.num_fetched)} ({counts.num_bytes / 1e6:.1f} MB) copied to {output}, "
             f"{counts.num_present} were there"
         )
         if counts.num_failed:
             raise ValueError(
-                f"{counts.num_failed} objects could not be copied; see {output / 'quarantine.jsonl'}, "
+                f"{_objects(counts.num_failed)} could not be copied; see {output / 'quarantine.jsonl'}, "
                 "and run again if the network was at fault"
             )
 
 
+def _objects(number: int) -> str:
+    return "1 object" if number == 1 else f"{number} objects"
+
+
 def _rows(
-    parquet: Path | None, load_data: list[str] | None, listing: str | None, channel: list[str] | None
+    parquet: Path | None, load_data: list[str] | None, listing: str | None, channel_names: dict[int, str]
 ) -> "Iterator[SiteRows]":
     from .jump_listing import rows_of_listing
     from .jump_tables import rows_of_load_data, rows_of_parquet
 
+    if parquet is not None:
+        return rows_of_parquet(parquet)
+    if listing is not None:
+        return iter([rows_of_listing(listing, channels=channel_names)])
+    return (rows for uri in load_data or [] for rows in rows_of_load_data(uri))
+
+
+def _refuse_all_but_one(parquet: Path | None, load_data: list[str] | None, listing: str | None) -> None:
     given = [
         name for name, value in (("--parquet", parquet), ("--load-data", load_data), ("--listing", listing)) if value
     ]
     if len(given) != 1:
         raise ValueError(f"got {' and '.join(given) or 'no table'}; pass one of --parquet, --load-data and --listing")
-    if parquet is not None:
-        return rows_of_parquet(parquet)
-    if listing is not None:
-        return iter([rows_of_listing(listing, channels=_channel_names(channel or []))])
-    return (rows for uri in load_data or [] for rows in rows_of_load_data(uri))
+
+
+def _refuse_missing(option: str, *places: str | Path | None) -> None:
+    """Raise FileNotFoundError for a path that is not there; what is in a bucket shows when it is read."""
+    for place in places:
+        if place is not None and "://" not in str(place) and not Path(place).exists():
+            raise FileNotFoundError(f"{option} {place} does not exist; check its name")
+
+
+def _refuse_no_index(folder: Path) -> None:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} holds no index of sites; make one with dinocell data jump index")
 
 
 def _channel_names(words: list[str]) -> dict[int, str]:
@@ -159,12 +195,3 @@ def _opened(folder: Path) -> "JumpIndex":
     from .jump_index import open_jump_index
 
     return open_jump_index(folder)
-
-
-@contextmanager
-def _errors_told() -> Iterator[None]:
-    try:
-        yield
-    except (ValueError, OSError, ModuleNotFoundError) as error:
-        typer.secho(f"error: {error}", fg="red", err=True)
-        raise typer.Exit(1) from error

@@ -58,8 +58,8 @@ class DiskCache:
         self._ledger = CacheLedger(self.folder / "ledger", recount=self._files.counted_bytes)
         if quota_bytes is None and not (self.folder / "ledger").exists():
             raise FileNotFoundError(
-                f"{self.folder} is no cache; create it with quota_bytes (dinocell cache warm --quota), "
-                "or name another folder"
+                f"{self.folder} is no cache; make one with quota_bytes=, on the command line 'dinocell cache warm "
+                "--quota', or name another folder"
             )
         self._files.make_folders()
         renew_after_fork(self)

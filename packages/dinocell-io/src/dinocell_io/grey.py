@@ -28,7 +28,7 @@ def grey_image(image: Image, *, channel: str | int | None = None) -> Shaped[np.n
         return image.pixels[0]
     raise ValueError(
         f"{image.uri} has {len(image.channels)} channels ({', '.join(image.channels)}) and none was "
-        "chosen; choose one by name or by index from 0"
+        "chosen; choose one with channel=, on the command line --channel, by name or by index from 0"
     )
 
 
@@ -37,7 +37,7 @@ def _index_of(image: Image, channel: str | int) -> int:
         found = [i for i, name in enumerate(image.channels) if name.casefold() == channel.casefold()]
         if len(found) == 1:
             return found[0]
-        problem = f"{len(found)} channels are named {channel!r}"
+        problem = f"{len(found) or 'no'} channel{'s are' if found else ' is'} named {channel!r}"
     else:
         if 0 <= channel < len(image.channels):
             return channel

@@ -103,13 +103,15 @@ class LazyImage:
 
     def _choose(self, z: int | None, t: int | None) -> ValueError:
         if _UNNAMED in self.axes:
-            what = f"one of its {self.size_of(_UNNAMED)} pages, which the file does not name, with z= (or t=)"
+            what = f"one of its {self.size_of(_UNNAMED)} pages, which the file does not name, with z= or t="
+            options = "--z or --t"
         else:
             missing = [axis for axis, index in (("z", z), ("t", t)) if index is None and axis in self.axes]
             what = " and ".join(f"{axis}= (0 to {self.size_of(axis) - 1})" for axis in missing)
+            options = " and ".join(f"--{axis}" for axis in missing)
         return ValueError(
-            f"{self.uri} has the axes {self._sizes()}, expected one plane; choose {what}, or save a projection "
-            "(Fiji: Image > Stacks > Z Project)"
+            f"{self.uri} has the axes {self._sizes()}, expected one plane; choose {what}, on the command line "
+            f"{options}, or save a projection (Fiji: Image > Stacks > Z Project)"
         )
 
     def _sizes(self) -> str:

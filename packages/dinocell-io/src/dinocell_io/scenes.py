@@ -23,6 +23,7 @@ def chosen_scene(uri: str, names: Sequence[str], scene: str | int | None, detail
     listed = f"{'; '.join(described[:12])}{more}"
     if scene is None:
         raise ValueError(
-            f"{uri} holds {len(names)} images: {listed}. Choose one with scene=, by name or by index from 0"
+            f"{uri} holds {len(names)} images: {listed}. Choose one with scene=, on the command line --scene, "
+            "by name or by index from 0"
         )
     raise ValueError(f"{uri} has no scene {scene!r}; it holds {listed}")
