@@ -93,9 +93,7 @@ STAGES = (
         schedule=Schedule(steps=640, steps_per_epoch=80, patience=20, validation_crops=128, ema=0.995),
         seed=2027,
     ),
-    later_stage(
-        augmentation=MODERATE, learning_rate=8e-4, warmup=60, schedule=schedule_of(2600, ema=0.998), seed=2028
-    ),
+    later_stage(augmentation=MODERATE, learning_rate=8e-4, warmup=60, schedule=schedule_of(2600, ema=0.998), seed=2028),
     later_stage(augmentation=GENTLE, learning_rate=6e-4, warmup=60, schedule=schedule_of(2700, ema=0.998), seed=2029),
     later_stage(
         augmentation=GENTLE,

@@ -1,6 +1,6 @@
 """The commands `dinocell data jump index`, `subset` and `fetch`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,7 +41,12 @@ def index(
     with errors_told(WRONG_COMMAND_LINE):
         _refuse_all_but_one(parquet, load_data, listing)
         names = _channel_names(channel or []) if listing else {}
-        given = {"--parquet": [parquet], "--load-data": load_data or [], "--listing": [listing], "--plates": [plates]}
+        given: dict[str, Sequence[str | Path | None]] = {
+            "--parquet": [parquet],
+            "--load-data": load_data or [],
+            "--listing": [listing],
+            "--plates": [plates],
+        }
         for option, places in given.items():
             _refuse_missing(option, *places)
     with errors_told(FAILED):
