@@ -2,7 +2,9 @@
 
 import os
 import pickle
+import sys
 from pathlib import PurePosixPath
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -48,6 +50,20 @@ def test_the_masks_of_a_cellpose_file_are_read_as_they_are(tmp_path, dtype, prot
 
 def test_a_file_that_numpy_saved_is_read(tmp_path):
     np.save(tmp_path / "a_seg.npy", cellpose_dictionary(MASKS[None]))
+    assert np.array_equal(read_result(tmp_path / "a_seg.npy"), MASKS)
+
+
+def test_a_path_that_python_3_13_pickled_is_read_by_every_version(tmp_path, monkeypatch):
+    def path(*parts):
+        raise AssertionError("not to be called: only its name is pickled")
+
+    path.__module__, path.__qualname__ = "pathlib._local", "PosixPath"
+    module = ModuleType("pathlib._local")
+    module.PosixPath = path
+    with monkeypatch.context() as saving:
+        saving.setitem(sys.modules, "pathlib._local", module)
+        save(tmp_path / "a_seg.npy", cellpose_dictionary(MASKS, filename=Harmful(path, "images", "a.tif")))
+    assert b"pathlib._local" in (tmp_path / "a_seg.npy").read_bytes()
     assert np.array_equal(read_result(tmp_path / "a_seg.npy"), MASKS)
 
 

@@ -156,7 +156,8 @@ _CONSTRUCTORS = {
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _Constructor(_reconstruct) for core in ("core", "_core")},
     **{(f"numpy.{core}.multiarray", "scalar"): _Constructor(_scalar) for core in ("core", "_core")},
     **{
-        ("pathlib", name): _Constructor(_path)
+        (module, name): _Constructor(_path)
+        for module in ("pathlib", "pathlib._local")  # the second is what Python 3.13 writes
         for name in ("Path", "PurePath", "PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath")
     },
 }
