@@ -307,10 +307,17 @@ def test_backbone_built_without_memory_takes_the_file(tmp_path):
     assert torch.equal(backbone(image), source(image))
 
 
-def test_published_size_is_named_when_the_file_is_another(tmp_path):
+def test_of_a_backbone_of_another_size_that_size_is_named_and_no_list(tmp_path):
     torch.save(create_backbone("tiny").state_dict(), tmp_path / "meta.pth")
-    with pytest.raises(ValueError, match=r"does not fit this backbone and was not loaded. It looks like 'tiny'"):
-        load_backbone_weights(random_backbone(), tmp_path / "meta.pth")
+    for other in (random_backbone(), create_backbone("small", device="meta")):
+        with pytest.raises(ValueError, match=r"meta\.pth is a backbone of size 'tiny', .*network\.size=tiny\)$"):
+            load_backbone_weights(other, tmp_path / "meta.pth")
+
+
+def test_a_missing_file_and_a_folder_are_told_with_what_to_give(tmp_path):
+    for path in (tmp_path / "no.pth", tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"^there is no weight file .*; give a DINOv3 \.pth or"):
+            load_backbone_weights(random_backbone(), path)
 
 
 def without(state, key):

@@ -73,3 +73,8 @@ def test_the_model_exports_with_a_free_batch_size(model):
     )
     images = torch.randn(3, 1, 32, 32)
     torch.testing.assert_close(program.module()(images), model(images), rtol=1e-4, atol=1e-5)
+
+
+def test_an_unknown_size_is_refused_in_one_line_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"^size: Input should be 'tiny', .*'huge_plus' or '7b' \(it is 'huge'\)$"):
+        create_dinocell_model("huge")

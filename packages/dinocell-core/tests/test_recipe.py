@@ -44,6 +44,12 @@ def test_a_recipe_file_becomes_settings(tmp_path: Path) -> None:
     assert settings == Wash(degrees=60, fabric="cotton", spin=Spin(slowest=400, fastest=800))
 
 
+def test_a_missing_recipe_is_told_with_what_to_give(tmp_path: Path) -> None:
+    for path in (tmp_path / "no.yaml", tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"^there is no recipe file .*; give a YAML file with lines such"):
+            read(path)
+
+
 @pytest.mark.parametrize("text", ["", "# nothing\n"])
 def test_an_empty_recipe_is_the_defaults(tmp_path: Path, text: str) -> None:
     (tmp_path / "r.yaml").write_text(text)

@@ -16,7 +16,7 @@ from dinocell_core.attention import KMaskedLinear, SelfAttention
 from dinocell_core.backbones import BACKBONES
 from dinocell_core.checkpoint_layouts import Layout, detect_layout, to_meta_layout
 from dinocell_core.patch_embed import expand_channels, fold_to_grey, resize_kernel, sum_pool_kernel
-from dinocell_core.vit import DinoVisionTransformer
+from dinocell_core.vit import DinoVisionTransformer, ViTConfig
 
 _PATCH_KERNEL = "patch_embed.proj.weight"
 _PERIODS = "rope_embed.periods"
@@ -67,8 +67,9 @@ def load_backbone_weights(
     patch. `channels`: "fold" sums RGB for a one-channel backbone; "expand" repeats the mean of the file's
     channels for any number.
 
-    Raises ValueError for a damaged or unknown file, or one that does not fit completely, listing missing,
-    unexpected and misshapen keys. The backbone is then unchanged.
+    Raises FileNotFoundError if there is no file, and ValueError for a damaged or unknown one, for a published backbone
+    of another size, naming it, and for one that does not fit completely, listing missing, unexpected and misshapen
+    keys. The backbone is then unchanged.
     """
     path = Path(path)
     weights, dropped = _backbone_part(_read(path), path)
@@ -109,8 +110,14 @@ def load_backbone_weights(
 
 
 def _read(path: Path) -> Any:
-    with path.open("rb") as file:
-        head = file.read(9)
+    try:
+        with path.open("rb") as file:
+            head = file.read(9)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise FileNotFoundError(
+            f"there is no weight file {path}; give a DINOv3 .pth or .safetensors, or the backbone.safetensors of "
+            "'dinocell pretrain'"
+        ) from error
     try:
         if head[8:] == b"{":  # safetensors: the length of a JSON header, then the header
             return load_file(path)
@@ -209,6 +216,12 @@ def _qkv(backbone: DinoVisionTransformer) -> list[tuple[str, torch.nn.Linear]]:
 
 def _check(weights: Mapping[str, Tensor], backbone: DinoVisionTransformer, path: Path) -> None:
     """Every key and shape of the backbone, no other, and finite numbers."""
+    size = _published_size(weights)
+    if size is not None and _shape(BACKBONES[size]) != _shape(backbone.config):
+        raise ValueError(
+            f"{path} is a backbone of size {size!r}, this one is of another size; create it with that one "
+            f"(--set network.size={size})"
+        )
     expected = backbone.state_dict()
     both = sorted(expected.keys() & weights.keys())
     misshapen = [
@@ -230,24 +243,23 @@ def _check(weights: Mapping[str, Tensor], backbone: DinoVisionTransformer, path:
     }
     found = [f"{len(keys)} {problem}: {_listed(keys)}" for problem, keys in problems.items() if keys]
     if found:
-        raise ValueError(
-            f"{path} does not fit this backbone and was not loaded. {_resemblance(weights)}{'; '.join(found)}"
-        )
+        raise ValueError(f"{path} does not fit this backbone and was not loaded. {'; '.join(found)}")
 
 
-def _resemblance(weights: Mapping[str, Tensor]) -> str:
-    """A sentence on which published backbone the file looks like, if any."""
+def _shape(config: ViTConfig) -> tuple[int, int, str]:
+    """What tells the published sizes apart."""
+    return config.embed_dim, config.num_blocks, config.ffn
+
+
+def _published_size(weights: Mapping[str, Tensor]) -> str | None:
+    """The published backbone that the file looks like, if any."""
     cls_token = weights.get("cls_token")
     num_blocks = sum(key.endswith(".ls1.gamma") for key in weights)
     ffn = "swiglu" if "blocks.0.mlp.w1.weight" in weights else "mlp"
     for name, config in BACKBONES.items():
-        if cls_token is not None and (cls_token.shape[-1], num_blocks, ffn) == (
-            config.embed_dim,
-            config.num_blocks,
-            config.ffn,
-        ):
-            return f"It looks like {name!r}. "
-    return ""
+        if cls_token is not None and cls_token.ndim and (cls_token.shape[-1], num_blocks, ffn) == _shape(config):
+            return name
+    return None
 
 
 def _listed(keys: list[str], *, most: int = 30) -> str:

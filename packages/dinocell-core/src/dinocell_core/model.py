@@ -13,6 +13,7 @@ from dinocell_core.backbones import create_backbone
 from dinocell_core.checkpoints import load_backbone_weights
 from dinocell_core.convolution import Norm
 from dinocell_core.decoder import UNetDecoder
+from dinocell_core.recipe import validated
 from dinocell_core.stem import ConvStem
 
 Size = Literal["tiny", "small", "small_plus", "base", "large", "large_plus", "huge_plus", "7b"]
@@ -145,7 +146,7 @@ def pad_to_multiple(image: Float[Tensor, "b c y x"], multiple: int) -> Float[Ten
 
 
 def create_dinocell_model(
-    size: Size = "tiny",
+    size: str = "tiny",
     *,
     patch: int = 16,
     in_channels: int = 1,
@@ -158,7 +159,7 @@ def create_dinocell_model(
     """A DINOCell model, its decoder freshly initialised.
 
     Args:
-        size: size of the backbone.
+        size: size of the backbone, a name of ``BACKBONES``.
         patch: 16 or 8; 8 has four times the patch tokens.
         in_channels: 1 for grey images (RGB weights are folded exactly), 3 for RGB.
         stem_channels: channels of the convolutional stem; ``()`` for none. Default (32, 48, 96, 128).
@@ -168,21 +169,21 @@ def create_dinocell_model(
         freeze_backbone: train stem and decoder only.
 
     Raises:
-        ValueError: the weights do not fit the backbone completely; nothing is loaded then.
+        ValueError: an unknown size, or weights that do not fit the backbone completely; nothing is loaded then.
+        FileNotFoundError: there is no file of weights.
     """
     defaults = Architecture()
     if decoder_channels is None:
         decoder_channels = (128, 96, 64, 32) if size == "tiny" else defaults.decoder_channels
-    model = DINOCell(
-        Architecture(
-            size=size,
-            patch=patch,
-            in_channels=in_channels,
-            stem_channels=defaults.stem_channels if stem_channels is None else stem_channels,
-            decoder_channels=decoder_channels,
-            norm=norm,
-        )
-    )
+    architecture = {
+        "size": size,
+        "patch": patch,
+        "in_channels": in_channels,
+        "stem_channels": defaults.stem_channels if stem_channels is None else stem_channels,
+        "decoder_channels": decoder_channels,
+        "norm": norm,
+    }
+    model = DINOCell(validated(Architecture, architecture))
     if pretrained is not None:
         load_backbone_weights(model.backbone, pretrained)
     if freeze_backbone:

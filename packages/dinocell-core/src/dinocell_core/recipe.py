@@ -15,11 +15,13 @@ Settings = TypeVar("Settings", bound=BaseModel)
 def read_recipe(path: str | Path, *, expected: str) -> dict[str, Any]:
     """The mapping of a YAML file; an empty file is an empty recipe.
 
-    Raises ValueError if the file is not YAML or not a mapping; `expected` says there what the file should hold, for
-    example "lines such as 'tile: 256'".
+    Raises FileNotFoundError if there is none, and ValueError if it is not YAML or not a mapping; `expected` says there
+    what the file should hold, for example "lines such as 'tile: 256'".
     """
     try:
         recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise FileNotFoundError(f"there is no recipe file {path}; give a YAML file with {expected}") from error
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
     if recipe is None:
