@@ -415,7 +415,8 @@ def words(folder, output, *more):
 def test_the_command_pretrains_and_says_what_to_do_next(folder, tmp_path):
     result = CliRunner().invoke(app(), words(folder, tmp_path, "--steps", "1"))
     assert result.exit_code == 0, result.output
-    assert f"dinocell train --backbone {tmp_path / 'backbone.safetensors'}" in result.output
+    command = f"dinocell train --backbone {tmp_path / 'backbone.safetensors'} --set network.size=tiny "
+    assert f"{command}--set network.patch=16 --data FOLDER --output RUN\n" in result.output
     assert losses(tmp_path)[0][0] == 1
 
 

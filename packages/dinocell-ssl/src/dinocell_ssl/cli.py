@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -68,7 +69,11 @@ def pretrain_command(few_shot: Callable[..., Any] | None = None) -> Callable[...
         except (ValueError, OSError, FloatingPointError, CollapseError, ProcessLostError, StreamError) as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(code=2) from error
-        typer.echo(f"wrote {backbone}; train on labels from it with: dinocell train --backbone {backbone} --data DIR")
+        network = resolved.network
+        typer.echo(
+            f"wrote {backbone}; train on labels from it with: dinocell train --backbone {quote(str(backbone))} "
+            f"--set network.size={network.size} --set network.patch={network.patch} --data FOLDER --output RUN"
+        )
 
     return pretrain
 
