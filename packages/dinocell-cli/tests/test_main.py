@@ -126,4 +126,4 @@ main(["simulate", os.fsdecode({os.fsencode(tmp_path)!r} + b"/Z\\xfcrich.tif"), "
 """
     result = python(code, {"PYTHONIOENCODING": "utf-8:strict"})
     assert result.returncode == 0, result.stderr
-    assert "Z\\udcfcrich.tif (1 cells" in result.stdout
+    assert "Z\\udcfcrich.tif (1 cell, " in result.stdout

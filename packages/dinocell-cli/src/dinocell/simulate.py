@@ -44,5 +44,6 @@ def simulate(
     except (ValueError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
-    written = f"{output} ({num_cells} cells, channels {', '.join(field.image.channels)})"
+    cells = "1 cell" if num_cells == 1 else f"{num_cells} cells"
+    written = f"{output} ({cells}, channels {', '.join(field.image.channels)})"
     typer.echo(written if labels is None else f"{written} and {labels} ({objects})")
