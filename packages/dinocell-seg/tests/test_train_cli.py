@@ -49,7 +49,7 @@ def run(*words: str | Path):
 def test_train_writes_a_calibrated_model_and_says_how_to_use_it(folder, tmp_path):
     result = run("train", "--data", folder, "--output", tmp_path / "run", "--device", "cpu", *SETTINGS)
     assert result.exit_code == 0, result.output
-    assert "calibrated on 1 images: peak" in result.output
+    assert "calibrated on 1 image: peak" in result.output
     assert "dinocell segment IMAGE --model" in result.output
     assert load_model(tmp_path / "run" / "model.safetensors").metadata["calibration"]["split"] == "val"
     assert (tmp_path / "run" / "log.jsonl").read_text().count("\n") == 1
@@ -90,6 +90,16 @@ def test_calibrate_writes_the_whole_sweep_with_its_heat_maps(folder, tmp_path):
     page = (output / "calibration.html").read_text()
     assert "Calibration of thresholds" in page
     assert "op_csb" in page
+
+
+def test_thresholds_of_a_model_that_finds_nothing_are_warned_of(folder, tmp_path):
+    run("train", "--data", folder, "--output", tmp_path / "run", "--device", "cpu", "--no-calibrate", *SETTINGS)
+    one_pixel = np.zeros((40, 40), np.int32)
+    one_pixel[3, 3] = 1
+    write_labels(folder / "masks" / "s1.png", one_pixel)
+    result = run("calibrate", tmp_path / "run" / "model.safetensors", "--data", folder, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert "warning: ap_mean is 0 at every point: the model finds nothing that matches" in result.output
 
 
 def test_calibrate_refuses_the_test_split_and_an_empty_one(folder, tmp_path):
@@ -174,7 +184,7 @@ def test_calibrate_takes_a_channel_by_index(folder, tmp_path):
     trained = run("train", "--data", folder, "--output", tmp_path / "run", "--no-calibrate", *SETTINGS)
     assert trained.exit_code == 0, trained.output
     result = run("calibrate", tmp_path / "run" / "model.safetensors", "--data", folder, "--channel", "0")
-    assert "calibrated on 1 images" in result.output
+    assert "calibrated on 1 image:" in result.output
     result = run("calibrate", tmp_path / "run" / "model.safetensors", "--data", folder, "--channel", "7")
     assert result.exit_code == 2
     assert "there is no channel 7" in result.output

@@ -32,4 +32,5 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome], output: Path) 
         f"{number} {status}" for status in colours if (number := sum(outcome.status == status for outcome in outcomes))
     )
     num_cells = sum(outcome.num_cells or 0 for outcome in outcomes)
-    console.print(f"{counts}; {num_cells} cells. Results are in {output}", markup=False, soft_wrap=True)
+    cells = f"{num_cells} cell{'s' * (num_cells != 1)}"
+    console.print(f"{counts}; {cells}. Results are in {output}", markup=False, soft_wrap=True)

@@ -127,12 +127,15 @@ def _calibrate(
     if not samples:
         raise ValueError(f"no image of {', '.join(map(str, data))} is in the split {split!r} of its splits.csv")
     calibration = run_calibration(DINOCellPipeline(model, device=device), samples, metric=metric, channel=channel)
+    if problem := calibration.slice.nothing_matches(metric):
+        typer.echo(f"warning: {problem}", err=True)
     store_calibration(model, calibration)
     if output is not None:
         _write_calibration(output, calibration, model)
     best, interval = calibration.best, calibration.interval()
+    images = f"{len(samples)} image{'s' * (len(samples) != 1)}"
     typer.echo(
-        f"calibrated on {len(samples)} images: peak {best.peak}, fill {best.fill}, prominence {best.prominence}, "
+        f"calibrated on {images}: peak {best.peak}, fill {best.fill}, prominence {best.prominence}, "
         f"min_size {best.min_size} ({metric} {best.score:.3f}"
         + (f", 95 % {interval[0]:.3f} to {interval[1]:.3f}" if interval else "")
         + ")"
