@@ -57,7 +57,7 @@ def _array_2(described: Mapping[str, Any], store: Store, key: str, uri: str) -> 
         filters = ", ".join(str(filter_["id"]) for filter_ in described["filters"])
         raise ValueError(f"{uri} uses the filter {filters}, which is not read here; save it without filters")
     order = range(len(shape)) if described.get("order", "C") == "C" else reversed(range(len(shape)))
-    separator = str(described.get("dimension_separator", "."))
+    separator = _separator(described.get("dimension_separator", "."), uri)
     names = (read_json(store, joined_key(key, ".zattrs"), uri) or {}).get("_ARRAY_DIMENSIONS")
     _check_chunks(shape, chunks, uri)
     return ZarrArray(
@@ -142,9 +142,16 @@ def _chunk_key_3(encoding: Mapping[str, Any], uri: str) -> Callable[[tuple[int, 
     name = encoding["name"]
     if name not in ("default", "v2"):
         raise ValueError(f"{uri} names its chunks by {name!r}, expected default or v2; it is damaged or too new")
-    separator = (encoding.get("configuration") or {}).get("separator", "/" if name == "default" else ".")
+    usual = "/" if name == "default" else "."
+    separator = _separator((encoding.get("configuration") or {}).get("separator", usual), uri)
     first = ("c",) if name == "default" else ()
-    return lambda position: str(separator).join((*first, *map(str, position))) or "0"
+    return lambda position: separator.join((*first, *map(str, position))) or "0"
+
+
+def _separator(given: Any, uri: str) -> str:
+    if given not in ("/", "."):
+        raise ValueError(f"{uri} parts the numbers of a chunk's name by {given!r}, expected '/' or '.'; it is damaged")
+    return str(given)
 
 
 def _known_codec(name: str, configuration: Mapping[str, Any], uri: str) -> Decode:
