@@ -103,6 +103,14 @@ STAGES = (
         seed=2030,
         empty_share=0.05,  # without it the fourth stage's model finds cells in noise
     ),
+    later_stage(
+        augmentation=GENTLE,
+        learning_rate=7e-4,
+        warmup=60,
+        schedule=schedule_of(2640, ema=0.998),
+        seed=2031,
+        empty_share=0.05,
+    ),
 )
 
 
