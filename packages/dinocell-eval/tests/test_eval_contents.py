@@ -31,7 +31,7 @@ def test_every_public_name_is_there_and_is_no_module():
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="no attribute 'evalute'"):
+    with pytest.raises(AttributeError, match="dinocell_eval attribute evalute"):
         dinocell_eval.evalute
 
 

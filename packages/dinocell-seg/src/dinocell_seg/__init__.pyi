@@ -1,0 +1,13 @@
+from .measure import measure_cells as measure_cells
+from .normalize import Normalization as Normalization
+from .normalize import fit_normalization as fit_normalization
+from .pipeline import DINOCellPipeline as DINOCellPipeline
+from .predict import predict_distance_map as predict_distance_map
+from .segment import Segmentation as Segmentation
+from .segment import segment_file as segment_file
+from .segment import segment_image as segment_image
+from .settings import SegmentSettings as SegmentSettings
+from .settings import Thresholds as Thresholds
+from .tiling import predict_tiled as predict_tiled
+from .watershed import confidence as confidence
+from .watershed import labels_from_distance_map as labels_from_distance_map
