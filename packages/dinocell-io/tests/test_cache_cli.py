@@ -38,7 +38,7 @@ def warm(server: ObjectServer, *words: str) -> Result:
 def test_warm_fetches_what_a_stream_then_finds(server: ObjectServer, folder: Path) -> None:
     result = warm(server, "--quota", "1MB", "--suffix", ".tif", "--jobs", "3")
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith(f"12 objects are in {folder}: 13")
+    assert result.stdout.startswith(f"12 objects now in {folder}: 13")
     store, _ = open_store("s3://bucket/plate/", endpoint=server.endpoint, unsigned=True)
     cached = CachedStore(store, disk=DiskCache(folder))
     asked = len(server.requests)
@@ -59,14 +59,20 @@ def test_warm_goes_on_after_a_failure_and_says_so(server: ObjectServer) -> None:
     server.always_fail("plate/3.tif", Fault.DENIED)
     result = warm(server, "--quota", "1MB")
     assert result.exit_code == 1
-    assert "12 objects are in" in result.stdout
+    assert "12 objects now in" in result.stdout
     assert "failed: s3://bucket/plate/3.tif: 403 AccessDenied" in result.stderr
 
 
 def test_warm_of_nothing_is_an_error(server: ObjectServer) -> None:
     result = warm(server, "--quota", "1MB", "--suffix", ".nd2")
-    assert result.exit_code == 2
+    assert result.exit_code == 1
     assert "has no objects that end so" in result.stderr
+
+
+def test_a_bucket_that_cannot_be_listed_ends_with_exit_code_1(server: ObjectServer) -> None:
+    result = run("warm", "s3://other/plate/", "--unsigned", "--endpoint", server.endpoint, "--quota", "1MB")
+    assert result.exit_code == 1
+    assert "error: s3://other/plate/: 404 NoSuchBucket" in result.stderr
 
 
 def test_a_new_cache_needs_a_quota(server: ObjectServer) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .byte_sizes import format_bytes, parse_bytes
-from .command_errors import FAILED, WRONG_COMMAND_LINE
+from .command_errors import FAILED, WRONG_COMMAND_LINE, errors_told
+from .counted import counted
 
 if TYPE_CHECKING:
     from .cached_store import CachedStore
@@ -70,37 +71,38 @@ def warm(
     """Fetch objects into a cache before they are needed, until it is full."""
     from .cached_store import CachedStore
     from .disk_cache import DiskCache, default_cache_folder
-    from .store import StoreError, open_store
+    from .store import open_store
 
     given = {"endpoint": endpoint, "region": region, "unsigned": unsigned or None}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    try:
-        quota_bytes = None if quota is None else parse_bytes(quota)
+    with errors_told(WRONG_COMMAND_LINE):
+        stores = [
+            open_store(one, backend=backend, **options) if one.startswith("s3://") else open_store(one) for one in uri
+        ]
         cache = DiskCache(
             folder or default_cache_folder(),
-            quota_bytes=quota_bytes,
+            quota_bytes=None if quota is None else parse_bytes(quota),
             policy=policy,
             form="compact" if compact else "raw",
         )
-        kept, failures, full = 0, [], False
-        for one in uri:
-            store, prefix = open_store(one, backend=backend, **options) if one.startswith("s3://") else open_store(one)
+    kept, failures, full = 0, [], False
+    with errors_told(FAILED):
+        for store, prefix in stores:
             fetched, failed, full = _warmed(CachedStore(store, disk=cache), prefix, tuple(suffix or ("",)), jobs)
             kept += fetched
             failures += failed
             if full:
                 break
-    except (StoreError, FileNotFoundError, ValueError) as error:
-        raise _usage(error) from None
     cache.close()
     totals = cache.totals()
-    typer.echo(f"{kept} objects are in {cache.folder}: {format_bytes(totals.used)} of {format_bytes(totals.quota)}")
+    filled = f"{format_bytes(totals.used)} of {format_bytes(totals.quota)}"
+    typer.echo(f"{counted(kept, 'object')} now in {cache.folder}: {filled}")
     if full:
         typer.echo("the cache is full; the rest was not fetched")
     for failure in failures[:20]:
         typer.echo(f"failed: {failure}", err=True)
     if failures:
-        typer.echo(f"{len(failures)} objects could not be read", err=True)
+        typer.echo(f"{counted(len(failures), 'object')} could not be read", err=True)
         raise typer.Exit(FAILED)
 
 
@@ -133,14 +135,10 @@ def _opened(folder: Path | None) -> "DiskCache":
     from .disk_cache import DiskCache, default_cache_folder
 
     chosen = folder or default_cache_folder()
-    try:
-        return DiskCache(chosen)
-    except FileNotFoundError:
-        # not the library's words: the option that makes a cache is another command's
-        way_out = "make one with 'dinocell cache warm URI --quota 500GB', or name one by --folder"
-        raise _usage(FileNotFoundError(f"{chosen} is no cache; {way_out}")) from None
-
-
-def _usage(error: Exception) -> typer.Exit:
-    typer.secho(f"error: {error}", fg="red", err=True)
-    return typer.Exit(WRONG_COMMAND_LINE)
+    with errors_told(WRONG_COMMAND_LINE):
+        try:
+            return DiskCache(chosen)
+        except FileNotFoundError:
+            # not the library's words: the option that makes a cache is another command's
+            way_out = "make one with 'dinocell cache warm URI --quota 500GB', or name one by --folder"
+            raise FileNotFoundError(f"{chosen} is no cache; {way_out}") from None
