@@ -69,6 +69,14 @@ def test_measurements_equal_skimage(seed: int, block: int, monkeypatch: pytest.M
     np.testing.assert_allclose(np.abs(np.sin(turned)), 0, atol=1e-6)
 
 
+def test_the_brightest_pixel_of_an_integer_image_is_written_with_all_its_digits(tmp_path: Path) -> None:
+    plane = np.full((3, 3), 4_294_967_291, np.uint32)
+    plane[1, 1] = 123_456_789
+    write_table(tmp_path / "cells.csv", measure_cells(np.ones((3, 3), np.int32), image_of(plane, channels=("C0",))))
+    (row,) = csv.DictReader((tmp_path / "cells.csv").read_text().splitlines())
+    assert (row["min_C0"], row["max_C0"]) == ("123456789", "4294967291")
+
+
 def test_solidity_counts_the_pixels_of_the_convex_hull() -> None:
     labels = blobs(1)
     table = measure_cells(labels, image_of(labels.astype(np.uint16), channels=("C0",)))

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import tifffile
 import typer
+from rich.console import Console
 from torch import nn
 from typer.testing import CliRunner, Result
 
 from dinocell_seg import DINOCellPipeline, segment_file
 from dinocell_seg.batch import Outcome, segment_files, write_summary
 from dinocell_seg.cli import segment
+from dinocell_seg.outcome_table import print_outcomes
 from dinocell_seg.pipeline import ModelIdentity
 from dinocell_seg.plane_choice import PlaneChoice
 from dinocell_seg.segment import (
@@ -245,5 +247,25 @@ def test_what_a_folder_leaves_out_is_told(
     (tmp_path / "stack.czi").touch()
     result = run(monkeypatch, stand_in, tmp_path, "-o", tmp_path / "out", "--tile", "64", "--overlap", "16")
     assert result.exit_code == 0
-    assert "note: left out stack.czi; folders stand for .png, .jpg" in result.stderr
-    assert "name such files themselves if 'dinocell info' reads them, else convert them" in result.stderr
+    assert "left out stack.czi: a folder stands for its .png, .jpg" in result.stdout
+    assert "name such a file itself if 'dinocell info' reads it, else convert it" in result.stdout
+    assert "3 done, 1 left out;" in result.stdout
+    assert summary(tmp_path / "out")["stack.czi"] == "left out"
+
+
+def test_the_row_of_a_file_that_was_left_out_stays_until_it_is_segmented(tmp_path: Path) -> None:
+    path = tmp_path / "segment_summary.csv"
+    write_summary(path, [Outcome("p/a.czi", "left out"), Outcome("p/b.gif", "left out"), Outcome("p/a.tif", "done", 3)])
+    assert summary(tmp_path) == {"a.czi": "left out", "b.gif": "left out", "a.tif": "done"}
+    write_summary(path, [Outcome("p/a.czi", "done", 5)])  # writes a_labels.tif anew
+    assert summary(tmp_path) == {"a.czi": "done", "b.gif": "left out"}
+    write_summary(path, [Outcome("p/a.czi", "left out"), Outcome("p/b.gif", "left out")])
+    assert summary(tmp_path) == {"a.czi": "done", "b.gif": "left out"}
+
+
+def test_a_long_list_says_how_many_rows_are_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    print_outcomes(Console(width=100), [Outcome(f"{n}.tif", "done", 1) for n in range(43)], Path("out"))
+    printed = capsys.readouterr().out
+    assert "39.tif" in printed
+    assert "40.tif" not in printed
+    assert "and 3 more" in printed

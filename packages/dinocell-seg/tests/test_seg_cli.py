@@ -249,9 +249,22 @@ def test_info_chooses_a_scene_and_shows_levels(three_discs: np.ndarray, tmp_path
 
 
 def test_a_thumbnail_of_a_model_is_refused(tmp_path: Path) -> None:
-    result = run("default", "--thumbnail", tmp_path / "a.png", command=info)
+    result = run("default", "--z", "3", "--thumbnail", tmp_path / "a.png", command=info)
+    assert result.exit_code == 2
+    assert "default is a model; --z and --thumbnail are for images" in result.stderr
+
+
+def test_a_thumbnail_that_is_no_png_is_refused(three_discs: np.ndarray, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", three_discs)
+    result = run(tmp_path / "a.tif", "--thumbnail", tmp_path / "a.jpg", command=info)
+    assert result.exit_code == 2
+    assert "a thumbnail is a PNG" in result.stderr
+
+
+def test_info_on_a_damaged_image_ends_with_exit_code_1(folder: Path) -> None:
+    result = run(folder / "broken.tif", command=info)
     assert result.exit_code == 1
-    assert "is a model; a thumbnail is made of an image" in result.stderr
+    assert "broken.tif holds no image; copy or export it again" in result.stderr
 
 
 def test_info_on_an_image_does_not_load_torch(three_discs: np.ndarray, tmp_path: Path) -> None:
@@ -275,7 +288,7 @@ def test_info_shows_a_model(tmp_path: Path) -> None:
 
 def test_info_on_nothing_fails_with_what_to_do(tmp_path: Path) -> None:
     result = run(tmp_path / "nothing.tif", command=info)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "does not exist" in result.stderr
 
 

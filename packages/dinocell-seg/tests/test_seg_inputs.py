@@ -100,10 +100,17 @@ def test_images_that_would_write_the_same_files_are_refused_with_a_list() -> Non
         refuse_equal_stems(["a/x.tif", "b/X.ome.tif", "a/y.png", "a/y.tif", "z.png"])
 
 
+def test_a_link_that_leads_nowhere_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").touch()
+    (tmp_path / "b.tif").symlink_to(tmp_path / "moved.tif")
+    assert find_images([str(tmp_path)]) == [str(tmp_path / "a.tif"), str(tmp_path / "b.tif")]
+    assert find_images([str(tmp_path / "*.tif")]) == [str(tmp_path / "a.tif"), str(tmp_path / "b.tif")]
+
+
 def test_files_of_a_folder_that_look_like_images_and_are_not_taken_are_told(tmp_path: Path) -> None:
     for name in ("a.tif", "b.czi", "c.BMP", "notes.txt", "table.npy", ".d.gif"):
         (tmp_path / name).touch()
     (tmp_path / "e.lif").mkdir()
-    assert left_out([str(tmp_path), str(tmp_path / "b.czi"), "s3://bucket/f.gif"]) == ["c.BMP"]
-    assert left_out([str(tmp_path)]) == ["b.czi", "c.BMP"]
+    assert left_out([str(tmp_path), str(tmp_path / "b.czi"), "s3://bucket/f.gif"]) == [str(tmp_path / "c.BMP")]
+    assert left_out([str(tmp_path)]) == [str(tmp_path / "b.czi"), str(tmp_path / "c.BMP")]
     assert left_out([str(tmp_path / "*.czi")]) == []

@@ -10,7 +10,7 @@ from typing import Literal
 import cv2
 import torch
 
-from dinocell_io import atomic_path
+from dinocell_io import IMAGE_SUFFIXES, atomic_path
 from dinocell_seg.output_files import output_files, output_stem
 from dinocell_seg.pipeline import DINOCellPipeline
 from dinocell_seg.plane_choice import PlaneChoice
@@ -21,6 +21,10 @@ Existing = Literal["refuse", "overwrite", "skip"]
 SUMMARY_NAME = "segment_summary.csv"
 SUMMARY_COLUMNS = ("image", "status", "num_cells", "seconds", "message")
 LARGE_BYTES = 64 * 2**20  # of the pixels of all channels; larger images are not read ahead
+NOT_TAKEN = (
+    f"a folder stands for its {', '.join(IMAGE_SUFFIXES)} and .zarr; name such a file itself if 'dinocell info' reads "
+    "it, else convert it"
+)
 
 # What a bad file, a full disk or too large an image raises. Anything else is a bug, and stops the run with its trace.
 FILE_ERRORS = (ValueError, OSError, MemoryError, torch.OutOfMemoryError, cv2.error)
@@ -28,10 +32,11 @@ FILE_ERRORS = (ValueError, OSError, MemoryError, torch.OutOfMemoryError, cv2.err
 
 @dataclass(frozen=True)
 class Outcome:
-    """What happened to one image. `num_cells` is None where it failed; `message` says why, or is empty."""
+    """What happened to one image. `num_cells` is None where it failed or was left out; `message` says why, or is
+    empty."""
 
     image: str
-    status: Literal["done", "skipped", "failed"]
+    status: Literal["done", "skipped", "failed", "left out"]
     num_cells: int | None = None
     seconds: float = 0.0
     message: str = ""
@@ -48,6 +53,7 @@ def segment_files(
     t: int | None = None,
     save_distance_map: bool = False,
     existing: Existing = "refuse",
+    left_out: Sequence[str] = (),
     report: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
     """Segment images into one folder, and write segment_summary.csv with what happened to each.
@@ -57,7 +63,8 @@ def segment_files(
     raises ValueError before anything is written; "overwrite" segments them again; "skip" keeps those that were
     made from the same pixels with the same model and settings, and fails the others, so that one folder never
     mixes two settings unnoticed. OME-Zarr and what is in a bucket have no hash: there the same address counts as
-    the same pixels, and a change behind it is not noticed.
+    the same pixels, and a change behind it is not noticed. `left_out` are files that somebody may miss: they are
+    outcomes too, so that the summary has a row for each.
 
     The summary keeps the rows of earlier runs into `output` for other images, and is also written, of the images so
     far, when the run is interrupted. Raises OSError if it cannot be written.
@@ -72,6 +79,8 @@ def segment_files(
         outcomes.append(outcome)
         report(outcome)
 
+    for file in left_out:
+        done(Outcome(file, "left out", message=NOT_TAKEN))
     try:
         _segment_in_turn(images, work, done)
     finally:
@@ -94,14 +103,20 @@ def refuse_existing(images: Sequence[str], output: str | Path) -> None:
 def write_summary(path: str | Path, outcomes: Sequence[Outcome]) -> None:
     """Write one row per image: image, status, num_cells, seconds, message.
 
-    Rows of a summary that is there stay, unless one of these images has the same output files. What is no Unicode in
-    a file's name is written as in Python, \\udcfc for the byte 0xfc.
+    Rows of a summary that is there stay, unless one of these images has the same output files; a file that was left out
+    has no output files, and its row stays until it is segmented. What is no Unicode in a file's name is written as in
+    Python, \\udcfc for the byte 0xfc.
     """
-    rows = {output_stem(row[0]).casefold(): row for row in _earlier_rows(Path(path))}
+    all_rows = _earlier_rows(Path(path))
     for outcome in outcomes:
         cells = "" if outcome.num_cells is None else str(outcome.num_cells)
-        row = [outcome.image, outcome.status, cells, f"{outcome.seconds:.3f}", outcome.message]
-        rows[output_stem(outcome.image).casefold()] = row
+        all_rows.append([outcome.image, outcome.status, cells, f"{outcome.seconds:.3f}", outcome.message])
+    taken = {image for image, status, *_ in all_rows if status != "left out"}
+    rows = {
+        (image if status == "left out" else output_stem(image).casefold(), status == "left out"): [image, status, *rest]
+        for image, status, *rest in all_rows
+        if status != "left out" or image not in taken
+    }
     with (
         atomic_path(path) as temporary,
         open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file,

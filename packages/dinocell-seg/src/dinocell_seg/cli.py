@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from dinocell_io.command_errors import FAILED, WRONG_COMMAND_LINE, errors_told
+from dinocell_io.counted import counted
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -73,8 +76,8 @@ def segment(
     """Segment images into labels, a table of cells, an overlay and a record of the run.
 
     Writes NAME_labels.tif, NAME_cells.csv, NAME_overlay.png and NAME_run.json for each image, and
-    segment_summary.csv. A bad file does not stop the others: it is listed at the end, and the exit code is 1. A run
-    that was stopped goes on with --skip-existing.
+    segment_summary.csv. A bad file does not stop the others: it is listed at the end, and the exit code is 1. Files of
+    a folder that look like images and are not taken are listed too. A stopped run goes on with --skip-existing.
 
     An OME-Zarr folder is one image. Of a file that holds several planes, --scene, --z and --t choose one; the choice
     counts for all images of the command.
@@ -99,7 +102,7 @@ def segment(
     existing: Literal["refuse", "overwrite", "skip"] = (
         "refuse" if overwrite is None else "overwrite" if overwrite else "skip"
     )
-    try:
+    with errors_told(WRONG_COMMAND_LINE):
         images, pipeline, choice = _prepare(
             inputs,
             output,
@@ -109,13 +112,9 @@ def segment(
             changes=(preset, recipe, set_ or [], options),
             refuse=existing == "refuse",
         )
-    except (ValueError, OSError) as error:
-        # one line: a box of text would break paths, and logs are searched
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from error
+    from dinocell_seg.inputs import left_out
     from dinocell_seg.outcome_table import print_outcomes
 
-    _tell_left_out(inputs)
     outcomes: list[Outcome] = []
     exit_code, problem = 0, ""
     try:
@@ -126,21 +125,23 @@ def segment(
             pipeline,
             outcomes,
             **vars(choice),
+            left_out=left_out(inputs),
             save_distance_map=save_distance_map,
             existing=existing,
         )
     except KeyboardInterrupt:
         exit_code = 130
-        problem = f"stopped after {len(outcomes)} of {len(images)} images; "
+        num_finished = sum(outcome.status != "left out" for outcome in outcomes)
+        problem = f"stopped after {num_finished} of {counted(len(images), 'image')}; "
         problem += "the same command with --skip-existing goes on"
     except OSError as error:
-        exit_code, problem = 1, f"error: segment_summary.csv was not written: {error}"
+        exit_code, problem = FAILED, f"error: segment_summary.csv was not written: {error}"
     if outcomes:
         print_outcomes(Console(), outcomes, output)
     if problem:
         typer.echo(problem, err=True)
     if exit_code or any(outcome.status == "failed" for outcome in outcomes):
-        raise typer.Exit(exit_code or 1)
+        raise typer.Exit(exit_code or FAILED)
 
 
 def info(
@@ -158,16 +159,21 @@ def info(
     from dinocell_seg.describe import describe_image_file, describe_model_file
 
     is_model = target == "default" or Path(target).suffix == ".safetensors"
-    try:
-        if is_model:
-            if thumbnail is not None:
-                raise ValueError(f"{target} is a model; a thumbnail is made of an image")
-            description = describe_model_file(target)
-        else:
-            description = describe_image_file(target, scene=scene, z=z, t=t, thumbnail=thumbnail)
-    except (ValueError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
+    with errors_told(WRONG_COMMAND_LINE):
+        if target != "default" and "://" not in target and not Path(target).exists():
+            raise FileNotFoundError(f"{target} does not exist; give an image, a model file, or 'default'")
+        given = {"--scene": scene, "--z": z, "--t": t, "--thumbnail": thumbnail}
+        of_images = [option for option, value in given.items() if value is not None]
+        if is_model and of_images:
+            raise ValueError(f"{target} is a model; {' and '.join(of_images)} are for images")
+        if thumbnail is not None and thumbnail.suffix.lower() != ".png":
+            raise ValueError(f"--thumbnail {thumbnail}: a thumbnail is a PNG; give a name that ends with .png")
+    with errors_told(FAILED):
+        description = (
+            describe_model_file(target)
+            if is_model
+            else describe_image_file(target, scene=scene, z=z, t=t, thumbnail=thumbnail)
+        )
     Console().print(description)
 
 
@@ -241,20 +247,6 @@ def _check_output(output: Path) -> None:
         )
 
 
-def _tell_left_out(inputs: Sequence[str]) -> None:
-    from dinocell_io import IMAGE_SUFFIXES
-    from dinocell_seg.inputs import left_out
-
-    names = left_out(inputs)
-    if names:
-        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        typer.echo(
-            f"note: left out {shown}; folders stand for {', '.join(IMAGE_SUFFIXES)} and .zarr; "
-            "name such files themselves if 'dinocell info' reads them, else convert them",
-            err=True,
-        )
-
-
 def _segment_all(
     console: "Console",
     images: Sequence[str],
@@ -273,6 +265,7 @@ def _segment_all(
 
         def report(outcome: "Outcome") -> None:
             outcomes.append(outcome)
-            progress.advance(task)
+            if outcome.status != "left out":
+                progress.advance(task)
 
         segment_files(images, output, pipeline, report=report, **options)

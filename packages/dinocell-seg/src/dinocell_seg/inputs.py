@@ -35,14 +35,14 @@ def find_images(words: Iterable[str]) -> list[str]:
 
 
 def left_out(words: Iterable[str]) -> list[str]:
-    """Names of files that look like images and lie in folders of the command line, but are not taken: formats that hold
-    many images, unless they are named too, and formats that cannot be read."""
+    """Files that look like images and lie in folders of the command line, but are not taken: formats that hold many
+    images, unless they are named too, and formats that cannot be read."""
     words = list(words)
     named = {Path(word).absolute() for word in words}
     folders = [Path(word) for word in words if "://" not in word and Path(word).is_dir() and not is_zarr(word)]
     files = (file for folder in folders for file in sorted(folder.iterdir()))
     return [
-        file.name
+        str(file)
         for file in files
         if file.suffix.lower() in _LEFT_OUT
         and not file.name.startswith(".")
@@ -95,4 +95,6 @@ def _is_image(path: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> bool:
     if is_zarr(path):
         # what lies inside is read as part of it
         return path.is_dir() and is_zarr(path.name) and not is_zarr(path.parent)
-    return path.suffix.lower() in suffixes and path.is_file() and not is_output(path)
+    # a link that leads nowhere fails like any file that cannot be read: it must not be passed over
+    is_file = path.is_file() or (path.is_symlink() and not path.exists())
+    return path.suffix.lower() in suffixes and is_file and not is_output(path)

@@ -202,6 +202,8 @@ def _intensities(labels: Integer[np.ndarray, "y x"], plane: Num[np.ndarray, "y x
         count += np.bincount(label, minlength=num_cells + 1)
         np.minimum.at(low, label, values)
         np.maximum.at(high, label, values)
+    if np.issubdtype(plane.dtype, np.integer) and plane.dtype.itemsize <= 4:  # written with all their digits
+        low, high = (np.where(count > 0, bound, 0).astype(np.int64) for bound in (low, high))
     return {"mean": total / np.maximum(count, 1), "min": low, "max": high}
 
 

@@ -7,30 +7,37 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dinocell_seg.batch import Outcome
+from dinocell_io.counted import counted
+from dinocell_seg.batch import NOT_TAKEN, Outcome
 
 _MAX_ROWS = 40
 
 
 def print_outcomes(console: Console, outcomes: Sequence[Outcome], output: Path) -> None:
-    """A table of the outcomes, failures first; a long list of successes is only counted."""
-    colours = {"done": "green", "skipped": "yellow", "failed": "red"}
-    ordered = sorted(outcomes, key=lambda outcome: outcome.status != "failed")
+    """A table of the outcomes, failures first; of a long list the last successes are only counted."""
+    colours = {"done": "green", "skipped": "yellow", "failed": "red", "left out": "yellow"}
+    ordered = sorted(outcomes, key=lambda outcome: {"failed": 0, "left out": 1}.get(outcome.status, 2))
     num_failed = sum(outcome.status == "failed" for outcome in outcomes)
+    num_left_out = sum(outcome.status == "left out" for outcome in outcomes)
+    num_shown = max(_MAX_ROWS, num_failed + num_left_out)
     table = Table("image", "status", "cells", "seconds", box=None, pad_edge=False)
-    for outcome in ordered[: max(_MAX_ROWS, num_failed)]:
+    for outcome in ordered[:num_shown]:
         cells = "" if outcome.num_cells is None else str(outcome.num_cells)
         seconds = f"{outcome.seconds:.1f}" if outcome.status == "done" else ""
         status = f"[{colours[outcome.status]}]{outcome.status}[/]"
         table.add_row(escape(Path(outcome.image).name), status, cells, seconds)
+    if len(ordered) > num_shown:
+        table.add_row(f"and {len(ordered) - num_shown} more")
     console.print(table)
     for outcome in ordered[:num_failed]:
         named = outcome.message.startswith(outcome.image)
         text = outcome.message if named else f"{outcome.image}: {outcome.message}"
         console.print(f"failed: {text}", markup=False, soft_wrap=True)
+    if num_left_out:
+        names = [Path(outcome.image).name for outcome in ordered[num_failed : num_failed + num_left_out]]
+        console.print(f"left out {', '.join(names)}: {NOT_TAKEN}", markup=False, soft_wrap=True)
     counts = ", ".join(
         f"{number} {status}" for status in colours if (number := sum(outcome.status == status for outcome in outcomes))
     )
     num_cells = sum(outcome.num_cells or 0 for outcome in outcomes)
-    cells = f"{num_cells} cell{'s' * (num_cells != 1)}"
-    console.print(f"{counts}; {cells}. Results are in {output}", markup=False, soft_wrap=True)
+    console.print(f"{counts}; {counted(num_cells, 'cell')}. Results are in {output}", markup=False, soft_wrap=True)
