@@ -8,7 +8,7 @@ namespace dinocell::bindings {
 namespace {
 
 template <typename Value>
-Array<int32_t> run(const Array<Value>& map, double peak, double fill, size_t num_threads) {
+Array<int32_t> run(const Array<Value>& map, double peak, double fill, double prominence, size_t num_threads) {
     require(map.ndim() == 2, "distance_map must be 2-D");
     Array<int32_t> out({map.shape(0), map.shape(1)});
     const Value* in = map.data();
@@ -16,7 +16,7 @@ Array<int32_t> run(const Array<Value>& map, double peak, double fill, size_t num
     const size_t height = length(map, 0), width = length(map, 1);
     {
         const py::gil_scoped_release release;
-        watershed(in, height, width, peak, fill, to, num_threads);
+        watershed(in, height, width, peak, fill, prominence, to, num_threads);
     }
     return out;
 }
@@ -53,9 +53,9 @@ void run_heap(const Array<double>& image, Array<int32_t>& labels, const std::opt
 
 void bind_watershed(py::module_& module) {
     module.def("watershed", &run<float>, py::arg("distance_map").noconvert(), py::arg("peak"), py::arg("fill"),
-               py::arg("num_threads"));
+               py::arg("prominence"), py::arg("num_threads"));
     module.def("watershed", &run<double>, py::arg("distance_map").noconvert(), py::arg("peak"), py::arg("fill"),
-               py::arg("num_threads"));
+               py::arg("prominence"), py::arg("num_threads"));
     module.def("marker_watershed", &run_markers<float>, py::arg("image").noconvert(), py::arg("labels").noconvert(),
                py::arg("mask").noconvert(), py::arg("connectivity"), py::arg("num_threads"));
     module.def("marker_watershed", &run_markers<double>, py::arg("image").noconvert(), py::arg("labels").noconvert(),

@@ -23,9 +23,9 @@ bool follow_row(Arguments&&... arguments) {
     DINOCELL_DISPATCH(follow_row(arguments...))
 }
 
-// Open pixels point to their highest neighbour, and pits get their numbers. Returns how many there are.
+// Open pixels point to their highest neighbour, and pits get their numbers. Returns their pixels.
 template <typename Value>
-size_t point(const WatershedImage<Value>& image, size_t num_markers) {
+std::vector<uint32_t> point(const WatershedImage<Value>& image, size_t num_markers) {
     const Value* const map = image.map;
     int32_t* const labels = image.labels;
     const size_t height = image.height, width = image.width;
@@ -48,10 +48,10 @@ size_t point(const WatershedImage<Value>& image, size_t num_markers) {
                 if (row[x] == ~static_cast<int32_t>(base + x)) pits[band].push_back(static_cast<uint32_t>(base + x));
         }
     });
-    size_t num_pits = 0;
-    for (const auto& found : pits)
-        for (const uint32_t pixel : found) labels[pixel] = static_cast<int32_t>(num_markers + ++num_pits);
-    return num_pits;
+    std::vector<uint32_t> all;
+    for (const auto& found : pits) all.insert(all.end(), found.begin(), found.end());
+    for (size_t i = 0; i < all.size(); ++i) labels[all[i]] = static_cast<int32_t>(num_markers + i + 1);
+    return all;
 }
 
 // Every pointer becomes the number at its end: inside each strip of rows, then in the rows beside the seams, then where
@@ -97,13 +97,13 @@ void follow(const WatershedImage<Value>& image) {
 }  // namespace
 
 template <typename Value>
-size_t ascend(const WatershedImage<Value>& image, size_t num_markers) {
-    const size_t num_pits = point(image, num_markers);
+std::vector<uint32_t> ascend(const WatershedImage<Value>& image, size_t num_markers) {
+    std::vector<uint32_t> pits = point(image, num_markers);
     follow(image);
-    return num_pits;
+    return pits;
 }
 
-template size_t ascend(const WatershedImage<float>&, size_t);
-template size_t ascend(const WatershedImage<double>&, size_t);
+template std::vector<uint32_t> ascend(const WatershedImage<float>&, size_t);
+template std::vector<uint32_t> ascend(const WatershedImage<double>&, size_t);
 
 }  // namespace dinocell

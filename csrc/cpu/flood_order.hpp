@@ -42,7 +42,8 @@ class FloodOrder {
         }
         --steps_;
         if (level_(a) != level_(b)) return level_(a) > level_(b);
-        if (is_marker_(a) || is_marker_(b)) return a < b;  // markers are above all others: both are
+        const bool marker_a = is_marker_(a), marker_b = is_marker_(b);
+        if (marker_a || marker_b) return marker_a == marker_b ? a < b : marker_a;  // markers are older
         const size_t giver_a = giver(a, depth + 1), giver_b = giver(b, depth + 1);
         // Offsets rise in the order of neighbours: up, left, right, down.
         return giver_a == giver_b ? a < b : before(giver_a, giver_b, depth + 1);

@@ -32,8 +32,8 @@ void level_row(Arguments&&... arguments) {
 }  // namespace
 
 template <typename Value>
-std::vector<Doubt> find_doubts(const WatershedImage<Value>& image, Value peak, const MaskComponents& mask,
-                               const std::vector<uint8_t>& contested, const PitLevels<Value>& basins,
+std::vector<Doubt> find_doubts(const WatershedImage<Value>& image, const Markers<Value>& markers,
+                               const MaskComponents& mask, const std::vector<uint8_t>& contested, const PitLevels<Value>& basins,
                                const std::vector<uint8_t>& pit_rows) {
     const size_t height = image.height, width = image.width;
     std::vector<std::vector<Doubt>> found(image.bands.count());
@@ -58,13 +58,14 @@ std::vector<Doubt> find_doubts(const WatershedImage<Value>& image, Value peak, c
             });
             const auto certain = [&](size_t x, size_t count) {
                 return certain_row(levels.up() + x, levels.row() + x, levels.down() + x, labels.up() + x,
-                                   labels.row() + x, labels.down() + x, peak, count);
+                                   labels.row() + x, labels.down() + x, markers.limit(), count);
             };
             if (certain(0, width)) continue;
             const RowRuns line = mask.row(y);
             for (size_t i = 0; i < line.count; ++i)
                 for (size_t x = line.runs[i].begin; contested[line.components[i]] && x < line.runs[i].end; ++x)
-                    if (!certain(x, 1)) found[band].push_back({y * width + x, line.components[i]});
+                    if (!certain(x, 1) && !markers.hold(image, y * width + x))
+                        found[band].push_back({y * width + x, line.components[i]});
         }
     });
     std::vector<Doubt> all;
@@ -73,7 +74,7 @@ std::vector<Doubt> find_doubts(const WatershedImage<Value>& image, Value peak, c
 }
 
 template <typename Value>
-std::vector<uint8_t> settle_doubts(const WatershedImage<Value>& image, Value peak, Value fill,
+std::vector<uint8_t> settle_doubts(const WatershedImage<Value>& image, const Markers<Value>& markers, Value fill,
                                    const std::vector<Doubt>& doubts, const PitLevels<Value>& basins,
                                    size_t num_components) {
     const size_t height = image.height, width = image.width;
@@ -84,7 +85,7 @@ std::vector<uint8_t> settle_doubts(const WatershedImage<Value>& image, Value pea
     for (const Doubt& doubt : doubts) ++doubts_of[doubt.component];
     const auto label_of = [&](size_t p) { return basins.labels()[static_cast<size_t>(labels[p])]; };
     const auto level = [&](size_t p) { return std::min(map[p], basins.levels()[static_cast<size_t>(labels[p])]); };
-    const auto is_marker = [&](size_t p) { return map[p] > peak; };
+    const auto is_marker = [&](size_t p) { return markers.hold(image, p); };
     std::vector<size_t> changed;
     for (const Doubt& doubt : doubts) {
         uint8_t& failed = failed_components[doubt.component];
@@ -114,21 +115,21 @@ std::vector<uint8_t> settle_doubts(const WatershedImage<Value>& image, Value pea
 }
 
 template <typename Value>
-void label_basins(const WatershedImage<Value>& image, const PitLevels<Value>& basins,
-                  const std::vector<uint8_t>& pit_rows) {
+void rename_basins(const WatershedImage<Value>& image, const std::vector<int32_t>& numbers,
+                   const std::vector<uint8_t>& rows) {
     for_each_open_row(image, [&](size_t y) {
         int32_t* const row = image.labels + y * image.width;
-        if (pit_rows[y]) label_row(row, basins.labels().data(), image.width, row);
+        if (rows[y]) label_row(row, numbers.data(), image.width, row);
     });
 }
 
 #define DINOCELL_DOUBTS(Value)                                                                                   \
-    template std::vector<Doubt> find_doubts(const WatershedImage<Value>&, Value, const MaskComponents&,          \
-                                            const std::vector<uint8_t>&, const PitLevels<Value>&,                \
-                                            const std::vector<uint8_t>&);                                        \
-    template std::vector<uint8_t> settle_doubts(const WatershedImage<Value>&, Value, Value,                      \
+    template std::vector<Doubt> find_doubts(const WatershedImage<Value>&, const Markers<Value>&,                 \
+                                            const MaskComponents&, const std::vector<uint8_t>&,                  \
+                                            const PitLevels<Value>&, const std::vector<uint8_t>&);                                        \
+    template std::vector<uint8_t> settle_doubts(const WatershedImage<Value>&, const Markers<Value>&, Value,      \
                                                 const std::vector<Doubt>&, const PitLevels<Value>&, size_t);     \
-    template void label_basins(const WatershedImage<Value>&, const PitLevels<Value>&, const std::vector<uint8_t>&);
+    template void rename_basins(const WatershedImage<Value>&, const std::vector<int32_t>&, const std::vector<uint8_t>&);
 DINOCELL_DOUBTS(float)
 DINOCELL_DOUBTS(double)
 #undef DINOCELL_DOUBTS

@@ -17,19 +17,20 @@ struct Doubt {
 // The pixels whose label is in doubt, in the contested components of the mask. labels: basins, 0 for the background.
 // pit_rows: as find_pit_rows gives them.
 template <typename Value>
-std::vector<Doubt> find_doubts(const WatershedImage<Value>& image, Value peak, const MaskComponents& mask,
-                               const std::vector<uint8_t>& contested, const PitLevels<Value>& basins,
-                               const std::vector<uint8_t>& pit_rows);
+std::vector<Doubt> find_doubts(const WatershedImage<Value>& image, const Markers<Value>& markers,
+                               const MaskComponents& mask, const std::vector<uint8_t>& contested,
+                               const PitLevels<Value>& basins, const std::vector<uint8_t>& pit_rows);
 
 // Settles doubts one by one: a pixel takes the label of its giver, and so do those it gives its own to. Returns by
 // component whether that would take too long; its labels are then of no use.
 template <typename Value>
-std::vector<uint8_t> settle_doubts(const WatershedImage<Value>& image, Value peak, Value fill,
+std::vector<uint8_t> settle_doubts(const WatershedImage<Value>& image, const Markers<Value>& markers, Value fill,
                                    const std::vector<Doubt>& doubts, const PitLevels<Value>& basins,
                                    size_t num_components);
 
-// Basins become labels.
+// Each basin of the chosen rows gets the number that `numbers` has for it.
 template <typename Value>
-void label_basins(const WatershedImage<Value>& image, const PitLevels<Value>& basins, const std::vector<uint8_t>& pit_rows);
+void rename_basins(const WatershedImage<Value>& image, const std::vector<int32_t>& numbers,
+                   const std::vector<uint8_t>& rows);
 
 }  // namespace dinocell

@@ -47,15 +47,14 @@ class Passes {
 template <typename Value>
 class PitLevels {
   public:
-    // Finds for each pit the highest path to a marker, over the passes from the highest to the lowest (Kruskal 1956):
+    // Finds for each pit the highest path to a marker, over the passes, which fall in value (Kruskal 1956):
     // the flood enters a pit when it has reached the lowest point of that path.
-    PitLevels(size_t num_markers, size_t num_pits, std::vector<Pass<Value>> passes)
+    PitLevels(size_t num_markers, size_t num_pits, const std::vector<Pass<Value>>& passes)
         : labels_(num_markers + num_pits + 1, 0),
           levels_(num_markers + num_pits + 1, std::numeric_limits<Value>::infinity()),
           parent_(num_markers + num_pits + 1) {
         std::iota(labels_.begin(), labels_.begin() + static_cast<ptrdiff_t>(num_markers) + 1, 0);
         std::iota(parent_.begin(), parent_.end(), 0);
-        std::stable_sort(passes.begin(), passes.end(), [](const auto& a, const auto& b) { return a.value > b.value; });
         for (const Pass<Value>& pass : passes) {
             const uint32_t a = root(pass.a), b = root(pass.b);
             if (labels_[a] != 0 && labels_[b] == 0)

@@ -1,5 +1,7 @@
 #include "pit_passes.hpp"
 
+#include <algorithm>
+
 #include "simd.hpp"
 
 #define DINOCELL_PER_ISA "pit_passes.inl"
@@ -43,11 +45,12 @@ std::vector<Pass<Value>> find_passes(const WatershedImage<Value>& image, size_t 
             if (y + 1 < image.height && (pit_rows[y] || pit_rows[y + 1])) add_row(width, width);
         }
     });
-    if (found.size() == 1) return found[0].all();
-    Passes<Value> whole;
-    for (const auto& band : found)
-        for (const Pass<Value>& pass : band.all()) whole.add(pass.a, pass.b, pass.value);
-    return whole.all();
+    Passes<Value>& whole = found[0];
+    for (size_t band = 1; band < found.size(); ++band)
+        for (const Pass<Value>& pass : found[band].all()) whole.add(pass.a, pass.b, pass.value);
+    std::vector<Pass<Value>> passes = whole.all();
+    std::stable_sort(passes.begin(), passes.end(), [](const auto& a, const auto& b) { return a.value > b.value; });
+    return passes;
 }
 
 template std::vector<uint8_t> find_pit_rows(const WatershedImage<float>&, size_t);

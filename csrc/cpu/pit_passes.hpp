@@ -12,7 +12,7 @@ namespace dinocell {
 template <typename Value>
 std::vector<uint8_t> find_pit_rows(const WatershedImage<Value>& image, size_t num_markers);
 
-// The passes between pits and what they touch. labels: basins, 0 for the background.
+// The passes between pits and what they touch, from the highest to the lowest. labels: basins, 0 for the background.
 template <typename Value>
 std::vector<Pass<Value>> find_passes(const WatershedImage<Value>& image, size_t num_markers,
                                      const std::vector<uint8_t>& pit_rows);

@@ -12,6 +12,7 @@
 #include <atomic>
 #include <limits>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "ascent.hpp"
@@ -21,6 +22,7 @@
 #include "parallel.hpp"
 #include "pit_levels.hpp"
 #include "pit_passes.hpp"
+#include "prominence.hpp"
 #include "simd.hpp"
 #include "watershed_image.hpp"
 
@@ -96,15 +98,19 @@ std::vector<uint32_t> only_markers(const WatershedImage<Value>& image, const Mas
     return only;
 }
 
-// Background, components with one marker, and the markers of contested ones, whose other pixels are kOpen.
+std::vector<uint8_t> where_several(const std::vector<uint32_t>& only) {
+    std::vector<uint8_t> several(only.size());
+    std::transform(only.begin(), only.end(), several.begin(), [](uint32_t marker) { return marker == kSeveral; });
+    return several;
+}
+
+// Background, and components with at most one marker. The others are kOpen.
 template <typename Value>
-void write_fills(WatershedImage<Value>& image, const MaskComponents& mask, const MaskComponents& markers,
-                 const std::vector<uint32_t>& only) {
+void write_fills(WatershedImage<Value>& image, const MaskComponents& mask, const std::vector<uint32_t>& only) {
     const size_t width = image.width;
     parallel_for(image.bands.count(), image.num_threads, [&](size_t band) {
         std::vector<RowFill> fills(width + 1);
         for (size_t y = image.bands.begin(band); y < image.bands.end(band); ++y) {
-            int32_t* const row = image.labels + y * width;
             const RowRuns line = mask.row(y);
             size_t x = 0, count = 0;
             for (size_t i = 0; i < line.count; ++i) {
@@ -120,53 +126,125 @@ void write_fills(WatershedImage<Value>& image, const MaskComponents& mask, const
                 x = end;
             }
             if (width > x) fills[count++] = {x, width, 0};
-            fill_row(fills.data(), count, row, width);
-            if (!image.open_rows[y]) continue;
-            for_each_within(markers.row(y), line, [&](Run run, uint32_t marker, uint32_t component) {
-                if (only[component] == kSeveral)
-                    std::fill(row + run.begin, row + run.end, static_cast<int32_t>(marker + 1));
-            });
+            fill_row(fills.data(), count, image.labels + y * width, width);
         }
     });
 }
 
+// The markers of components with several.
 template <typename Value>
-void watershed(WatershedImage<Value> image, Value peak, Value fill) {
-    MaskComponents mask(1, image.bands), markers(1, image.bands);
-    threshold(image, fill, peak, mask, markers);
-    const size_t num_components = mask.number(image.num_threads), num_markers = markers.number(image.num_threads);
-    const std::vector<uint32_t> only = only_markers(image, mask, markers, num_components);
-    write_fills(image, mask, markers, only);
-    std::vector<uint8_t> contested(num_components);
-    std::transform(only.begin(), only.end(), contested.begin(), [](uint32_t marker) { return marker == kSeveral; });
-    if (std::find(contested.begin(), contested.end(), 1) == contested.end()) return;
+void write_markers(const WatershedImage<Value>& image, const MaskComponents& mask, const MaskComponents& markers,
+                   const std::vector<uint32_t>& only) {
+    for_each_open_row(image, [&](size_t y) {
+        int32_t* const row = image.labels + y * image.width;
+        for_each_within(markers.row(y), mask.row(y), [&](Run run, uint32_t marker, uint32_t component) {
+            if (only[component] == kSeveral)
+                std::fill(row + run.begin, row + run.end, static_cast<int32_t>(marker + 1));
+        });
+    });
+}
 
-    // Pointers and the numbers of pits must fit beside the labels.
-    if (image.height * image.width + num_markers >= static_cast<size_t>(std::numeric_limits<int32_t>::max()) - 1)
-        return flood_components(image, mask, markers, contested);
-    const size_t num_pits = ascend(image, num_markers);
+// Components of one pixel each, which are no neighbours.
+template <typename Value>
+MaskComponents single_pixels(const WatershedImage<Value>& image, const std::vector<uint32_t>& pixels) {
+    MaskComponents components(1, image.bands);
+    std::vector<uint32_t> edges;
+    auto next = pixels.begin();
+    for (size_t band = 0; band < image.bands.count(); ++band) {
+        for (size_t y = image.bands.begin(band); y < image.bands.end(band); ++y) {
+            edges.clear();
+            for (; next != pixels.end() && *next / image.width == y; ++next) {
+                const auto x = static_cast<uint32_t>(*next % image.width);
+                edges.insert(edges.end(), {x, x + 1});
+            }
+            components.band(band).add_row(edges.data(), edges.size());
+        }
+        components.band(band).number();
+    }
+    components.number(1);
+    return components;
+}
+
+// The components in which markers meet: basins become labels.
+template <typename Value>
+void settle(const WatershedImage<Value>& image, Value fill, const Markers<Value>& markers, const MaskComponents& mask,
+            const MaskComponents& marker_components, const std::vector<uint8_t>& contested,
+            const PitLevels<Value>& basins, const std::vector<uint8_t>& pit_rows) {
+    const std::vector<Doubt> doubts = find_doubts(image, markers, mask, contested, basins, pit_rows);
+    const std::vector<uint8_t> unsettled = settle_doubts(image, markers, fill, doubts, basins, contested.size());
+    rename_basins(image, basins.labels(), pit_rows);
+    flood_components(image, mask, marker_components, unsettled);
+}
+
+// Pointers and the numbers of pits must fit beside the labels.
+template <typename Value>
+bool countable(const WatershedImage<Value>& image, size_t num_markers) {
+    return image.height * image.width + num_markers < static_cast<size_t>(std::numeric_limits<int32_t>::max()) - 1;
+}
+
+template <typename Value>
+void flood_from_peaks(WatershedImage<Value>& image, Value peak, Value fill, const MaskComponents& mask,
+                      const MaskComponents& markers, size_t num_markers, const std::vector<uint32_t>& only) {
+    write_fills(image, mask, only);
+    write_markers(image, mask, markers, only);
+    const std::vector<uint8_t> contested = where_several(only);
+    if (std::find(contested.begin(), contested.end(), 1) == contested.end()) return;
+    if (!countable(image, num_markers)) return flood_components(image, mask, markers, contested);
+    const size_t num_pits = ascend(image, num_markers).size();
     const std::vector<uint8_t> pit_rows = find_pit_rows(image, num_markers);
     const PitLevels<Value> basins(num_markers, num_pits, find_passes(image, num_markers, pit_rows));
-    const std::vector<Doubt> doubts = find_doubts(image, peak, mask, contested, basins, pit_rows);
-    const std::vector<uint8_t> unsettled = settle_doubts(image, peak, fill, doubts, basins, num_components);
-    label_basins(image, basins, pit_rows);
-    flood_components(image, mask, markers, unsettled);
+    settle(image, fill, Markers<Value>{peak, {}}, mask, markers, contested, basins, pit_rows);
+}
+
+// Every maximum begins as a pit; those that stand out become markers.
+template <typename Value>
+void flood_from_summits(WatershedImage<Value>& image, Value peak, Value fill, Value prominence,
+                        const MaskComponents& mask, std::vector<uint32_t> only) {
+    for (uint32_t& marker : only) marker = marker == kNone ? kNone : kSeveral;
+    write_fills(image, mask, only);
+    if (!countable(image, 0)) throw std::overflow_error("image has more than 2147483645 pixels");
+    const std::vector<uint32_t> summits = ascend(image, 0);
+    std::vector<Pass<Value>> passes = find_passes(image, 0, image.open_rows);
+    Prominence<Value> found(image.map, summits, passes, peak, prominence);
+    const std::vector<int32_t>& numbers = found.numbers();
+    for (Pass<Value>& pass : passes) {
+        pass.a = static_cast<uint32_t>(numbers[pass.a]);
+        pass.b = static_cast<uint32_t>(numbers[pass.b]);
+    }
+    const Markers<Value> markers{peak, found.markers()};
+    const size_t num_markers = markers.summits.size();
+    if (num_markers < summits.size()) rename_basins(image, numbers, image.open_rows);
+    const std::vector<uint8_t> pit_rows = find_pit_rows(image, num_markers);
+    const PitLevels<Value> basins(num_markers, summits.size() - num_markers, passes);
+    settle(image, fill, markers, mask, single_pixels(image, markers.summits), where_several(only), basins, pit_rows);
+}
+
+template <typename Value>
+void watershed(WatershedImage<Value> image, Value peak, Value fill, Value prominence) {
+    MaskComponents mask(1, image.bands), above_peak(1, image.bands);
+    threshold(image, fill, peak, mask, above_peak);
+    const size_t num_components = mask.number(image.num_threads), num_peaks = above_peak.number(image.num_threads);
+    std::vector<uint32_t> only = only_markers(image, mask, above_peak, num_components);
+    if (prominence < 0)
+        flood_from_peaks(image, peak, fill, mask, above_peak, num_peaks, only);
+    else
+        flood_from_summits(image, peak, fill, prominence, mask, std::move(only));
 }
 
 }  // namespace
 
 template <typename Value>
-void watershed(const Value* map, size_t height, size_t width, double peak, double fill, int32_t* out,
+void watershed(const Value* map, size_t height, size_t width, double peak, double fill, double prominence, int32_t* out,
                size_t num_threads) {
     if (width == 0 || height == 0) return;
     require_countable(height, width);
     num_threads = resolve_threads(num_threads, height * width);
     watershed(WatershedImage<Value>{map, height, width, out, num_threads, Bands(height, num_threads),
                                     std::vector<uint8_t>(height, 0)},
-              static_cast<Value>(peak), static_cast<Value>(fill));
+              static_cast<Value>(peak), static_cast<Value>(fill), static_cast<Value>(prominence));
 }
 
-template void watershed(const float*, size_t, size_t, double, double, int32_t*, size_t);
-template void watershed(const double*, size_t, size_t, double, double, int32_t*, size_t);
+template void watershed(const float*, size_t, size_t, double, double, double, int32_t*, size_t);
+template void watershed(const double*, size_t, size_t, double, double, double, int32_t*, size_t);
 
 }  // namespace dinocell

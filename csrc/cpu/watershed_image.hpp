@@ -35,4 +35,20 @@ void for_each_open_row(const WatershedImage<Value>& image, const Visit& visit) {
     });
 }
 
+// The pixels from which a flood starts: those above `peak`, or if there are `summits`, these, the i-th being the marker
+// of basin i + 1.
+template <typename Value>
+struct Markers {
+    Value peak;
+    std::vector<uint32_t> summits;
+
+    bool hold(const WatershedImage<Value>& image, size_t pixel) const {
+        if (summits.empty()) return image.map[pixel] > peak;
+        const auto basin = static_cast<size_t>(image.labels[pixel]);
+        return basin > 0 && basin <= summits.size() && summits[basin - 1] == pixel;
+    }
+    // All pixels above it are markers.
+    Value limit() const { return summits.empty() ? peak : std::numeric_limits<Value>::infinity(); }
+};
+
 }  // namespace dinocell

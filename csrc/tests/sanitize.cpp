@@ -75,11 +75,13 @@ std::string results(const Image& image, size_t threads) {
         keep(seeds);
     }
     for (const double fill : {0.2, -1.0}) {
-        watershed(image.map.data(), height, width, 0.75, fill, labels.data(), threads);
-        keep(labels);
         const std::vector<double> wide(image.map.begin(), image.map.end());
-        watershed(wide.data(), height, width, 0.75, fill, labels.data(), threads);
-        keep(labels);
+        for (const double prominence : {-1.0, 0.0, 0.1}) {
+            watershed(image.map.data(), height, width, 0.75, fill, prominence, labels.data(), threads);
+            keep(labels);
+            watershed(wide.data(), height, width, 0.75, fill, prominence, labels.data(), threads);
+            keep(labels);
+        }
     }
     prominent_maxima(image.map.data(), height, width, 0.5, 0.2, 0.1, labels.data());
     keep(labels);

@@ -22,6 +22,7 @@ from dinocell_kernels import (
     heap_watershed,
     label_overlap,
     marker_watershed,
+    prominent_maxima,
     relabel,
     remove_small,
     watershed,
@@ -64,10 +65,10 @@ def distinct_values(rng, shape):
     return (ranks / np.float32(field.size)).reshape(shape)
 
 
-def plain_watershed(distances, peak, fill):
+def plain_watershed(distances, markers, fill):
     """Flooding by (value, age) with Python's heap; markers in raster order."""
     height, width = distances.shape
-    labels = ndimage.label(distances > peak)[0]
+    labels = markers.copy()
     heap = [(-distances[y, x], 0, y, x) for y, x in np.argwhere(labels)]
     heapq.heapify(heap)
     age = 0
@@ -124,7 +125,33 @@ def test_watersheds_full_of_ties_follow_the_canonical_order():
         distances = np.round(distinct_values(rng, shape) * levels).astype(np.float32) / np.float32(levels)
         fill, peak = (float(value) for value in np.sort(rng.uniform(-0.2, 1, 2)).astype(np.float32))
         result = watershed(distances, peak=peak, fill=fill, num_threads=threads)
-        np.testing.assert_array_equal(result, plain_watershed(distances, np.float32(peak), np.float32(fill)))
+        markers = ndimage.label(distances > np.float32(peak))[0]
+        np.testing.assert_array_equal(result, plain_watershed(distances, markers, np.float32(fill)))
+
+
+def test_watersheds_by_prominence_of_distinct_values_equal_scikit_image():
+    several = 0
+    for rng, shape, threads in random_images(share=0.5):
+        distances = distinct_values(rng, shape)
+        fill, peak = (float(value) for value in np.sort(rng.uniform(-0.2, 1, 2)).astype(np.float32))
+        prominence = float(rng.choice([0.0, rng.uniform(0, 0.5)]))
+        markers, count = prominent_maxima(distances, peak=peak, fill=fill, prominence=prominence)
+        expected = skimage_watershed(-distances, markers, mask=distances > fill)
+        result = watershed(distances, peak=peak, fill=fill, prominence=prominence, num_threads=threads)
+        np.testing.assert_array_equal(result, expected)
+        several += count > ndimage.label(distances > peak)[1]
+    assert several > NUM_IMAGES // 20, "test invalid: hardly any maxima above one peak"
+
+
+def test_watersheds_by_prominence_full_of_ties_follow_the_canonical_order():
+    for rng, shape, threads in random_images(share=0.2):
+        levels = int(rng.integers(2, 60))
+        distances = np.round(distinct_values(rng, shape) * levels).astype(np.float32) / np.float32(levels)
+        fill, peak = (float(value) for value in np.sort(rng.uniform(-0.2, 1, 2)).astype(np.float32))
+        prominence = int(rng.integers(0, 4)) / levels
+        markers, _ = prominent_maxima(distances, peak=peak, fill=fill, prominence=prominence)
+        result = watershed(distances, peak=peak, fill=fill, prominence=prominence, num_threads=threads)
+        np.testing.assert_array_equal(result, plain_watershed(distances, markers, np.float32(fill)))
 
 
 def test_marker_watersheds_of_distinct_values_equal_scikit_image():

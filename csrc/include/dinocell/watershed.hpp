@@ -19,14 +19,15 @@ namespace dinocell {
 // Instances of a distance map: markers are the 4-connected components of map > peak, the mask is map > fill, and
 // -map is flooded with 4-neighbours.
 //
+// prominence: negative for these markers; otherwise markers are the pixels of prominent_maxima().
 // map: [height, width] row-major float or double. out: [height, width] labels 1..n in raster order of the markers'
 //      first pixels, 0 outside the mask and where no marker reaches.
 // Thresholds are rounded to the map's type. fill <= peak.
 // num_threads: 0 = one below half a megapixel, else all cores; mask components are independent, so the result does
 //      not depend on it.
-// Throws std::invalid_argument if the map holds NaN.
+// Throws std::invalid_argument if the map holds NaN, std::overflow_error for more than 2^31 - 3 pixels by prominence.
 template <typename Value>
-void watershed(const Value* map, size_t height, size_t width, double peak, double fill, int32_t* out,
+void watershed(const Value* map, size_t height, size_t width, double peak, double fill, double prominence, int32_t* out,
                size_t num_threads);
 
 // Floods `image` upwards from `labels` inside `mask`.

@@ -1,13 +1,11 @@
 """Maxima of a distance map that stand out from their surroundings."""
 
-import math
-
 import numpy as np
 from jaxtyping import Float, Int32
 
 from dinocell_kernels import _native
 from dinocell_kernels.arguments import require_2d
-from dinocell_kernels.watershed import native_map, require_thresholds
+from dinocell_kernels.watershed import native_map, require_prominence, require_thresholds
 
 
 def prominent_maxima(
@@ -25,7 +23,6 @@ def prominent_maxima(
     """
     require_2d(distance_map, name="distance_map")
     require_thresholds(peak, fill)
-    if not 0 <= prominence < math.inf:
-        raise ValueError(f"prominence is {prominence}; it is a height of the map: choose 0 (every maximum) or more")
+    require_prominence(prominence)
     markers, count = _native.prominent_maxima(native_map(distance_map), float(peak), float(fill), float(prominence))
     return markers, int(count)

@@ -1,5 +1,7 @@
 """Instance labels by flooding."""
 
+import math
+
 import numpy as np
 from jaxtyping import Float, Int32, Integer, Num, Shaped
 
@@ -7,28 +9,42 @@ from dinocell_kernels import _native
 from dinocell_kernels.arguments import native_order, require_2d, require_connectivity, thread_count
 from dinocell_kernels.connected_components import native_mask
 
+# Above it the numbers of pixels and maxima no longer fit int32 together.
+_MOST_PIXELS = 2**31 - 4
+
 
 def watershed(
     distance_map: Float[np.ndarray, "y x"],
     *,
     peak: float = 0.47,
     fill: float = 0.09,
+    prominence: float | None = None,
     num_threads: int | None = None,
 ) -> Int32[np.ndarray, "y x"]:
     """Instance labels of a predicted distance map.
 
-    Markers are the 4-connected components of `distance_map > peak`; they grow downhill with 4 neighbours over
-    `distance_map > fill`. Labels are 1..n in raster order of the markers' first pixels (scipy's numbering);
-    parts of the mask without a marker stay 0. Pixels are taken in canonical order: (value, age), ties in
-    raster order.
+    Markers are the 4-connected components of `distance_map > peak` or, with `prominence`, the maxima above `peak`
+    that `prominent_maxima` keeps; they grow downhill with 4 neighbours over `distance_map > fill`. Labels are 1..n
+    in raster order of the markers' first pixels (scipy's numbering); parts of the mask without a marker stay 0.
+    Pixels are taken in canonical order: (value, age), ties in raster order.
 
     float32 and float64 are taken as they are, float16 is widened; thresholds are rounded to the map's type,
     as NumPy compares. `num_threads=None` takes one thread below half a megapixel, else every core; the result
-    is the same. Raises ValueError for NaN in map or thresholds, and if `peak` is below `fill`.
+    is the same. Raises ValueError for NaN in map or thresholds, a negative `prominence`, and if `peak` is below
+    `fill`.
     """
     require_2d(distance_map, name="distance_map")
     require_thresholds(peak, fill)
-    return _native.watershed(native_map(distance_map), float(peak), float(fill), thread_count(num_threads))
+    heights = native_map(distance_map)
+    threads = thread_count(num_threads)
+    if prominence is None:
+        return _native.watershed(heights, float(peak), float(fill), -1.0, threads)
+    require_prominence(prominence)
+    if heights.size <= _MOST_PIXELS:
+        return _native.watershed(heights, float(peak), float(fill), float(prominence), threads)
+    labels, _ = _native.prominent_maxima(heights, float(peak), float(fill), float(prominence))
+    _native.marker_watershed(-heights, labels, heights > heights.dtype.type(fill), 1, threads)
+    return labels
 
 
 def require_thresholds(peak: float, fill: float) -> None:
@@ -37,6 +53,12 @@ def require_thresholds(peak: float, fill: float) -> None:
         raise ValueError(
             f"peak is {peak} and fill is {fill}, but markers must lie inside the mask: choose peak >= fill"
         )
+
+
+def require_prominence(prominence: float) -> None:
+    """Raise ValueError unless it is a height."""
+    if not 0 <= prominence < math.inf:
+        raise ValueError(f"prominence is {prominence}; it is a height of the map: choose 0 (every maximum) or more")
 
 
 def native_map(distance_map: Float[np.ndarray, "y x"]) -> Float[np.ndarray, "y x"]:

@@ -1,13 +1,11 @@
 """The watershed of distance maps on a GPU, in a part that is queued and one that waits for it."""
 
-import math
-
 import torch
 from torch import Tensor
 
 from dinocell_kernels.open_components import flood_open
 from dinocell_kernels.torch_cuda.device import HEIGHTS, image_sizes, kernel_of, new, of_type, queue
-from dinocell_kernels.watershed import require_thresholds
+from dinocell_kernels.watershed import require_prominence, require_thresholds
 
 
 def watershed(distance_map: Tensor, peak: float, fill: float, prominence: float | None) -> Tensor:
@@ -18,8 +16,8 @@ def watershed(distance_map: Tensor, peak: float, fill: float, prominence: float 
 def queue_watershed(distance_map: Tensor, peak: float, fill: float, prominence: float | None) -> tuple[Tensor, Tensor]:
     heights = of_type(distance_map, HEIGHTS, "distance_map").to(torch.float32)
     require_thresholds(peak, fill)
-    if prominence is not None and not 0 <= prominence < math.inf:
-        raise ValueError(f"prominence is {prominence}; it is a height of the map: choose 0 (every maximum) or more")
+    if prominence is not None:
+        require_prominence(prominence)
     images, height, width = image_sizes(heights, "distance_map")
     labels = new(heights, heights.shape, torch.int32)
     status = new(heights, (3, *heights.shape[:-2]), torch.int32)

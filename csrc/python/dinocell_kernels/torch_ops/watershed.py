@@ -1,12 +1,9 @@
 """The watershed of distance maps as PyTorch operators."""
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int32
 from torch import Tensor
 
-from dinocell_kernels import marker_watershed as _marker_watershed
-from dinocell_kernels import prominent_maxima as _prominent_maxima
 from dinocell_kernels import torch_cuda
 from dinocell_kernels import watershed as _watershed
 from dinocell_kernels.torch_ops.batches import as_array, of_each
@@ -19,7 +16,7 @@ def watershed(
     fill: float = 0.09,
     prominence: float | None = None,
 ) -> Int32[Tensor, "*batch y x"]:
-    """As `dinocell_kernels.watershed`; with `prominence`, markers are those of `prominent_maxima`. bfloat16 is widened.
+    """As `dinocell_kernels.watershed`; bfloat16 is widened.
 
     On a GPU maps are float32 or narrower, labels are those of the CPU, and the call waits for the device. Components
     whose labels hang on equal heights, most of them in maps of 8 or 16 bits and few in float32, are copied to the CPU,
@@ -60,14 +57,9 @@ def settle_watershed(
 
 @torch.library.custom_op("dinocell::watershed", mutates_args=(), device_types="cpu", tags=(torch.Tag.cudagraph_unsafe,))
 def _watershed_op(distance_map: Tensor, peak: float, fill: float, prominence: float | None = None) -> Tensor:
-    def labels_of(heights: np.ndarray) -> np.ndarray:
-        if prominence is None:
-            return _watershed(heights, peak=peak, fill=fill)
-        heights = heights.astype(np.promote_types(heights.dtype, np.float32), copy=False)
-        markers, _ = _prominent_maxima(heights, peak=peak, fill=fill, prominence=prominence)
-        return _marker_watershed(-heights, markers, mask=heights > heights.dtype.type(fill))
-
-    return of_each(labels_of, as_array(distance_map), axes=2)
+    return of_each(
+        lambda heights: _watershed(heights, peak=peak, fill=fill, prominence=prominence), as_array(distance_map), axes=2
+    )
 
 
 @_watershed_op.register_fake

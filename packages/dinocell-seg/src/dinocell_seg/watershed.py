@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float32, Int32, Integer
 from torch import Tensor
 
-from dinocell_kernels import marker_watershed, prominent_maxima, remove_small, torch_ops, watershed
+from dinocell_kernels import remove_small, torch_ops, watershed
 
 _LEVELS = 65_535  # distances are rounded to 16 bits to sort them within their cells
 
@@ -28,11 +28,7 @@ def labels_from_distance_map(
         if distance_map.is_cuda:
             return _labels_on_gpu(distance_map, peak, fill, prominence, min_size)
         distance_map = distance_map.numpy()
-    if prominence is None:
-        labels = watershed(distance_map, peak=peak, fill=fill)
-    else:
-        seeds, _ = prominent_maxima(distance_map, peak=peak, fill=fill, prominence=prominence)
-        labels = marker_watershed(-distance_map, seeds, mask=distance_map > np.float32(fill))
+    labels = watershed(distance_map, peak=peak, fill=fill, prominence=prominence)
     if min_size > 1:
         labels, _ = remove_small(labels, min_size=min_size)
     return labels
