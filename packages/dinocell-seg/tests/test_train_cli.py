@@ -144,7 +144,7 @@ def test_a_folder_of_one_image_is_told_that_two_are_needed(folder, tmp_path):
         (folder / "masks" / f"{name}.png").unlink()
     (folder / "splits.csv").unlink()
     result = run("train", "--data", folder, "--output", tmp_path / "run", "--device", "cpu", *SETTINGS)
-    assert result.exit_code == 2
+    assert result.exit_code == 1
     assert f"{folder} holds 1 image and no splits.csv; one to train on and another to validate on are needed" in (
         result.output
     )
@@ -186,5 +186,36 @@ def test_calibrate_takes_a_channel_by_index(folder, tmp_path):
     result = run("calibrate", tmp_path / "run" / "model.safetensors", "--data", folder, "--channel", "0")
     assert "calibrated on 1 image:" in result.output
     result = run("calibrate", tmp_path / "run" / "model.safetensors", "--data", folder, "--channel", "7")
-    assert result.exit_code == 2
+    assert result.exit_code == 1
     assert "there is no channel 7" in result.output
+
+
+def test_an_image_that_cannot_be_read_ends_with_exit_code_1_and_no_run(folder, tmp_path):
+    (folder / "images" / "s0.png").write_bytes(b"no PNG")
+    result = run("train", "--data", folder, "--output", tmp_path / "run", "--device", "cpu", *SETTINGS)
+    assert result.exit_code == 1
+    assert "s0.png is not a PNG file" in result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_resumed_with_another_recipe_is_refused_as_a_wrong_command_line(folder, tmp_path):
+    words = ["--data", folder, "--output", tmp_path / "run", "--device", "cpu", "--no-calibrate", *SETTINGS]
+    assert run("train", *words).exit_code == 0
+    result = run("train", *words, "--resume", "--set", "sampling.batch_size=3")
+    assert result.exit_code == 2
+    assert "sampling.batch_size: 2 then, 3 now" in result.output
+
+
+@pytest.mark.parametrize(
+    ("model", "words", "message"),
+    [
+        ("nowhere.safetensors", [], "there is no model file nowhere.safetensors"),
+        (__file__, ["--metric", "seg+ap_0.77"], "there is no metric ap_0.77; choose from"),
+        (__file__, ["--metric", "count_error"], "count_error is not better when it is higher"),
+        (__file__, ["--data", "nowhere"], "nowhere/images does not exist"),
+    ],
+)
+def test_a_wrong_choice_for_a_calibration_is_refused_before_the_model_is_loaded(folder, model, words, message):
+    result = run("calibrate", model, "--data", folder, *words)
+    assert result.exit_code == 2
+    assert message in result.output

@@ -17,6 +17,6 @@ def errors_told(exit_code: int) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, OSError, ModuleNotFoundError) as error:
+    except (ValueError, OSError, FloatingPointError, ModuleNotFoundError) as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         raise typer.Exit(exit_code) from error

@@ -17,6 +17,7 @@ from dinocell_core import DINOCell, load_model, save_model
 from dinocell_eval.evaluate import per_image_values
 from dinocell_eval.sweep import Sweep
 from dinocell_io import Sample, grey_image, read_image, read_labels
+from dinocell_io.counted import counted
 from dinocell_kernels import remove_small
 from dinocell_seg.pipeline import DINOCellPipeline
 from dinocell_seg.settings import Thresholds
@@ -96,18 +97,13 @@ def calibrate(
         ValueError: no samples, samples of several splits or of a test split, or a metric that nobody knows or that is
             not better when it is higher.
     """
-    for name in metric.split("+"):
-        if name in NOT_TO_MAXIMISE:
-            raise ValueError(f"{name} is not better when it is higher; maximise another, such as ap_mean or op_csb")
     splits = {sample.split for sample in samples}
     if len(splits) != 1:
-        raise ValueError(f"calibration takes the images of one split; got {len(samples)} images of splits {splits}")
-    (split,) = splits
-    if split == "test":
         raise ValueError(
-            "thresholds chosen on a test split make its scores worthless; calibrate on the split 'val' and report "
-            "the test split once, with the thresholds that came out"
+            f"calibration takes the images of one split; got {counted(len(samples), 'image')} of splits {splits}"
         )
+    (split,) = splits
+    check_choice(metric=metric, split=split)
     truths, maps = [], []
     for sample in samples:
         truths.append(read_labels(sample.labels_path))
@@ -123,6 +119,19 @@ def calibrate(
         split=split or "all",
         slice=_slice_of(scores, best, [sample.name for sample in samples], split or "all"),
     )
+
+
+def check_choice(*, metric: str, split: str | None) -> None:
+    """Raise ValueError for a metric or a split that `calibrate` refuses, before an image is read."""
+    for name in metric.split("+"):
+        if name in NOT_TO_MAXIMISE:
+            raise ValueError(f"{name} is not better when it is higher; maximise another, such as ap_mean or op_csb")
+    per_image_values([], [], metrics=metric.split("+"))
+    if split == "test":
+        raise ValueError(
+            "thresholds chosen on a test split make its scores worthless; calibrate on the split 'val' and report "
+            "the test split once, with the thresholds that came out"
+        )
 
 
 def sweep(

@@ -3,73 +3,24 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from dinocell_core import DINOCell, create_dinocell_model, load_model, save_model
-from dinocell_core.model import Size
 from dinocell_io import open_dataset
-from dinocell_seg.augment import Augmentation
-from dinocell_seg.data import Batch, Sampling, load_training_images, random_batches, validation_batches, with_splits
-from dinocell_seg.losses import Loss, distance_loss
-from dinocell_seg.normalize import Normalization
-from dinocell_seg.optimizer import Optimization, create_optimizer, learning_rate_factor
+from dinocell_seg.data import Batch, load_training_images, random_batches, validation_batches, with_splits
+from dinocell_seg.losses import distance_loss
+from dinocell_seg.optimizer import create_optimizer, learning_rate_factor
 from dinocell_seg.pipeline import default_model_path
+from dinocell_seg.train_recipe import Network as Network  # what a caller of `train` needs
+from dinocell_seg.train_recipe import Schedule as Schedule
+from dinocell_seg.train_recipe import TrainRecipe as TrainRecipe
 from dinocell_seg.training_log import TrainingLog
 from dinocell_seg.training_state import TrainingState, average_weights, load_state, save_state
-
-
-class Network(BaseModel):
-    """The network to train; see ``dinocell_core.create_dinocell_model``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    size: Size = "tiny"
-    patch: int = 16
-    in_channels: int = 1
-    stem_channels: tuple[int, ...] = (32, 48, 96, 128)
-    decoder_channels: tuple[int, ...] = (128, 96, 64, 32)
-    norm: Literal["batch", "group"] = "batch"
-    pretrained: Path | None = Field(default=None, description="backbone weights to start from")
-    start_from: Path | None = Field(
-        default=None,
-        description="model file to start from ('default': the embedded one); its architecture replaces the one above",
-    )
-    freeze_backbone: bool = False
-
-
-class Schedule(BaseModel):
-    """Length of a run and when it is looked at."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    steps: int = Field(default=3000, ge=1)
-    steps_per_epoch: int = Field(default=200, ge=1, description="steps between validations")
-    patience: int = Field(default=7, ge=1, description="epochs without improvement before the run stops")
-    min_delta: float = Field(default=1e-4, ge=0, description="smallest improvement of the validation loss that counts")
-    validation_crops: int = Field(default=128, ge=1)
-    ema: float = Field(default=0.998, ge=0, lt=1, description="decay of the averaged weights, after its own warm-up")
-
-
-class TrainRecipe(BaseModel):
-    """Everything that decides a training run besides its data."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    network: Network = Network()
-    normalization: Normalization = Normalization()
-    sampling: Sampling = Sampling()
-    augmentation: Augmentation = Augmentation()
-    loss: Loss = Loss()
-    optimization: Optimization = Optimization()
-    schedule: Schedule = Schedule()
-    channel: str | int | None = Field(default=None, description="channel to train on, for multi-channel images")
-    precision: Literal["fp32", "bf16"] = "fp32"
-    seed: int = 0
 
 
 def train(
@@ -95,15 +46,58 @@ def train(
         ValueError: no images in a split, or a folder named twice, or ``output`` holds a run and ``resume`` is False, or
             the reverse, or the recipe differs from the one that is resumed or does not fit its network.
     """
-    recipe = recipe or TrainRecipe()
-    output = Path(output)
+    prepared = prepare_training(folders, output, recipe=recipe or TrainRecipe(), device=device, resume=resume)
+    return run_training(prepared, wandb_project=wandb_project, on_epoch=on_epoch)
+
+
+@dataclass(frozen=True)
+class PreparedTraining:
+    """A run whose settings fit each other, of which no image is read yet."""
+
+    folders: tuple[Path, ...]
+    output: Path
+    recipe: TrainRecipe
+    device: str
+    state: TrainingState
+
+
+def prepare_training(
+    folders: Sequence[str | Path], output: str | Path, *, recipe: TrainRecipe, device: str = "cpu", resume: bool = False
+) -> PreparedTraining:
+    """The first half of `train`: what can be wrong with a command line, found before anything is read or written.
+
+    Raises ValueError or FileNotFoundError.
+    """
+    paths, output = tuple(map(Path, folders)), Path(output)
     checkpoint = output / "last.ckpt"
     if checkpoint.exists() and not resume:
         raise ValueError(f"{output} already holds a run; continue it with --resume or choose another folder")
     if resume and not checkpoint.exists():
         raise ValueError(f"there is no {checkpoint} to resume; start without --resume")
-    _refuse_repeated(folders)
+    _refuse_repeated(paths)
+    for folder in paths:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"there is no folder {folder}; a dataset is a folder with images/ and masks/ in it")
     state = _start(recipe, device)
+    if resume:
+        load_state(
+            checkpoint,
+            state,
+            recipe=recipe.model_dump(mode="json"),
+            defaults=TrainRecipe().model_dump(mode="json"),
+        )
+    return PreparedTraining(paths, output, recipe, device, state)
+
+
+def run_training(
+    prepared: PreparedTraining,
+    *,
+    wandb_project: str | None = None,
+    on_epoch: Callable[[dict[str, Any]], None] | None = None,
+) -> Path:
+    """The second half of `train`: reads the images, trains and writes."""
+    folders, output, recipe, device = prepared.folders, prepared.output, prepared.recipe, prepared.device
+    state, checkpoint = prepared.state, prepared.output / "last.ckpt"
     training_images = load_training_images(
         folders, split="train", normalization=recipe.normalization, channel=recipe.channel
     )
@@ -114,20 +108,13 @@ def train(
         validation_images, sampling=recipe.sampling, max_crops=recipe.schedule.validation_crops
     )
     output.mkdir(parents=True, exist_ok=True)
-    if resume:
-        load_state(
-            checkpoint,
-            state,
-            recipe=recipe.model_dump(mode="json"),
-            defaults=TrainRecipe().model_dump(mode="json"),
-        )
     diameters = sorted(image.median_diameter for image in training_images if image.median_diameter > 0)
     facts: dict[str, Any] = {
         "recipe": recipe.model_dump(mode="json"),
         "normalization": recipe.normalization.model_dump(mode="json"),
         "training_data": [
             {
-                "folder": Path(folder).name,
+                "folder": folder.name,
                 "num_train": sum(sample.split == "train" for sample in with_splits(open_dataset(folder))),
             }
             for folder in folders
@@ -183,14 +170,14 @@ def train(
     return output / "model.safetensors"
 
 
-def _refuse_repeated(folders: Sequence[str | Path]) -> None:
+def _refuse_repeated(folders: Sequence[Path]) -> None:
     seen: set[Path] = set()
     for folder in folders:
-        if Path(folder).resolve() in seen:
+        if folder.resolve() in seen:
             raise ValueError(
                 f"{folder} is named twice; name each dataset folder once, sampling.modality_balance weighs"
             )
-        seen.add(Path(folder).resolve())
+        seen.add(folder.resolve())
 
 
 def _start(recipe: TrainRecipe, device: str) -> TrainingState:

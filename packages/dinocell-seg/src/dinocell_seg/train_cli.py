@@ -5,7 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dinocell_io.command_errors import FAILED, WRONG_COMMAND_LINE, errors_told
+from dinocell_io.counted import counted
+
 if TYPE_CHECKING:
+    from dinocell_io import Sample
     from dinocell_seg.calibrate import Calibration
 
 Data = Annotated[
@@ -41,44 +45,36 @@ def train(
     """
     from dinocell_core import resolve_device
     from dinocell_core.recipe import merged, read_overrides, read_recipe, validated
-    from dinocell_seg.train import TrainRecipe
-    from dinocell_seg.train import train as run_training
+    from dinocell_seg.train import TrainRecipe, prepare_training, run_training
 
     try:
-        values = read_recipe(recipe, expected="lines such as 'tile: 256'") if recipe else {}
-        values = merged(values, read_overrides(set_ or [], example="thresholds.peak=0.4"))
-        if backbone is not None:
-            values = merged(values, {"network": {"pretrained": backbone}})
-        if start_from is not None:
-            values = merged(values, {"network": {"start_from": start_from}})
-        resolved = validated(TrainRecipe, values)
-        model = run_training(
-            data,
-            output,
-            recipe=resolved,
-            device=str(resolve_device(device)),
-            resume=resume,
-            wandb_project=wandb,
-        )
-    except (ValueError, OSError) as error:
-        _fail(error)
-    except FloatingPointError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
+        with errors_told(WRONG_COMMAND_LINE):
+            values = read_recipe(recipe, expected="lines such as 'schedule: {steps: 5000}'") if recipe else {}
+            values = merged(values, read_overrides(set_ or [], example="schedule.steps=5000"))
+            if backbone is not None:
+                values = merged(values, {"network": {"pretrained": backbone}})
+            if start_from is not None:
+                values = merged(values, {"network": {"start_from": start_from}})
+            resolved = validated(TrainRecipe, values)
+            chosen = str(resolve_device(device))
+            prepared = prepare_training(data, output, recipe=resolved, device=chosen, resume=resume)
+        with errors_told(FAILED):
+            model = run_training(prepared, wandb_project=wandb)
     except KeyboardInterrupt as stop:
         if (output / "last.ckpt").exists():
             typer.echo("stopped; the same command with --resume goes on from the last epoch", err=True)
         raise typer.Exit(130) from stop
     if calibrate:
         try:
-            _calibrate(model, data, split="val", metric="ap_mean", channel=resolved.channel, device=device)
+            samples = _samples(data, split="val")
+            _calibrate(model, samples, metric="ap_mean", channel=resolved.channel, device=device)
         except (ValueError, OSError) as error:
             typer.echo(
                 f"wrote {model}, but its thresholds are not calibrated: {error}. Calibrate it on other images with: "
                 f"dinocell calibrate {model} --data FOLDER",
                 err=True,
             )
-            raise typer.Exit(1) from error
+            raise typer.Exit(FAILED) from error
     typer.echo(f"wrote {model}; use it with: dinocell segment IMAGE --model {model} --output DIR")
 
 
@@ -94,38 +90,48 @@ def calibrate(
     ] = None,
 ) -> None:
     """Choose a model's thresholds on validation images and store them in its file."""
+    from dinocell_seg.calibrate import check_choice
     from dinocell_seg.plane_choice import channel_of
 
-    try:
-        _calibrate(model, data, split=split, metric=metric, channel=channel_of(channel), device=device, output=output)
-    except (ValueError, OSError) as error:
-        _fail(error)
+    with errors_told(WRONG_COMMAND_LINE):
+        if str(model) == "default":
+            raise ValueError(
+                "thresholds are written into the model's file, and the built-in one stays as it is; copy it "
+                "('dinocell info' shows where it is) and calibrate the copy"
+            )
+        if not model.is_file():
+            raise FileNotFoundError(
+                f"there is no model file {model}; give the .safetensors that 'dinocell train' wrote"
+            )
+        check_choice(metric=metric, split=split)
+        samples = _samples(data, split=split)
+    with errors_told(FAILED):
+        _calibrate(model, samples, metric=metric, channel=channel_of(channel), device=device, output=output)
+
+
+def _samples(data: list[Path], *, split: str) -> "list[Sample]":
+    from dinocell_io import open_dataset
+    from dinocell_seg.data import with_splits
+
+    samples = [sample for folder in data for sample in with_splits(open_dataset(folder)) if sample.split == split]
+    if not samples:
+        raise ValueError(f"no image of {', '.join(map(str, data))} is in the split {split!r} of its splits.csv")
+    return samples
 
 
 def _calibrate(
     model: Path,
-    data: list[Path],
+    samples: "list[Sample]",
     *,
-    split: str,
     metric: str,
     channel: str | int | None,
     device: str,
     output: Path | None = None,
 ) -> None:
-    from dinocell_io import open_dataset
     from dinocell_seg.calibrate import calibrate as run_calibration
     from dinocell_seg.calibrate import store_calibration
-    from dinocell_seg.data import with_splits
     from dinocell_seg.pipeline import DINOCellPipeline
 
-    if str(model) == "default":
-        raise ValueError(
-            "thresholds are written into the model's file, and the built-in one stays as it is; copy it "
-            "('dinocell info' shows where it is) and calibrate the copy"
-        )
-    samples = [sample for folder in data for sample in with_splits(open_dataset(folder)) if sample.split == split]
-    if not samples:
-        raise ValueError(f"no image of {', '.join(map(str, data))} is in the split {split!r} of its splits.csv")
     calibration = run_calibration(DINOCellPipeline(model, device=device), samples, metric=metric, channel=channel)
     if problem := calibration.slice.nothing_matches(metric):
         typer.echo(f"warning: {problem}", err=True)
@@ -133,10 +139,9 @@ def _calibrate(
     if output is not None:
         _write_calibration(output, calibration, model)
     best, interval = calibration.best, calibration.interval()
-    images = f"{len(samples)} image{'s' * (len(samples) != 1)}"
     typer.echo(
-        f"calibrated on {images}: peak {best.peak}, fill {best.fill}, prominence {best.prominence}, "
-        f"min_size {best.min_size} ({metric} {best.score:.3f}"
+        f"calibrated on {counted(len(samples), 'image')}: peak {best.peak}, fill {best.fill}, "
+        f"prominence {best.prominence}, min_size {best.min_size} ({metric} {best.score:.3f}"
         + (f", 95 % {interval[0]:.3f} to {interval[1]:.3f}" if interval else "")
         + ")"
     )
@@ -163,8 +168,3 @@ def _write_calibration(output: Path, calibration: "Calibration", model: Path) ->
     for name, text in texts.items():
         with atomic_path(output / name) as temporary:
             Path(temporary).write_text(text, encoding="utf-8")
-
-
-def _fail(error: Exception) -> None:
-    typer.echo(f"error: {error}", err=True)
-    raise typer.Exit(code=2) from error

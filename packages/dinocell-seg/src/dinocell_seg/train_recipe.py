@@ -1,0 +1,62 @@
+"""What decides a training run besides its data."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from dinocell_core.model import Size
+from dinocell_seg.augment import Augmentation
+from dinocell_seg.data import Sampling
+from dinocell_seg.losses import Loss
+from dinocell_seg.normalize import Normalization
+from dinocell_seg.optimizer import Optimization
+
+
+class Network(BaseModel):
+    """The network to train; see ``dinocell_core.create_dinocell_model``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: Size = "tiny"
+    patch: int = 16
+    in_channels: int = 1
+    stem_channels: tuple[int, ...] = (32, 48, 96, 128)
+    decoder_channels: tuple[int, ...] = (128, 96, 64, 32)
+    norm: Literal["batch", "group"] = "batch"
+    pretrained: Path | None = Field(default=None, description="backbone weights to start from")
+    start_from: Path | None = Field(
+        default=None,
+        description="model file to start from ('default': the embedded one); its architecture replaces the one above",
+    )
+    freeze_backbone: bool = False
+
+
+class Schedule(BaseModel):
+    """Length of a run and when it is looked at."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(default=3000, ge=1)
+    steps_per_epoch: int = Field(default=200, ge=1, description="steps between validations")
+    patience: int = Field(default=7, ge=1, description="epochs without improvement before the run stops")
+    min_delta: float = Field(default=1e-4, ge=0, description="smallest improvement of the validation loss that counts")
+    validation_crops: int = Field(default=128, ge=1)
+    ema: float = Field(default=0.998, ge=0, lt=1, description="decay of the averaged weights, after its own warm-up")
+
+
+class TrainRecipe(BaseModel):
+    """Everything that decides a training run besides its data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    network: Network = Network()
+    normalization: Normalization = Normalization()
+    sampling: Sampling = Sampling()
+    augmentation: Augmentation = Augmentation()
+    loss: Loss = Loss()
+    optimization: Optimization = Optimization()
+    schedule: Schedule = Schedule()
+    channel: str | int | None = Field(default=None, description="channel to train on, for multi-channel images")
+    precision: Literal["fp32", "bf16"] = "fp32"
+    seed: int = 0
