@@ -78,7 +78,7 @@ def _opened(path: Path) -> Iterator[Any]:
         if str(path) in str(error):  # already told
             raise
         raise _damaged(path, error) from error
-    except (OSError, RuntimeError, struct.error, LookupError, TypeError) as error:
+    except (tifffile.TiffFileError, OSError, RuntimeError, struct.error, LookupError, TypeError) as error:
         # what tifffile and the codecs (RuntimeError) raise over broken tags and data
         raise _damaged(path, error) from error
     finally:

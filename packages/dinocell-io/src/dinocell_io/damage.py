@@ -29,13 +29,17 @@ DAMAGE = (
 
 
 @contextmanager
-def damage_named(uri: str, kind: str) -> Iterator[None]:
-    """Turn DAMAGE into a ValueError that names the file and its kind; what begins with the file passes, as told."""
+def damage_named(uri: str, kind: str, *library_errors: type[Exception]) -> Iterator[None]:
+    """Turn DAMAGE into a ValueError that names the file and its kind; what begins with the file passes, as told.
+
+    library_errors: what the library of this format raises of its own.
+    """
+    errors: tuple[type[Exception], ...] = (*DAMAGE, *library_errors)
     try:
         yield
     except StoreError:
         raise
-    except DAMAGE as error:
+    except errors as error:
         if isinstance(error, ValueError) and str(error).startswith(uri):  # ours, or already told
             raise
         raise damaged(uri, kind, str(error) or type(error).__name__) from error

@@ -19,7 +19,7 @@ def open_lif_image(file: StoredFile, scene: str | int | None = None) -> LazyImag
     """One image of a LIF file; see `open_image`. Frames are read whole; the file is opened at every read."""
     liffile: Any = required("liffile", extra="lif", file=file)
     path = path_on_this_machine(file)
-    with damage_named(file.uri, "LIF"), liffile.LifFile(path) as opened:
+    with damage_named(file.uri, "LIF", liffile.LifFileError), liffile.LifFile(path) as opened:
         names = tuple(str(image.name) for image in opened.images)
         if len(set(names)) < len(names):
             names = tuple(str(number) for number in range(len(names)))
@@ -51,7 +51,7 @@ def open_lif_image(file: StoredFile, scene: str | int | None = None) -> LazyImag
     ) -> Shaped[np.ndarray, "channel y x"]:
         shape = (len(chosen), rows.stop - rows.start, columns.stop - columns.start)
         pixels = empty_planes(file.uri, shape, dtype)
-        with damage_named(file.uri, "LIF"), liffile.LifFile(path) as opened:
+        with damage_named(file.uri, "LIF", liffile.LifFileError), liffile.LifFile(path) as opened:
             frames = opened.images[number].frames
             for position, channel in enumerate(chosen):
                 where = {"T": t, "Z": z, "C": 0 if is_rgb else channel}

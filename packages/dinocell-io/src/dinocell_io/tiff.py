@@ -229,7 +229,7 @@ def _reader(
             (number, [sample for _, sample in group])
             for number, group in itertools.groupby((divmod(c, num_samples) for c in channels), key=lambda pair: pair[0])
         ]
-        with damage_named(file.uri, "TIFF"):
+        with damage_named(file.uri, "TIFF", tifffile.TiffFileError):
             if all(samples == groups[0][1] for _, samples in groups):
                 planes = [plane(number) for number, _ in groups]
                 return read_stack[level](planes, tuple(groups[0][1]), rows, columns)

@@ -49,7 +49,7 @@ def open_tiff(file: StoredFile) -> Iterator[tifffile.TiffFile]:
     logger = logging.getLogger("tifffile")
     logger.addHandler(complaints)
     try:
-        with damage_named(file.uri, "TIFF"), _opened(file) as tif:
+        with damage_named(file.uri, "TIFF", tifffile.TiffFileError), _opened(file) as tif:
             len(tif.pages)  # walks the whole page list
             _refuse(complaints, file.uri)
             yield tif
