@@ -120,8 +120,11 @@ def test_calibrate_refuses_the_test_split_and_an_empty_one(folder, tmp_path):
             ["--set", "sampling.crop_px=40"],
             "sampling.crop_px is 40, no multiple of 16, the model's coarsest grid; use 32",
         ),
+        (
+            ["--start-from", "default", "--backbone", "w.pth"],
+            "start_from default fixes the network, but stem_channels and decoder_channels and pretrained would be",
+        ),
         (["--backbone", "nowhere.pth"], "there is no file nowhere.pth of backbone weights"),
-        (["--start-from", "nowhere.safetensors"], "there is no model file nowhere.safetensors to start from"),
     ],
 )
 def test_what_would_end_or_spoil_a_training_is_refused_before_it_begins(folder, tmp_path, words, message):
@@ -129,6 +132,13 @@ def test_what_would_end_or_spoil_a_training_is_refused_before_it_begins(folder, 
     assert result.exit_code == 2
     assert message in result.output
     assert not (tmp_path / "run").exists()
+
+
+def test_a_model_to_start_from_that_is_not_there_is_named(folder, tmp_path):
+    words = ["--data", folder, "--output", tmp_path / "run", "--device", "cpu", "--start-from", "nowhere.safetensors"]
+    result = run("train", *words)
+    assert result.exit_code == 2
+    assert "there is no model file nowhere.safetensors to start from" in result.output
 
 
 def test_a_folder_that_is_named_twice_is_refused(folder, tmp_path):

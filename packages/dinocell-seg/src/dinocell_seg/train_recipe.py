@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dinocell_core.model import Size
 from dinocell_seg.augment import Augmentation
@@ -27,9 +27,20 @@ class Network(BaseModel):
     pretrained: Path | None = Field(default=None, description="backbone weights to start from")
     start_from: Path | None = Field(
         default=None,
-        description="model file to start from ('default': the embedded one); its architecture replaces the one above",
+        description="model file to start from ('default': the embedded one), whose architecture and weights it keeps",
     )
     freeze_backbone: bool = False
+
+    @model_validator(mode="after")
+    def _one_architecture(self) -> "Network":
+        fixed = ("size", "patch", "in_channels", "stem_channels", "decoder_channels", "norm", "pretrained")
+        set_too = [name for name in fixed if getattr(self, name) != type(self).model_fields[name].default]
+        if self.start_from is not None and set_too:
+            raise ValueError(
+                f"start_from {self.start_from} fixes the network, but {' and '.join(set_too)} would be another; drop "
+                "one of the two"
+            )
+        return self
 
 
 class Schedule(BaseModel):
