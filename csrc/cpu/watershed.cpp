@@ -9,140 +9,24 @@
 #include "dinocell/watershed.hpp"
 
 #include <algorithm>
-#include <atomic>
+#include <iterator>
 #include <limits>
 #include <stdexcept>
-#include <utility>
 #include <vector>
 
 #include "ascent.hpp"
+#include "component_fills.hpp"
 #include "component_flood.hpp"
 #include "label_doubts.hpp"
-#include "mask_components.hpp"
 #include "parallel.hpp"
 #include "pit_levels.hpp"
 #include "pit_passes.hpp"
 #include "prominence.hpp"
-#include "simd.hpp"
+#include "summits.hpp"
 #include "watershed_image.hpp"
 
 namespace dinocell {
 namespace {
-
-struct RowEdges {
-    explicit RowEdges(size_t width)
-        : mask_bits(width / 64 + 1), marker_bits(width / 64 + 1), mask(width + 2), markers(width + 2) {}
-    std::vector<uint64_t> mask_bits, marker_bits;
-    std::vector<uint32_t> mask, markers;
-    size_t num_mask = 0, num_markers = 0;
-};
-
-struct RowFill {
-    size_t begin, end;
-    int32_t value;
-};
-
-}  // namespace
-}  // namespace dinocell
-
-#define DINOCELL_PER_ISA "watershed.inl"
-#include "per_isa.hpp"
-
-namespace dinocell {
-namespace {
-
-template <typename... Arguments>
-bool threshold_edges(Arguments&&... arguments) {
-    DINOCELL_DISPATCH(threshold_edges(arguments...))
-}
-template <typename... Arguments>
-void fill_row(Arguments&&... arguments) {
-    DINOCELL_DISPATCH(fill_row(arguments...))
-}
-
-// The runs of map > fill and of map > peak.
-template <typename Value>
-void threshold(const WatershedImage<Value>& image, Value fill, Value peak, MaskComponents& mask, MaskComponents& markers) {
-    std::atomic<bool> nan{false};
-    parallel_for(image.bands.count(), image.num_threads, [&](size_t band) {
-        RowEdges edges(image.width);
-        for (size_t y = image.bands.begin(band); y < image.bands.end(band); ++y) {
-            if (threshold_edges(image.map + y * image.width, image.width, fill, peak, edges)) nan = true;
-            mask.band(band).add_row(edges.mask.data(), edges.num_mask);
-            markers.band(band).add_row(edges.markers.data(), edges.num_markers);
-        }
-        mask.band(band).number();
-        markers.band(band).number();
-    });
-    if (nan) throw std::invalid_argument("the distance map holds NaN");
-}
-
-// By component of the mask: its only marker, or one of these.
-constexpr uint32_t kNone = 0xffffffffu;
-constexpr uint32_t kSeveral = 0xfffffffeu;
-
-template <typename Value>
-std::vector<uint32_t> only_markers(const WatershedImage<Value>& image, const MaskComponents& mask,
-                                   const MaskComponents& markers, size_t num_components) {
-    std::vector<uint32_t> only(num_components, kNone);
-    parallel_for(image.bands.count(), image.num_threads, [&](size_t band) {
-        for (size_t y = image.bands.begin(band); y < image.bands.end(band); ++y)
-            for_each_within(markers.row(y), mask.row(y), [&](Run, uint32_t marker, uint32_t component) {
-                const std::atomic_ref<uint32_t> held(only[component]);
-                uint32_t before = held.load(std::memory_order_relaxed);
-                while (before != marker && before != kSeveral &&
-                       !held.compare_exchange_weak(before, before == kNone ? marker : kSeveral)) {
-                }
-            });
-    });
-    return only;
-}
-
-std::vector<uint8_t> where_several(const std::vector<uint32_t>& only) {
-    std::vector<uint8_t> several(only.size());
-    std::transform(only.begin(), only.end(), several.begin(), [](uint32_t marker) { return marker == kSeveral; });
-    return several;
-}
-
-// Background, and components with at most one marker. The others are kOpen.
-template <typename Value>
-void write_fills(WatershedImage<Value>& image, const MaskComponents& mask, const std::vector<uint32_t>& only) {
-    const size_t width = image.width;
-    parallel_for(image.bands.count(), image.num_threads, [&](size_t band) {
-        std::vector<RowFill> fills(width + 1);
-        for (size_t y = image.bands.begin(band); y < image.bands.end(band); ++y) {
-            const RowRuns line = mask.row(y);
-            size_t x = 0, count = 0;
-            for (size_t i = 0; i < line.count; ++i) {
-                const auto [begin, end] = line.runs[i];
-                const uint32_t marker = only[line.components[i]];
-                int32_t value = static_cast<int32_t>(marker + 1);  // kNone becomes 0
-                if (marker == kSeveral) {
-                    value = kOpen;
-                    image.open_rows[y] = 1;
-                }
-                if (begin > x) fills[count++] = {x, begin, 0};
-                fills[count++] = {begin, end, value};
-                x = end;
-            }
-            if (width > x) fills[count++] = {x, width, 0};
-            fill_row(fills.data(), count, image.labels + y * width, width);
-        }
-    });
-}
-
-// The markers of components with several.
-template <typename Value>
-void write_markers(const WatershedImage<Value>& image, const MaskComponents& mask, const MaskComponents& markers,
-                   const std::vector<uint32_t>& only) {
-    for_each_open_row(image, [&](size_t y) {
-        int32_t* const row = image.labels + y * image.width;
-        for_each_within(markers.row(y), mask.row(y), [&](Run run, uint32_t marker, uint32_t component) {
-            if (only[component] == kSeveral)
-                std::fill(row + run.begin, row + run.end, static_cast<int32_t>(marker + 1));
-        });
-    });
-}
 
 // Components of one pixel each, which are no neighbours.
 template <typename Value>
@@ -199,13 +83,17 @@ void flood_from_peaks(WatershedImage<Value>& image, Value peak, Value fill, cons
 // Every maximum begins as a pit; those that stand out become markers.
 template <typename Value>
 void flood_from_summits(WatershedImage<Value>& image, Value peak, Value fill, Value prominence,
-                        const MaskComponents& mask, std::vector<uint32_t> only) {
-    for (uint32_t& marker : only) marker = marker == kNone ? kNone : kSeveral;
-    write_fills(image, mask, only);
+                        const MaskComponents& mask, const std::vector<uint32_t>& only_peaks) {
     if (!countable(image, 0)) throw std::overflow_error("image has more than 2147483645 pixels");
+    std::vector<uint32_t> only = only_summits(image, mask, only_peaks), lone;
+    std::copy_if(only.begin(), only.end(), std::back_inserter(lone), [](uint32_t summit) { return summit < kSeveral; });
+    std::sort(lone.begin(), lone.end());
+    const std::vector<uint8_t> contested = where_several(only);
+
+    write_open(image, mask, contested);
     const std::vector<uint32_t> summits = ascend(image, 0);
     std::vector<Pass<Value>> passes = find_passes(image, 0, image.open_rows);
-    Prominence<Value> found(image.map, summits, passes, peak, prominence);
+    const Prominence<Value> found(image.map, summits, lone, passes, peak, prominence);
     const std::vector<int32_t>& numbers = found.numbers();
     for (Pass<Value>& pass : passes) {
         pass.a = static_cast<uint32_t>(numbers[pass.a]);
@@ -213,10 +101,13 @@ void flood_from_summits(WatershedImage<Value>& image, Value peak, Value fill, Va
     }
     const Markers<Value> markers{peak, found.markers()};
     const size_t num_markers = markers.summits.size();
-    if (num_markers < summits.size()) rename_basins(image, numbers, image.open_rows);
+    rename_basins(image, numbers, image.open_rows);
     const std::vector<uint8_t> pit_rows = find_pit_rows(image, num_markers);
-    const PitLevels<Value> basins(num_markers, summits.size() - num_markers, passes);
-    settle(image, fill, markers, mask, single_pixels(image, markers.summits), where_several(only), basins, pit_rows);
+    const PitLevels<Value> basins(num_markers, summits.size() + lone.size() - num_markers, passes);
+    settle(image, fill, markers, mask, single_pixels(image, markers.summits), contested, basins, pit_rows);
+    for (uint32_t& summit : only)
+        if (summit < kSeveral) summit = found.marker_of(summit);
+    write_lone(image, mask, only);
 }
 
 template <typename Value>
@@ -224,11 +115,11 @@ void watershed(WatershedImage<Value> image, Value peak, Value fill, Value promin
     MaskComponents mask(1, image.bands), above_peak(1, image.bands);
     threshold(image, fill, peak, mask, above_peak);
     const size_t num_components = mask.number(image.num_threads), num_peaks = above_peak.number(image.num_threads);
-    std::vector<uint32_t> only = only_markers(image, mask, above_peak, num_components);
+    const std::vector<uint32_t> only = only_markers(image, mask, above_peak, num_components);
     if (prominence < 0)
         flood_from_peaks(image, peak, fill, mask, above_peak, num_peaks, only);
     else
-        flood_from_summits(image, peak, fill, prominence, mask, std::move(only));
+        flood_from_summits(image, peak, fill, prominence, mask, only);
 }
 
 }  // namespace

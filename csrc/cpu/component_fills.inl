@@ -1,4 +1,4 @@
-// Rows of a watershed, see watershed.cpp. Included inside the namespace of an instruction set.
+// Rows of components, see component_fills.hpp. Included inside the namespace of an instruction set.
 #include "simd.inl"
 
 #include "mask_rows.inl"
