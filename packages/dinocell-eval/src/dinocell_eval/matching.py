@@ -69,7 +69,8 @@ def match_at(table: PairTable, threshold: Fraction) -> Int64[np.ndarray, "match"
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import maximum_bipartite_matching
 
-    graph = csr_array((np.ones(kept.size, np.int8), (truth, predicted)), shape=(table.num_truth, table.num_predicted))
+    edges = np.stack([truth, predicted]).astype(np.int32)  # SciPy before 1.15 matches no graph of 64-bit indices
+    graph = csr_array((np.ones(kept.size, np.int8), edges), shape=(table.num_truth, table.num_predicted))
     partner = maximum_bipartite_matching(graph, perm_type="column")
     return kept[partner[truth] == predicted]
 
@@ -140,8 +141,9 @@ def _assign(
     predictions, predicted = np.unique(table.pair_predicted[rows], return_inverse=True)
     blank = np.arange(truths.size)
     gain = np.concatenate([weight[rows] + 1.0, np.ones(blank.size)])
-    edges = (np.concatenate([truth, blank]), np.concatenate([predicted, predictions.size + blank]))
-    graph = csr_array((gain, edges), shape=(truths.size, predictions.size + truths.size))
+    edges = np.stack([np.append(truth, blank), np.append(predicted, predictions.size + blank)])
+    shape = (truths.size, predictions.size + truths.size)
+    graph = csr_array((gain, edges.astype(np.int32)), shape=shape)  # 32 bits as in match_at
     left, right = min_weight_full_bipartite_matching(graph, maximize=True)
     partner = np.full(truths.size, -1, np.int64)
     partner[left] = right
