@@ -168,7 +168,7 @@ def test_marker_watershed_equals_scikit_image(connectivity, dtype):
 
 
 def test_pits_fill_to_the_level_they_were_reached_from():
-    # Without the clamp of scikit-image 0.25 the pit's bottom would overtake the second marker.
+    # Without the clamp of scikit-image 0.25.2 the pit's bottom would overtake the second marker.
     image = np.array([[0, 5, 1, 1, 1, 6, 4]], np.float32)
     markers = np.array([[1, 0, 0, 0, 0, 0, 2]], np.int32)
     np.testing.assert_array_equal(marker_watershed(image, markers), skimage_watershed(image.astype(float), markers))

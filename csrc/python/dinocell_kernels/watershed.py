@@ -87,7 +87,7 @@ def marker_watershed(
     real type are compared exactly (64-bit integers are not rounded to float64). Threads share the connected
     parts of `mask`; `num_threads=None` takes one below half a megapixel, else every core, with the same result.
 
-    Equals `skimage.segmentation.watershed` (0.25 and later) except that markers of equal value stand in
+    Equals `skimage.segmentation.watershed` (0.25.2 and later) except that markers of equal value stand in
     raster order, where scikit-image leaves their order to its heap. Raises ValueError for NaN in the image,
     markers beyond int32, and shapes that differ.
     """
@@ -103,7 +103,7 @@ def heap_watershed(
     mask: Shaped[np.ndarray, "y x"] | None = None,
     connectivity: int = 1,
 ) -> Int32[np.ndarray, "y x"]:
-    """As `marker_watershed`, but equal to `skimage.segmentation.watershed` (0.25, 0.26) for any input, ties included.
+    """As `marker_watershed`, but equal to `skimage.segmentation.watershed` (0.25.2, 0.26) for any input, ties included.
 
     Markers of equal value come in the order in which scikit-image's heap happens to give them, which depends on
     the whole image: cropping it may change labels far away. Values are compared as float64, as scikit-image
