@@ -94,7 +94,7 @@ def test_list_of_batches_equals_separate_forwards(golden_backbone, golden_images
 
 
 def test_list_with_too_few_masks_is_refused(golden_backbone, golden_images):
-    with pytest.raises(ValueError, match="2 batches came with 1 masks"):
+    with pytest.raises(ValueError, match="of 2 batches 1 came with a mask;"):
         golden_backbone().forward_features([golden_images, golden_images], [None])
 
 

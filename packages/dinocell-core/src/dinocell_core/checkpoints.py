@@ -1,26 +1,23 @@
 """Backbone weights from a local file: Meta `.pth`, Hugging Face or timm, complete or not at all."""
 
 import hashlib
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from dinocell_core.attention import KMaskedLinear, SelfAttention
 from dinocell_core.backbones import BACKBONES
-from dinocell_core.checkpoint_layouts import Layout, detect_layout, to_meta_layout
+from dinocell_core.checkpoint_file import backbone_part, layout_of, listed, read_checkpoint
+from dinocell_core.checkpoint_layouts import Layout, to_meta_layout
 from dinocell_core.patch_embed import expand_channels, fold_to_grey, resize_kernel, sum_pool_kernel
 from dinocell_core.vit import DinoVisionTransformer, ViTConfig
 
 _PATCH_KERNEL = "patch_embed.proj.weight"
 _PERIODS = "rope_embed.periods"
-_HEADS = ("dino_head.", "ibot_head.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +69,8 @@ def load_backbone_weights(
     keys. The backbone is then unchanged.
     """
     path = Path(path)
-    weights, dropped = _backbone_part(_read(path), path)
-    layout = _layout(weights, path)
+    weights, dropped = backbone_part(read_checkpoint(path), path)
+    layout = layout_of(weights, path)
     weights = to_meta_layout(weights, layout)
     patch_conversion = channel_conversion = None
     if (kernel := weights.get(_PATCH_KERNEL)) is not None and kernel.ndim == 4:
@@ -107,55 +104,6 @@ def load_backbone_weights(
         qkv_bias=bias_decision,
         rope_periods="file" if has_periods and rope_periods == "file" else "exact",
     )
-
-
-def _read(path: Path) -> Any:
-    try:
-        with path.open("rb") as file:
-            head = file.read(9)
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise FileNotFoundError(
-            f"there is no weight file {path}; give a DINOv3 .pth or .safetensors, or the backbone.safetensors of "
-            "'dinocell pretrain'"
-        ) from error
-    try:
-        if head[8:] == b"{":  # safetensors: the length of a JSON header, then the header
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path} holds more than tensors, or is damaged; nothing of it was executed. Save a plain state "
-            f"dict by torch.save(model.state_dict(), ...) or use safetensors ({str(error).splitlines()[0]})"
-        ) from error
-    except (SafetensorError, RuntimeError, EOFError) as error:
-        raise ValueError(
-            f"{path} is damaged or not a weight file; download it again and compare its size ({error})"
-        ) from error
-
-
-def _backbone_part(content: Any, path: Path) -> tuple[dict[str, Tensor], list[str]]:
-    """The backbone's tensors, and the keys of the heads of a training checkpoint, which are left out."""
-    dropped: list[str] = []
-    if isinstance(content, Mapping) and isinstance(content.get("teacher"), Mapping):
-        teacher = {str(key): value for key, value in content["teacher"].items()}
-        dropped = [key for key in teacher if key.startswith(_HEADS)]
-        content = {key.removeprefix("backbone."): teacher[key] for key in teacher if key not in dropped}
-    if not isinstance(content, Mapping):
-        raise ValueError(f"{path} holds a {type(content).__name__}, not a state dict")
-    others = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
-    if others:
-        raise ValueError(
-            f"{path} holds entries that are no tensors ({_listed(others)}); expected a flat state dict or "
-            "the trainer's {'teacher': ...}"
-        )
-    return {str(key): tensor for key, tensor in content.items()}, dropped
-
-
-def _layout(weights: Mapping[str, Tensor], path: Path) -> Layout:
-    try:
-        return detect_layout(list(weights))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
 
 
 def _with_channels(kernel: Tensor, channels: int, *, how: str) -> tuple[Tensor, str | None]:
@@ -241,7 +189,7 @@ def _check(weights: Mapping[str, Tensor], backbone: DinoVisionTransformer, path:
         "misshapen": misshapen,
         "not finite floating point numbers": unusable,
     }
-    found = [f"{len(keys)} {problem}: {_listed(keys)}" for problem, keys in problems.items() if keys]
+    found = [f"{len(keys)} {problem}: {listed(keys)}" for problem, keys in problems.items() if keys]
     if found:
         raise ValueError(f"{path} does not fit this backbone and was not loaded. {'; '.join(found)}")
 
@@ -260,10 +208,6 @@ def _published_size(weights: Mapping[str, Tensor]) -> str | None:
         if cls_token is not None and cls_token.ndim and (cls_token.shape[-1], num_blocks, ffn) == _shape(config):
             return name
     return None
-
-
-def _listed(keys: list[str], *, most: int = 30) -> str:
-    return ", ".join(keys[:most]) + (f" and {len(keys) - most} more" if len(keys) > most else "")
 
 
 def _decide_qkv_bias(

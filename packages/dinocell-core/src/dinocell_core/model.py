@@ -15,6 +15,7 @@ from dinocell_core.convolution import Norm
 from dinocell_core.decoder import UNetDecoder
 from dinocell_core.recipe import validated
 from dinocell_core.stem import ConvStem
+from dinocell_io.counted import counted
 
 Size = Literal["tiny", "small", "small_plus", "base", "large", "large_plus", "huge_plus", "7b"]
 
@@ -104,8 +105,8 @@ class DINOCell(nn.Module):
         """The distance map before its sigmoid, for losses."""
         if image.shape[1] != self.architecture.in_channels:
             raise ValueError(
-                f"the image has {image.shape[1]} channels but this model takes {self.architecture.in_channels}; "
-                "choose a channel or use another model"
+                f"the image has {counted(image.shape[1], 'channel')} but this model takes "
+                f"{self.architecture.in_channels}; choose a channel or use another model"
             )
         height, width = image.shape[-2:]
         image = pad_to_multiple(image, self.size_multiple)

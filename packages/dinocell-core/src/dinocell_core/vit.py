@@ -14,6 +14,7 @@ from dinocell_core.block import Block, LayerScale
 from dinocell_core.ffn import MLP, SwiGLU, swiglu_hidden_dim
 from dinocell_core.patch_embed import PatchEmbed
 from dinocell_core.rope import Coordinates, RopeAugmentation, RotaryPositionEmbedding, RotaryTable
+from dinocell_io.counted import counted
 
 Images = Float[Tensor, "b channel y x"]
 Masks = Bool[Tensor, "b patch"]
@@ -176,7 +177,7 @@ class DinoVisionTransformer(nn.Module):
         if masks is None:
             masks = [None] * len(x)
         if isinstance(masks, Tensor) or len(masks) != len(x):
-            raise ValueError(f"{len(x)} batches came with {len(masks)} masks; give one mask or None per batch")
+            raise ValueError(f"of {len(x)} batches {len(masks)} came with a mask; give one mask or None per batch")
         return self._features(list(x), list(masks))
 
     def _features(self, images: list[Tensor], masks: Sequence[Tensor | None]) -> list[dict[str, Any]]:
@@ -243,7 +244,7 @@ class DinoVisionTransformer(nn.Module):
         for x, mask in zip(images, masks, strict=True):
             if x.shape[1] != self.in_channels:
                 raise ValueError(
-                    f"images of shape {tuple(x.shape)} have {x.shape[1]} channels but the backbone takes "
+                    f"images of shape {tuple(x.shape)} have {counted(x.shape[1], 'channel')} but the backbone takes "
                     f"{self.in_channels}; create it with in_channels={x.shape[1]} or choose channels"
                 )
             if min(x.shape[-2:]) < self.patch_size:

@@ -1,0 +1,71 @@
+"""Weight files: their containers, and the tensors of the backbone among what they hold."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from dinocell_core.checkpoint_layouts import Layout, detect_layout
+
+_HEADS = ("dino_head.", "ibot_head.")
+
+
+def read_checkpoint(path: Path) -> Any:
+    """What PyTorch's zip or a safetensors file holds; no code in it is ever executed."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(9)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise FileNotFoundError(
+            f"there is no weight file {path}; give a DINOv3 .pth or .safetensors, or the backbone.safetensors of "
+            "'dinocell pretrain'"
+        ) from error
+    try:
+        if head[8:] == b"{":  # safetensors: the length of a JSON header, then the header
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} holds more than tensors, or is damaged; nothing of it was executed. Save a plain state "
+            f"dict by torch.save(model.state_dict(), ...) or use safetensors ({str(error).splitlines()[0]})"
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError) as error:
+        raise ValueError(
+            f"{path} is damaged or not a weight file; download it again and compare its size ({error})"
+        ) from error
+
+
+def backbone_part(content: Any, path: Path) -> tuple[dict[str, Tensor], list[str]]:
+    """The backbone's tensors, and the keys of the heads of a training checkpoint, which are left out."""
+    dropped: list[str] = []
+    if isinstance(content, Mapping) and isinstance(content.get("teacher"), Mapping):
+        teacher = {str(key): value for key, value in content["teacher"].items()}
+        dropped = [key for key in teacher if key.startswith(_HEADS)]
+        content = {key.removeprefix("backbone."): teacher[key] for key in teacher if key not in dropped}
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path} holds a {type(content).__name__}, not a state dict")
+    others = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
+    if others:
+        raise ValueError(
+            f"{path} holds entries that are no tensors ({listed(others)}); expected a flat state dict or "
+            "the trainer's {'teacher': ...}"
+        )
+    return {str(key): tensor for key, tensor in content.items()}, dropped
+
+
+def layout_of(weights: Mapping[str, Tensor], path: Path) -> Layout:
+    """The layout its keys tell; ValueError, with the path, if they tell none."""
+    try:
+        return detect_layout(list(weights))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def listed(keys: list[str], *, most: int = 30) -> str:
+    """The first of the keys, and how many more there are."""
+    return ", ".join(keys[:most]) + (f" and {len(keys) - most} more" if len(keys) > most else "")
