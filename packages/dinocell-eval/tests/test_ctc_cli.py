@@ -120,6 +120,7 @@ def test_notes_are_shown_but_never_in_the_output_that_programs_read(run, dataset
 def test_all_measures_can_be_written_as_json(run, dataset):
     result = run(dataset, "01", "3", "--output", dataset / "report.json", "--bc-tolerance", "1")
     assert result.exit_code == 0, result.output
+    assert result.stdout.endswith(f"wrote {dataset / 'report.json'}\n")
     written = json.loads((dataset / "report.json").read_text())
     assert written["measures"]["tra"] == pytest.approx(120 / 181)
     assert written["measures"]["bc"] == [0.5, 1.0]

@@ -103,7 +103,7 @@ def test_few_images_are_noted():
     assert "only 3 images" in compare(evaluate(truths, truths), evaluate(truths, truths)).notes[0]
     assert "below 0.25" in compare(evaluate(truths, truths), evaluate(truths, truths)).notes[0]
     single = compare(evaluate(truths[:1], truths[:1]), evaluate(truths[:1], truths[:1]))
-    assert single.notes == ("1 images: no intervals and no p-values",)
+    assert single.notes == ("1 image: no intervals and no p-values",)
     assert single.differences["seg"].p_value is None
 
 

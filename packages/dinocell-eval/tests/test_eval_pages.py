@@ -152,7 +152,7 @@ def test_any_case_alone_gives_a_report_and_a_comparison(name):
     gallery = [draw_gallery_image(result, image, case.truth, case.predicted) for image in worst_images(result)]
     Reader(evaluation_page(result, gallery=gallery))
     page = comparison_page(result, result, compare(result, result))
-    assert "1 images: no intervals and no p-values" in Reader(page).text
+    assert "1 image: no intervals and no p-values" in Reader(page).text
     assert "nan" not in page.lower().replace("provenance", "")
 
 

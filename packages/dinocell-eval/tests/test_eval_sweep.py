@@ -113,8 +113,8 @@ def test_a_metric_that_is_undefined_or_missing_is_refused():
         ({"peaks": [0.1], "fills": [0.2]}, "no peak of .* reaches a fill"),
         ({"metrics": ["op_cbs"]}, "there is no metric op_cbs; choose from .*, op_csb"),
         ({"metrics": []}, r"there is no metric \(none\)"),
-        ({"maps": []}, "1 truths but 0 maps"),
-        ({"names": ["a", "b"]}, "2 names but 1 images"),
+        ({"maps": []}, "1 truth but 0 maps"),
+        ({"names": ["a", "b"]}, "2 names but 1 image"),
     ],
 )
 def test_what_cannot_be_swept_is_refused(change, message):

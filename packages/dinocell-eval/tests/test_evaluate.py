@@ -94,22 +94,22 @@ def test_what_cannot_be_compared_is_refused_with_the_name_of_the_image(truths, p
 
 
 def test_sequences_of_unequal_length_are_refused_before_reading():
-    with pytest.raises(ValueError, match="2 truths but 1 predictions, expected equal numbers"):
+    with pytest.raises(ValueError, match="2 truths but 1 prediction, expected equal numbers"):
         evaluate(TRUTHS, PREDICTIONS[:1])
 
 
 def test_generators_of_unequal_length_are_refused_at_the_end():
-    with pytest.raises(ValueError, match="the predictions ended after 1 images but there are more truths"):
+    with pytest.raises(ValueError, match="the predictions ended after 1 image but there are more truths"):
         evaluate(iter(TRUTHS), iter(PREDICTIONS[:1]))
-    with pytest.raises(ValueError, match="the truths ended after 1 images but there are more predictions"):
+    with pytest.raises(ValueError, match="the truths ended after 1 image but there are more predictions"):
         evaluate(iter(TRUTHS[:1]), iter(PREDICTIONS))
 
 
 @pytest.mark.parametrize("names", [["a"], ["a", "b", "c"]])
 def test_a_wrong_number_of_names_is_refused(names):
-    with pytest.raises(ValueError, match=f"{len(names)} names but 2 images"):
+    with pytest.raises(ValueError, match=f"{len(names)} names? but 2 images"):
         evaluate(TRUTHS, PREDICTIONS, names=names)
-    with pytest.raises(ValueError, match=rf"{len(names)} names but (more|2) images"):
+    with pytest.raises(ValueError, match=rf"{len(names)} names? but (more|2) images"):
         evaluate(iter(TRUTHS), iter(PREDICTIONS), names=names)
 
 

@@ -11,6 +11,7 @@ from dinocell_eval.evaluate import Evaluation
 from dinocell_eval.metrics import Metric
 from dinocell_eval.protocols import quantity_metrics
 from dinocell_eval.statistics import total
+from dinocell_io.counted import counted
 
 _Sums = Mapping[str, np.ndarray]  # statistics of images, replicates or exchanges, so of several lengths in one call
 _EXACT_IMAGES = 13  # 2**13 exchanges are fewer than the replicates, so all of them are tried
@@ -72,7 +73,9 @@ def compare(first: Evaluation, second: Evaluation, *, num_replicates: int = NUM_
         )
     notes = []
     if drawn is None:
-        notes.append(f"{num_images} images: no intervals and no p-values" if num_replicates else "no intervals wanted")
+        notes.append(
+            f"{counted(num_images, 'image')}: no intervals and no p-values" if num_replicates else "no intervals wanted"
+        )
     elif num_images < FEWEST_IMAGES:
         notes.append(
             f"only {num_images} images: intervals are rough below {FEWEST_IMAGES}, and no p-value can be below "
@@ -144,7 +147,7 @@ def _check_comparable(first: Evaluation, second: Evaluation) -> None:
         only = sorted(set(first.names) ^ set(second.names))
         what = f"only one of them holds {', '.join(only[:5])}" if only else "their order differs"
         raise ValueError(
-            f"the evaluations are of {len(first.names)} and {len(second.names)} images; {what}; "
+            f"the evaluations are of {len(first.names)} and {counted(len(second.names), 'image')}; {what}; "
             "evaluate the same images in the same order"
         )
     for name, image in zip(first.names, range(len(first.names)), strict=True):

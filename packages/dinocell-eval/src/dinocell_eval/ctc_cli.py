@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dinocell_io.counted import counted
+
 if TYPE_CHECKING:
     from dinocell_eval.tracking import TrackingEvaluation
 
@@ -35,7 +37,10 @@ def eval_ctc_command(
             help="Write SEG_log.txt, DET_log.txt and TRA_log.txt to 01_RES; without either only with --measure.",
         ),
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Write all measures to this JSON file.", metavar="FILE")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Write all measures to this JSON file; one that is there is replaced.", metavar="FILE"),
+    ] = None,
     missing_as_empty: Annotated[
         bool, typer.Option("--missing-as-empty", help="Count a missing result file as an empty image.")
     ] = False,
@@ -67,6 +72,7 @@ def eval_ctc_command(
         values = _official_values(evaluation, official, count_spurious=_atoi(penalize_fp) != 0)
         if log or (log is None and official):
             _write_logs(files.result_folder, evaluation, values, count_spurious=_atoi(penalize_fp) != 0)
+        replaces = output is not None and output.exists()
         if output is not None:
             _write_json(output, evaluation, inputs={"dataset": str(dataset), "sequence": sequence})
     except (ValueError, OSError) as error:
@@ -76,6 +82,9 @@ def eval_ctc_command(
         _print_official(evaluation, values)
     else:
         _print_all(evaluation, values, title=f"{dataset}, sequence {sequence}")
+    if output is not None:
+        # not among what programs read
+        typer.echo(f"wrote {output}{'; it replaces an earlier one' if replaces else ''}", err=bool(official))
 
 
 def _digits(text: str) -> int:
@@ -150,8 +159,8 @@ def _print_all(evaluation: "TrackingEvaluation", values: dict[str, float], *, ti
     from rich.table import Table
 
     console = Console()
-    counted = f"{evaluation.num_frames} frames, {evaluation.n_truth} true and {evaluation.n_result} result objects"
-    console.print(f"{title}: {counted}", soft_wrap=True, markup=False)
+    objects = f"{evaluation.n_truth} true and {counted(evaluation.n_result, 'result object')}"
+    console.print(f"{title}: {counted(evaluation.num_frames, 'frame')}, {objects}", soft_wrap=True, markup=False)
     table = Table("measure", "value")
     shown: dict[str, float | None] = {
         "SEG": evaluation.seg,

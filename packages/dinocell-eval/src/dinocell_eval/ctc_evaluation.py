@@ -14,6 +14,7 @@ from dinocell_eval.ctc_labels import read_ctc_labels
 from dinocell_eval.field_of_interest import keep_in_field, labels_in_field, tracks_in_field
 from dinocell_eval.tracking import TrackingEvaluation, evaluate_tracking
 from dinocell_eval.tracks import Tracks, read_tracks
+from dinocell_io.counted import counted
 
 MEASURES = ("seg", "det", "tra")
 Labels = Integer[np.ndarray, "..."]
@@ -49,7 +50,7 @@ def evaluate_ctc_sequence(
     truth_tracks, result_tracks = _tracks(sequence, strict=strict) if "tra" in wanted else (None, None)
     renamed: dict[int, dict[int, int]] = {}
     if field_of_interest:
-        notes.append(f"result objects wholly within {field_of_interest} pixels of the border are left out")
+        notes.append(f"result objects wholly within {counted(field_of_interest, 'pixel')} of the border are left out")
         if result_tracks is not None and len(markers) == max(markers) + 1:  # else no tracks are evaluated
             result_tracks, renamed = _tracks_left(sequence, result_tracks, read, margin=field_of_interest)
 
@@ -98,7 +99,10 @@ class _Reader:
         return labels
 
     def notes(self) -> list[str]:
-        return [f"{min(paths)} {what} ({len(paths)} files in all)" for what, paths in sorted(self.misread.items())]
+        return [
+            f"{min(paths)} {what} ({counted(len(paths), 'file')} in all)"
+            for what, paths in sorted(self.misread.items())
+        ]
 
 
 def _taken(pending: list[Future[Labels] | None]) -> Labels | None:

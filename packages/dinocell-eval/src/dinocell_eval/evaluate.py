@@ -1,10 +1,8 @@
 """All metrics of a set of static images, pooled and per image, from one pass over the pixels."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import count
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,23 +10,22 @@ import numpy.typing as npt
 from dinocell_eval.aji import aji_plus_statistics, aji_statistics
 from dinocell_eval.average_precision import COCO_THRESHOLDS, average_precision_statistics
 from dinocell_eval.bootstrap import FEWEST_IMAGES, NUM_REPLICATES, bootstrap_intervals
-from dinocell_eval.boundary import BoundaryAgreement, boundary_agreement, boundary_statistics
+from dinocell_eval.boundary import boundary_statistics
+from dinocell_eval.compared_images import compared_images
 from dinocell_eval.count import count_statistics
 from dinocell_eval.det import det_statistics
 from dinocell_eval.foreground import foreground_statistics
-from dinocell_eval.geometry import Geometry, image_geometry, stack_geometry
-from dinocell_eval.labels import as_labels, check_pair
+from dinocell_eval.geometry import stack_geometry
 from dinocell_eval.matching import exact_threshold, majority_match, threshold_key
 from dinocell_eval.metrics import COUNTS, Metric, metric_table
 from dinocell_eval.mma import mma_statistics
-from dinocell_eval.overlap import PairTable, pair_table, stack
+from dinocell_eval.overlap import PairTable, stack
 from dinocell_eval.panoptic_quality import panoptic_quality_statistics
 from dinocell_eval.protocols import Protocol, ProtocolResult, protocol_named, quantity_metrics
 from dinocell_eval.seg import seg_statistics
 from dinocell_eval.statistics import Column, Statistics, Total, total
 from dinocell_eval.taxonomy import PREDICTED_CLASSES, TRUTH_CLASSES, Objects, classify
-
-_END: Any = object()
+from dinocell_io.counted import counted
 
 # Metrics that solve an assignment: half of the time of all, so a sweep computes those it asks for.
 ASSIGNED: Mapping[str, Callable[[PairTable], dict[str, Column]]] = {
@@ -93,7 +90,7 @@ def evaluate(
     unknown protocol, and thresholds outside (0, 1] or widths below 1.
     """
     thresholds, chosen = check_settings(iou_thresholds=iou_thresholds, protocol=protocol, boundary_px=boundary_px)
-    images = list(_images(truths, predictions, names=names, boundary_px=boundary_px, boxes=boxes))
+    images = list(compared_images(truths, predictions, names=names, boundary_px=boundary_px, boxes=boxes))
     image_names = tuple(names) if names is not None else tuple(str(i) for i in range(len(images)))
     table = stack([image.table for image in images])
     match = majority_match(table)
@@ -159,7 +156,9 @@ def per_image_values(
     unknown = [name for name in metrics if name not in known]
     if unknown or not metrics:
         raise ValueError(f"there is no metric {', '.join(unknown) or '(none)'}; choose from {', '.join(sorted(known))}")
-    table = stack([image.table for image in _images(truths, predictions, names=None, boundary_px=None, boxes=False)])
+    table = stack(
+        [image.table for image in compared_images(truths, predictions, names=None, boundary_px=None, boxes=False)]
+    )
     assigned = {name for name in ASSIGNED if name in metrics}
     statistics = _statistics(table, majority_match(table), (), assigned=assigned)
     return {name: known[name].formula(statistics) for name in metrics}
@@ -184,72 +183,6 @@ def _statistics(
         **foreground_statistics(table),
         **{key: column for name in assigned for key, column in ASSIGNED[name](table).items()},
     }
-
-
-@dataclass(frozen=True)
-class _Image:
-    """What is kept of one pair of images."""
-
-    table: PairTable
-    truth: Geometry
-    predicted: Geometry
-    agreement: BoundaryAgreement | None
-    num_pixels: int
-
-
-def _images(
-    truths: Iterable[npt.ArrayLike],
-    predictions: Iterable[npt.ArrayLike],
-    *,
-    names: Sequence[str] | None,
-    boundary_px: float | int | None,
-    boxes: bool,
-) -> Iterator[_Image]:
-    """What is needed of each pair; unequal numbers are found before reading where the lengths are known."""
-    lengths = [len(given) for given in (truths, predictions) if isinstance(given, Sized)]
-    if len(lengths) == 2 and lengths[0] != lengths[1]:
-        raise ValueError(f"{lengths[0]} truths but {lengths[1]} predictions, expected equal numbers; pair them first")
-    if names is not None and any(length != len(names) for length in lengths):
-        raise ValueError(f"{len(names)} names but {lengths[0]} images, expected one name an image")
-    left, right = iter(truths), iter(predictions)
-    for number in count():
-        truth, predicted = next(left, _END), next(right, _END)
-        if truth is _END and predicted is _END:
-            if names is not None and number != len(names):
-                raise ValueError(f"{len(names)} names but {number} images, expected one name an image")
-            return
-        if truth is _END or predicted is _END:
-            short, long = ("truths", "predictions") if truth is _END else ("predictions", "truths")
-            raise ValueError(
-                f"the {short} ended after {number} images but there are more {long}, expected equal numbers; "
-                "pair them first"
-            )
-        if names is not None and number >= len(names):
-            raise ValueError(f"{len(names)} names but more images, expected one name an image")
-        name = names[number] if names is not None else str(number)
-        yield _image(truth, predicted, name, boundary_px=boundary_px, boxes=boxes)
-        del truth, predicted  # so that the next pair is not read while this one is held
-
-
-def _image(
-    truth: npt.ArrayLike, predicted: npt.ArrayLike, name: str, *, boundary_px: float | int | None, boxes: bool
-) -> _Image:
-    true_labels = as_labels(truth, name=name, role="truth")
-    predicted_labels = as_labels(predicted, name=name, role="predicted")
-    check_pair(true_labels, predicted_labels, name=name)
-    try:
-        table = pair_table(true_labels, predicted_labels)
-    except ValueError as error:
-        raise ValueError(f"image {name!r}: {error}") from error
-    return _Image(
-        table,
-        image_geometry(true_labels, table.truth_label, boxes=boxes),
-        image_geometry(predicted_labels, table.predicted_label, boxes=boxes),
-        None
-        if boundary_px is None
-        else boundary_agreement(true_labels, predicted_labels, table, width_px=float(boundary_px)),
-        true_labels.size,
-    )
 
 
 def _thresholds(given: Sequence[float | Fraction]) -> tuple[Fraction, ...]:
@@ -286,7 +219,7 @@ def _notes(counts: Mapping[str, int], *, num_replicates: int) -> tuple[str, ...]
     if num_replicates == 0:
         notes.append("bootstrap intervals were left out")
     elif images < 2:
-        notes.append(f"{images} image: no bootstrap intervals")
+        notes.append(f"{counted(images, 'image')}: no bootstrap intervals")
     elif images < FEWEST_IMAGES:
         notes.append(f"only {images} images: the bootstrap intervals are rough below {FEWEST_IMAGES}")
     if both:

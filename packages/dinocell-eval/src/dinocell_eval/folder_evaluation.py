@@ -19,6 +19,7 @@ from dinocell_eval.reading import ReadAhead
 from dinocell_eval.report import describe_inputs, write_comparison, write_report
 from dinocell_eval.result_files import TRUTH_ENDINGS, read_result
 from dinocell_io import IMAGE_SUFFIXES, atomic_path, grey_image, read_image
+from dinocell_io.counted import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -121,8 +122,9 @@ def _evaluate(console: "Console", pairing: Pairing, *, settings: Settings) -> tu
     inputs = describe_inputs(pairing)
     hashed = perf_counter() - start - elapsed
     console.print(
-        f"read {files.num_read} files in {files.read_seconds:.2f} s on {files.num_threads} threads, waited "
-        f"{files.waited_seconds:.2f} s for them, computed {elapsed - files.waited_seconds:.2f} s, "
+        f"read {counted(files.num_read, 'file')} in {files.read_seconds:.2f} s on "
+        f"{counted(files.num_threads, 'thread')}, waited {files.waited_seconds:.2f} s for them, "
+        f"computed {elapsed - files.waited_seconds:.2f} s, "
         f"hashed the files in {hashed:.2f} s",
         soft_wrap=True,
     )

@@ -12,6 +12,7 @@ from jaxtyping import Int64, Integer, Shaped
 from dinocell_eval.correspondence import Correspondence
 from dinocell_eval.labels import as_labels
 from dinocell_eval.overlap import PairTable, pair_table, stack
+from dinocell_io.counted import counted
 
 _Frame = npt.ArrayLike | None
 _END: Any = object()
@@ -65,7 +66,8 @@ def scan_sequence(
         return ScannedSequence(num_frames, tracking, tracking, np.zeros(len(frames), np.int64))
     if outside := sorted(frame for frame in segmentation_truths if not 0 <= frame < num_frames):
         raise ValueError(
-            f"there is a truth of SEG for frame {outside[0]}, but the sequence has {num_frames} frames, counted from 0"
+            f"there is a truth of SEG for frame {outside[0]}, but the sequence has {counted(num_frames, 'frame')}, "
+            "counted from 0"
         )
     of_slices = Correspondence(stack([s[2] for s in slices]), np.array([s[0] for s in slices], np.int64))
     return ScannedSequence(num_frames, tracking, of_slices, np.array([s[1] for s in slices], np.int64))

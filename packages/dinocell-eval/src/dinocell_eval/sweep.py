@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Float64, Integer
 from dinocell_eval.bootstrap import NUM_REPLICATES, SEED, percentile_interval, resampled_totals
 from dinocell_eval.evaluate import per_image_values
 from dinocell_eval.statistics import Column
+from dinocell_io.counted import counted
 from dinocell_kernels import remove_small, watershed
 
 PEAKS = tuple(k / 20 for k in range(2, 20))
@@ -207,9 +208,13 @@ def _check(
 ) -> None:
     refuse_test_split(split)
     if len(truths) != num_images or not truths:
-        raise ValueError(f"{len(truths)} truths but {num_images} maps, expected equal numbers and at least one")
+        raise ValueError(
+            f"{counted(len(truths), 'truth')} but {counted(num_images, 'map')}, expected equal numbers and at least one"
+        )
     if names is not None and len(names) != len(truths):
-        raise ValueError(f"{len(names)} names but {len(truths)} images, expected one name an image")
+        raise ValueError(
+            f"{counted(len(names), 'name')} but {counted(len(truths), 'image')}, expected one name an image"
+        )
     per_image_values([], [], metrics=metrics)  # refuses unknown ones before the work
 
 

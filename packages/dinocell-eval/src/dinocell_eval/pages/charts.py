@@ -8,6 +8,7 @@ from jaxtyping import Float64, Int64
 
 from dinocell_eval.pages.colours import FIRST
 from dinocell_eval.pages.svg import Axis, Chart, Number, element, polygon, polyline, text, tip
+from dinocell_io.counted import counted
 
 Interval = tuple[Number, Number] | None
 WIDE = 860  # pixels of a drawing over the whole width of the page, half of it for the others
@@ -240,7 +241,7 @@ def _squares(x: np.ndarray, y: np.ndarray, x_axis: Axis, y_axis: Axis) -> list[s
         cells[key] = cells.get(key, 0) + 1
     most = max(cells.values())
     return [
-        element("rect", tip(f"{n} points"), x=i * side, y=j * side, width=side, height=side, class_="cell",
+        element("rect", tip(counted(n, "point")), x=i * side, y=j * side, width=side, height=side, class_="cell",
                 opacity=round(0.15 + 0.85 * (n / most) ** 0.4, 3))
         for (i, j), n in sorted(cells.items())
     ]  # fmt: skip

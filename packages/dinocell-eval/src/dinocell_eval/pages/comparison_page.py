@@ -14,6 +14,7 @@ from dinocell_eval.pages.cells import class_counts
 from dinocell_eval.pages.colours import CLASS_COLOURS, FIRST, SECOND
 from dinocell_eval.pages.evaluation_page import ap_line
 from dinocell_eval.pages.page import card, details, figure, legend, notes, number, page, section, span, table
+from dinocell_io.counted import counted
 
 FOREST_METRICS = ("seg", "det", "op_csb", "ap_0.50", "ap_0.75", "ap_mean", "pq", "aji", "mma", "dice")
 _CHANGED_IMAGES = 12
@@ -31,7 +32,7 @@ def comparison_page(
     """HTML text of the report; `names` are those of the two predictions, `facts` close it."""
     return page(
         title,
-        f"{comparison.num_images} images \N{MIDDLE DOT} {first.counts['n_truth']} true cells \N{MIDDLE DOT} "
+        f"{counted(comparison.num_images, 'image')} \N{MIDDLE DOT} {first.counts['n_truth']} true cells \N{MIDDLE DOT} "
         f"{_named(FIRST, names[0])} against {_named(SECOND, names[1])}",
         _headline(first, comparison, names),
         notes(

@@ -18,6 +18,7 @@ from dinocell_eval.pages.page import card, details, figure, legend, notes, numbe
 from dinocell_eval.protocols import ProtocolResult
 from dinocell_eval.strata import STRATUM_METRICS, stratify
 from dinocell_eval.taxonomy import PREDICTED_CLASSES, TRUTH_CLASSES
+from dinocell_io.counted import counted
 
 STRIP_METRICS = ("seg", "det", "ap_0.50", "ap_mean", "pq", "aji", "mma", "dice")
 _GE = "\N{GREATER-THAN OR EQUAL TO}"
@@ -34,7 +35,8 @@ def evaluation_page(
     """HTML text of the report; `facts` (folders, command, date) open it, `inputs` are those of `describe_inputs`."""
     counts = evaluation.counts
     subtitle = (
-        f"{counts['images']} images \N{MIDDLE DOT} {counts['n_truth']} true and {counts['n_predicted']} predicted cells"
+        f"{counted(counts['images'], 'image')} \N{MIDDLE DOT} {counts['n_truth']} true and "
+        f"{counted(counts['n_predicted'], 'predicted cell')}"
     )
     return page(
         title,
@@ -175,7 +177,8 @@ def _gallery(gallery: Sequence[GalleryImage]) -> str:
         )
         items.append(
             f'<div class="item"><h3>{escape(image.name)}</h3><p class="facts">{image.n_truth} true, '
-            f"{image.n_predicted} predicted cells \N{MIDDLE DOT} lost SEG mass {image.lost:.2f} cells{part}</p>"
+            f"{counted(image.n_predicted, 'predicted cell')} \N{MIDDLE DOT} lost SEG mass {image.lost:.2f} cells"
+            f"{part}</p>"
             f'<div class="pair">{panels}</div></div>'
         )
     names = dict.fromkeys([*TRUTH_CLASSES, *PREDICTED_CLASSES])
@@ -235,7 +238,9 @@ def input_table(inputs: Mapping[str, object] | None) -> str:
 
     rows = [[escape(pair["name"]), *described(pair["truth"]), *described(pair["predicted"])] for pair in pairs]
     head = ["image", "truth", "SHA-256", "prediction", "SHA-256"]
-    listed = details(f"{len(rows)} pairs of files and the first 16 digits of their SHA-256", table(head, rows, words=5))
+    listed = details(
+        f"{counted(len(rows), 'pair')} of files and the first 16 digits of their SHA-256", table(head, rows, words=5)
+    )
     ignored = (inputs or {}).get("ignored")
     if not isinstance(ignored, list) or not ignored:
         return listed

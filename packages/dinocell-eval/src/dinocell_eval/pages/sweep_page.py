@@ -11,6 +11,7 @@ from dinocell_eval.bootstrap import FEWEST_IMAGES
 from dinocell_eval.pages.page import card, figure, notes, number, page, section, span, table
 from dinocell_eval.pages.svg import Chart, element, text, tip
 from dinocell_eval.sweep import NO_RESULT, Optimum, Sweep
+from dinocell_io.counted import counted
 
 # Anchors of the colour map viridis, which is even in lightness for every kind of colour vision.
 _VIRIDIS = ("#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725")
@@ -23,14 +24,14 @@ def sweep_page(sweep: Sweep, *, title: str = "Sweep of thresholds", facts: Mappi
     warnings = [f"{NO_RESULT}; report the test split once, with the thresholds that came out"]
     warnings += [problem for metric in sweep.values if (problem := sweep.nothing_matches(metric))]
     if len(sweep.names) < FEWEST_IMAGES:
-        only = "1 image" if len(sweep.names) == 1 else f"{len(sweep.names)} images"
+        only = counted(len(sweep.names), "image")
         warnings.append(f"only {only}: intervals and plateaus are rough below {FEWEST_IMAGES}")
     maps = "".join(_figure(sweep, metric, optimum) for metric, optimum in optima.items())
     lines = {**(facts or {}), "images": ", ".join(sweep.names), "software": f"dinocell-eval {version('dinocell-eval')}"}
     listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in lines.items())
     return page(
         title,
-        f"{len(sweep.names)} images of the split <b>{escape(sweep.split)}</b> \N{MIDDLE DOT} "
+        f"{counted(len(sweep.names), 'image')} of the split <b>{escape(sweep.split)}</b> \N{MIDDLE DOT} "
         f"{int((~np.isnan(sweep.scores(next(iter(sweep.values))))).sum())} points",
         '<div class="cards">', *(_card(metric, optimum) for metric, optimum in optima.items()), "</div>",
         notes(warnings, title="What to know about these numbers"),
@@ -49,7 +50,7 @@ def _card(metric: str, optimum: Optimum) -> str:
 
 def _figure(sweep: Sweep, metric: str, optimum: Optimum) -> str:
     drawing = heat_map(sweep.scores(metric), sweep.peaks, sweep.fills, optimum, label=f"{metric} over the grid")
-    return figure(drawing, f"<b>{escape(metric)}</b>: {int(optimum.plateau.sum())} points on the plateau.")
+    return figure(drawing, f"<b>{escape(metric)}</b>: {counted(int(optimum.plateau.sum()), 'point')} on the plateau.")
 
 
 def heat_map(
