@@ -191,7 +191,7 @@ def test_dsb2018_nuclei_become_labels_and_equal_colours_grey(tmp_path: Path) -> 
 
 def test_a_dsb2018_folder_without_nuclei_or_with_an_empty_one_is_refused(tmp_path: Path) -> None:
     nucleus_folder(tmp_path / "a", "aa", np.zeros((4, 4), np.uint8), {})
-    with pytest.raises(ValueError, match="aa holds 1 images and 0 masks"):
+    with pytest.raises(ValueError, match="aa holds 1 image and 0 masks"):
         convert_dsb2018(tmp_path / "a", tmp_path / "out")
     nucleus_folder(tmp_path / "b", "bb", np.zeros((4, 4), np.uint8), {"0": np.zeros((4, 4), bool)})
     with pytest.raises(ValueError, match=r"0\.png is 4 x 4 with 0 nucleus pixels"):

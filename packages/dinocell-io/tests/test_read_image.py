@@ -234,7 +234,7 @@ def test_a_file_address_is_its_path_and_others_are_refused(tmp_path: Path) -> No
 
 def test_an_image_has_one_name_per_channel() -> None:
     pixels = np.zeros((2, 3, 3), np.uint8)
-    with pytest.raises(ValueError, match=r"2 channels have 1 names \(DNA\)"):
+    with pytest.raises(ValueError, match=r"2 channels but 1 name \(DNA\)"):
         Image(pixels, ("DNA",), None, False, "here")
     with pytest.raises(ValueError, match="an RGB image has 3 channels, got 2"):
         Image(pixels, ("a", "b"), None, True, "here")

@@ -10,6 +10,7 @@ import numpy as np
 from dinocell_core import load_model
 from dinocell_eval import evaluate
 from dinocell_io import Sample, grey_image, open_dataset, read_image, read_labels
+from dinocell_io.counted import counted
 from dinocell_seg.calibrate import calibrate
 from dinocell_seg.data import Sampling
 from dinocell_seg.optimizer import Optimization
@@ -66,8 +67,9 @@ class FewShotSegmentation:
         by_split = {split: [one for one in samples if one.split == split] for split in ("train", "val")}
         if len(by_split["train"]) < num_images or not by_split["val"]:
             raise ValueError(
-                f"{self.dataset} has {len(by_split['train'])} images of the split train and {len(by_split['val'])} of "
-                f"val; {num_images} images to train on and one to score on are needed (splits.csv)"
+                f"{self.dataset} has {counted(len(by_split['train']), 'image')} of the split train and "
+                f"{len(by_split['val'])} of val; {counted(num_images, 'image')} to train on "
+                "and one to score on are needed (splits.csv)"
             )
         order = np.random.default_rng(seed).permutation(len(by_split["train"]))
         scored = np.random.default_rng(0).permutation(len(by_split["val"]))[: self.max_scored]

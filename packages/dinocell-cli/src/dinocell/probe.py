@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from dinocell_io.counted import counted
+
 
 def probe(
     checkpoint: Annotated[Path, typer.Argument(help="backbone.safetensors or checkpoint of a run, or a DINOv3 file.")],
@@ -108,7 +110,7 @@ def _few_shot(
         low, high = point.gain_interval or (None, None)
         interval = f", 95 % interval {low:+.3f} to {high:+.3f}" if low is not None else ""
         typer.echo(
-            f"{point.num_images} images: OP_CSB {point.pretrained:.3f}, random weights {point.random:.3f} "
+            f"{counted(point.num_images, 'image')}: OP_CSB {point.pretrained:.3f}, random weights {point.random:.3f} "
             f"(gain {point.gain:+.3f}{interval})"
         )
 

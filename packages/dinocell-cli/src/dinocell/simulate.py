@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from dinocell_io.counted import counted
+
 
 def simulate(
     output: Annotated[Path, typer.Argument(help="Image to write, for example field.ome.tif.")],
@@ -44,6 +46,5 @@ def simulate(
     except (ValueError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
-    cells = "1 cell" if num_cells == 1 else f"{num_cells} cells"
-    written = f"{output} ({cells}, channels {', '.join(field.image.channels)})"
+    written = f"{output} ({counted(num_cells, 'cell')}, channels {', '.join(field.image.channels)})"
     typer.echo(written if labels is None else f"{written} and {labels} ({objects})")

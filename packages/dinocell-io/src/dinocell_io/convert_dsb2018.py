@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .coco_masks import paint_objects
+from .counted import counted
 from .dataset_write import NewSample, write_dataset
 from .image import Image, numbered_channels, read_image
 from .labels import read_labels
@@ -38,8 +39,8 @@ def _samples(folders: list[Path], split: str | None) -> Iterator[NewSample]:
         images, masks = (sorted((folder / kind).glob("[!.]*.png")) for kind in ("images", "masks"))
         if len(images) != 1 or not masks:
             raise ValueError(
-                f"{folder} holds {len(images)} images and {len(masks)} masks; expected images/<id>.png and "
-                "masks/*.png with one nucleus each"
+                f"{folder} holds {counted(len(images), 'image')} and {counted(len(masks), 'mask')}; expected "
+                "images/<id>.png and masks/*.png with one nucleus each"
             )
         image = _grey_if_equal(read_image(images[0]))
         shape = (image.pixels.shape[1], image.pixels.shape[2])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .command_errors import FAILED, WRONG_COMMAND_LINE, errors_told
+from .counted import counted
 
 if TYPE_CHECKING:
     from .jump_index import JumpIndex
@@ -60,7 +61,7 @@ def index(
         built = open_jump_index(build_jump_index(rows, output, plate_types=types))
         for source, count in built.num_sites().items():
             typer.echo(f"{source:12s} {count:9d} sites")
-        typer.echo(f"{len(built)} sites of {len(built.plates)} plate{'s' * (len(built.plates) != 1)} in {output}")
+        typer.echo(f"{counted(len(built), 'site')} of {counted(len(built.plates), 'plate')} in {output}")
         if built.num_repeated == 1:
             typer.echo("1 site came twice and is kept once")
         elif built.num_repeated:
@@ -117,7 +118,7 @@ def subset(
         write_selection(output, fields)
         for name, count in sites_by(opened, rows).items():
             typer.echo(f"{name:12s} {count:9d} sites")
-        typer.echo(f"{len(rows)} site{'s' * (len(rows) != 1)} with {', '.join(channels)} in {output}")
+        typer.echo(f"{counted(len(rows), 'site')} with {', '.join(channels)} in {output}")
 
 
 @jump.command()
@@ -139,18 +140,14 @@ def fetch(
         fields = read_selection(selection, _opened(index), uri=uri)
         counts = fetch_fields(fields, output, num_requests=requests)
         typer.echo(
-            f"{_objects(counts.num_fetched)} ({counts.num_bytes / 1e6:.1f} MB) copied to {output}, "
+            f"{counted(counts.num_fetched, 'object')} ({counts.num_bytes / 1e6:.1f} MB) copied to {output}, "
             f"{counts.num_present} were there"
         )
         if counts.num_failed:
             raise ValueError(
-                f"{_objects(counts.num_failed)} could not be copied; see {output / 'quarantine.jsonl'}, "
+                f"{counted(counts.num_failed, 'object')} could not be copied; see {output / 'quarantine.jsonl'}, "
                 "and run again if the network was at fault"
             )
-
-
-def _objects(number: int) -> str:
-    return "1 object" if number == 1 else f"{number} objects"
 
 
 def _rows(

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Shaped
 
+from .counted import counted
 from .store import Store
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
@@ -36,7 +37,7 @@ class Image:
             raise ValueError(f"{self.uri}: pixels have shape {self.pixels.shape}, expected non-empty [channel y x]")
         if len(self.channels) != self.pixels.shape[0]:
             raise ValueError(
-                f"{self.uri}: {self.pixels.shape[0]} channels have {len(self.channels)} names "
+                f"{self.uri}: {counted(self.pixels.shape[0], 'channel')} but {counted(len(self.channels), 'name')} "
                 f"({', '.join(self.channels)}); give one name per channel"
             )
         if self.is_rgb and self.pixels.shape[0] != 3:

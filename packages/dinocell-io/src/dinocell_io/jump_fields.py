@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Integer, UInt32
 
 from .atomic import atomic_path
+from .counted import counted
 from .field import FieldFiles
 from .jump_denylist import is_expected_missing
 from .jump_index import JumpIndex, open_jump_index
@@ -79,7 +80,7 @@ def jump_fields(
     Raises ValueError for rows outside the index and channels that no plate has.
     """
     if len(rows) and not (rows.min() >= 0 and rows.max() < len(index)):
-        raise ValueError(f"rows reach from {rows.min()} to {rows.max()}; the index has {len(index)} sites")
+        raise ValueError(f"rows reach from {rows.min()} to {rows.max()}; the index has {counted(len(index), 'site')}")
     known = {channel for plate in index.plates for channel in plate.channels}
     unknown = [channel for channel in channels if channel not in known]
     if unknown or not channels:

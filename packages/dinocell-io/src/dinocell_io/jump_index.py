@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int16, Int64, UInt8, UInt16, UInt32
 
+from .counted import counted
 from .jump_build import COLUMNS, INDEX_VERSION, PLATE_MARK
 
 
@@ -50,7 +51,7 @@ class JumpIndex:
         return len(self.plate)
 
     def __repr__(self) -> str:
-        return f"JumpIndex({self.folder}, {len(self)} sites of {len(self.plates)} plates)"
+        return f"JumpIndex({self.folder}, {counted(len(self), 'site')} of {counted(len(self.plates), 'plate')})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open_jump_index, (self.folder,)

@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from .counted import counted
 from .store import Store, open_store
 from .uri import is_remote
 
@@ -86,8 +87,8 @@ def rows_of_csv(text: str, *, name: str, defaults: Mapping[str, str] | None = No
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise ValueError(
-                f"{name}, line {number} has {len(row)} values and the header {len(header)}; it is cut short or "
-                "damaged, download it again"
+                f"{name}, line {number} has {counted(len(row), 'value')} and the header {len(header)}; it is cut short "
+                "or damaged, download it again"
             )
     values = list(zip(*rows, strict=True)) if rows else [()] * len(header)
     table = {column: list(cells) for column, cells in zip(header, values, strict=True)}

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from jaxtyping import Integer, Shaped
 
+from .counted import counted
+
 
 def checked_rows(
     rows: Iterable[Shaped[np.ndarray, "..."]], *, shape: tuple[int, int], max_label: int, dtype: np.dtype, name: str
@@ -26,7 +28,7 @@ def checked_rows(
             raise ValueError(f"{name}: more rows came than the {height} of its shape")
         yield block.astype(dtype, copy=False)
     if done != height:
-        raise ValueError(f"{name}: {done} rows came, expected {height}")
+        raise ValueError(f"{name}: {counted(done, 'row')} came, expected {height}")
 
 
 def bands(rows: Iterable[Integer[np.ndarray, "row x"]], *, height: int) -> Iterator[Integer[np.ndarray, "row x"]]:

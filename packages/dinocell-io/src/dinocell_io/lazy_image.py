@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Shaped
 
+from .counted import counted
+
 Region = tuple[slice, slice]
 _UNNAMED = "i"
 
@@ -51,7 +53,7 @@ class LazyImage:
             raise ValueError(f"{self.uri} has the axes {self.axes} and the shape {self.shape}, which is no image")
         if len(self.channels) != self.size_of("c"):
             raise ValueError(
-                f"{self.uri}: {self.size_of('c')} channels have {len(self.channels)} names "
+                f"{self.uri}: {counted(self.size_of('c'), 'channel')} but {counted(len(self.channels), 'name')} "
                 f"({', '.join(self.channels)}); expected one name per channel"
             )
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
+from .counted import counted
 from .damage import damage_named
 from .image import check_channel_count, numbered_channels
 from .lazy_image import LazyImage, Level
@@ -202,8 +203,8 @@ def _image_of_plate(group: ZarrGroup, scene: str | int | None) -> LazyImage:
         return open_zarr_image(group.store, f"{group.key}/{scene}", f"{group.uri}/{scene}", None)
     listed = ", ".join(wells[:12]) + (f" and {len(wells) - 12} more" if len(wells) > 12 else "")
     raise ValueError(
-        f"{group.uri} is a plate of {len(wells)} wells ({listed}), expected one field; choose it with scene=, on the "
-        f'command line --scene, as well and field: "{wells[0] if wells else "A/1"}/0"'
+        f"{group.uri} is a plate of {counted(len(wells), 'well')} ({listed}), expected one field; choose it with "
+        f'scene=, on the command line --scene, as well and field: "{wells[0] if wells else "A/1"}/0"'
     )
 
 

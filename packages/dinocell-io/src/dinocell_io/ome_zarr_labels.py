@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Shaped
 
+from .counted import counted
 from .damage import damage_named
 from .ome_zarr import ZarrGroup, open_group, open_zarr_image, zarr_place
 from .scenes import chosen_scene
@@ -38,8 +39,8 @@ def _chosen_labels(group: ZarrGroup, scene: str | int | None) -> ZarrGroup:
     names = [str(name) for name in labels.attributes.get("labels") or []]
     if not names or (scene is None and len(names) > 1):
         raise ValueError(
-            f"{group.uri} holds {len(names)} label images ({', '.join(names) or 'none'}), expected one; give the "
-            "address of one: image.zarr/labels/NAME"
+            f"{group.uri} holds {counted(len(names), 'label image')} ({', '.join(names) or 'none'}), expected one; "
+            "give the address of one: image.zarr/labels/NAME"
         )
     name = names[chosen_scene(group.uri, names, scene)]
     return open_group(labels.store, f"{labels.key}/{name}", f"{labels.uri}/{name}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int32
 
+from .counted import counted
 from .image import Image
 from .simulate_cells import draw_cells
 from .simulate_optics import camera_counts, uneven_light
@@ -91,7 +92,9 @@ def _check(
     if unknown or not channels or len(set(channels)) != len(channels):
         raise ValueError(f"channels are {', '.join(channels) or '(none)'}; choose each once of {', '.join(STAINS)}")
     if min(shape) < 1 or num_cells < 0:
-        raise ValueError(f"got shape {shape} and {num_cells} cells; expected at least one pixel and no negative count")
+        raise ValueError(
+            f"got shape {shape} and {counted(num_cells, 'cell')}; expected at least one pixel and no negative count"
+        )
     if not diameter_px >= 6:
         raise ValueError(f"diameter_px is {diameter_px}, expected at least 6: a smaller cell has no nucleus to see")
     if not 0 <= touching <= 1:

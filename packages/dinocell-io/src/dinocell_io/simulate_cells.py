@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int32
 from scipy import ndimage
 
+from .counted import counted
+
 _HARMONICS = np.arange(2, 6)
 _LARGEST_COEFFICIENTS = np.array([0.10, 0.05, 0.03, 0.02])
 _REACH = 1.0 + _LARGEST_COEFFICIENTS.sum()  # of the mean radius
@@ -108,7 +110,7 @@ def _place(
                 break
         else:
             raise ValueError(
-                f"{len(radii)} cells of about {2 * radii.mean():.0f} px do not fit into "
+                f"{counted(len(radii), 'cell')} of about {2 * radii.mean():.0f} px do not fit into "
                 f"{shape[0]} x {shape[1]} pixels ({index} did); "
                 "use fewer or smaller cells, or let more of them touch"
             )

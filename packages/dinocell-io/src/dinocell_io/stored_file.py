@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from .counted import counted
 from .store import Store, open_store
 from .uri import local_path
 
@@ -40,7 +41,7 @@ class StoredFile:
         end = self.size if stop is None else stop
         if not 0 <= start <= end <= self.size:
             raise ValueError(
-                f"{self.uri} has {self.size} bytes, but bytes {start} to {end} were needed; it is cut short"
+                f"{self.uri} has {counted(self.size, 'byte')}, but bytes {start} to {end} were needed; it is cut short"
             )
         if start == end:
             return b""

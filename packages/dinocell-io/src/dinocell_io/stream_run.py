@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .cached_store import CachedStore
+from .counted import counted
 from .field import FieldFiles, FieldPixels
 from .prefetch import FailedField, Prefetcher
 from .quarantine import LASTING_KINDS, append_quarantine
@@ -137,7 +138,7 @@ class StreamRun:
             if last is None
             else f"the last that failed is {last.object_key}: {last.cause}"
         )
-        raise StreamError(f"none of the {len(rows)} fields of this part can be read; {why}")
+        raise StreamError(f"none of the {counted(len(rows), 'field')} of this part can be read; {why}")
 
     def _replace(self, ticket: tuple[int, int]) -> None:
         if self._steps[ticket] == 0:

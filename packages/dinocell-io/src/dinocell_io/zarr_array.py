@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
+from .counted import counted
 from .damage import DAMAGE
 from .local_store import LocalStore
 from .memory import check_memory, empty_planes
@@ -42,7 +43,7 @@ class ChunkCodec:
         for decoder in self.decoders:
             content = decoder(content, self.num_bytes)
         if len(content) != self.num_bytes:
-            raise ValueError(f"its data are {len(content)} bytes, expected {self.num_bytes}")
+            raise ValueError(f"its data are {counted(len(content), 'byte')}, expected {self.num_bytes}")
         stored = np.frombuffer(content, self.dtype).reshape([self.shape[axis] for axis in self.axes])
         return stored.transpose(np.argsort(self.axes))
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dinocell_io import ChannelInfo, describe_image, write_thumbnail
+from dinocell_io.counted import counted
 
 _FIRST_KEYS = (
     "version",
@@ -43,7 +44,7 @@ def describe_image_file(
     sizes = dict(zip(image.axes, image.shape, strict=True))
     num_channels = sizes["c"]
     facts = [str(path) + (f", scene {image.scene} of {len(image.scenes)}" if image.scene is not None else "")]
-    kind = "RGB" if image.is_rgb else f"{num_channels} channel{'s' if num_channels > 1 else ''}"
+    kind = "RGB" if image.is_rgb else counted(num_channels, "channel")
     size = "unknown (pass --pixel-size)" if image.pixel_size_um is None else f"{image.pixel_size_um:g} um"
     facts.append(f"{sizes['y']} x {sizes['x']} pixels, {kind}, {image.dtype}, pixel size {size}")
     stack = [f"{_STACKS[axis]} {sizes[axis]}" for axis in "tzi" if axis in sizes]
@@ -87,7 +88,7 @@ def describe_model_file(path: str | Path) -> RenderableType:
     table.add_row("sha256", file_sha256(file))
     table.add_row(
         "network",
-        f"{architecture.size}, patch {architecture.patch}, {architecture.in_channels} input channel(s)",
+        f"{architecture.size}, patch {architecture.patch}, {counted(architecture.in_channels, 'input channel')}",
     )
     table.add_row(
         "parameters",

@@ -14,6 +14,8 @@ import numpy as np
 from jaxtyping import Float32, Num, Shaped, UInt8
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from dinocell_io.counted import counted
+
 NETWORK_MEAN = 0.5
 NETWORK_STD = 0.25
 NETWORK_LOW = -4.0
@@ -207,7 +209,7 @@ def _refuse_non_finite(plane: Shaped[np.ndarray, "y x"]) -> None:
         num_infinite += int(np.isinf(plane[rows]).sum())
     if num_nan or num_infinite:
         raise ValueError(
-            f"the image holds {num_nan} NaN and {num_infinite} infinite of {plane.size} pixels; "
+            f"the image holds {num_nan} NaN and {num_infinite} infinite of {counted(plane.size, 'pixel')}; "
             "fill them (for example with the background's value) before segmenting"
         )
 
