@@ -176,13 +176,16 @@ def test_reading_and_computing_are_timed_apart(app, folders):
     assert re.search(r"read 6 files in \d+\.\d\d s on \d+ threads, waited \d+\.\d\d s for them, computed \d", output)
 
 
-def test_two_predictions_are_compared_in_one_command(app, folders):
+def test_two_predictions_are_compared_in_one_command(app, folders, monkeypatch):
     (folders / "better").mkdir()
     for name in NAMES:
         write_labels(folders / "better" / f"{name}.tif", CASES[name].truth)
     arguments = [folders / "masks", folders / "out", "--compare", folders / "better", "--output", folders / "report"]
+    monkeypatch.setenv("COLUMNS", "80")  # as in a log
     result = app(*arguments)
     assert result.exit_code == 0, result.output
+    assert "difference" in result.output
+    assert "count_error" in result.output.partition("better against out")[2]
     found = json.loads((folders / "report" / "comparison.json").read_text())
     assert (found["first"], found["second"]) == ("out", "better")
     assert found["metrics"]["seg"]["second"] == 1
@@ -193,6 +196,13 @@ def test_two_predictions_are_compared_in_one_command(app, folders):
     assert summary(folders / "report" / "second")["metrics"]["seg"]["pooled"] == 1
     assert summary(folders / "report" / "first")["metrics"]["seg"]["pooled"] < 1
     assert "better against out" in (folders / "report" / "comparison.html").read_text()
+
+
+def test_classes_are_printed_as_the_definitions_name_them(app, folders):
+    write_labels(folders / "masks" / "split_cell.tif", np.array([[1, 1, 1, 1, 0, 0, 0, 0, 0, 0]]))
+    write_labels(folders / "out" / "split_cell_labels.tif", np.array([[1, 1, 1, 1, 1, 1, 1, 1, 1, 0]]))
+    result = app(folders / "masks", folders / "out", "--output", folders / "report", "--no-html")
+    assert result.stdout.count("1 poorly outlined") == 2, result.output
 
 
 def test_a_prediction_is_not_compared_with_itself(app, folders):
@@ -226,6 +236,7 @@ def test_outlines_are_measured_on_request(app, folders):
         (["--boundary", "0.5"], "boundary_px is 0.5, expected a width of 1 pixel or more"),
         (["--images", "nowhere"], "nowhere is not a folder; pass a folder of images"),
         (["--compare", "nowhere"], "nowhere is not a folder; pass a folder of images"),
+        (["--output", __file__], "test_dinocell_eval_cli.py is a file; give a folder"),
         (["--split", "x"], "has no split 'x', its splits are: test, train"),
     ],
 )

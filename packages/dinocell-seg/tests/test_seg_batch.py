@@ -263,6 +263,13 @@ def test_the_row_of_a_file_that_was_left_out_stays_until_it_is_segmented(tmp_pat
     assert summary(tmp_path) == {"a.czi": "done", "b.gif": "left out"}
 
 
+def test_a_long_name_is_printed_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    print_outcomes(Console(width=80), [Outcome(f"{'a' * 60}{'b' * 60}.tif", "done", 1)], Path("out"))
+    printed = capsys.readouterr().out
+    assert printed.count("a") >= 60
+    assert printed.count("b") == 60
+
+
 def test_a_long_list_says_how_many_rows_are_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
     print_outcomes(Console(width=100), [Outcome(f"{n}.tif", "done", 1) for n in range(43)], Path("out"))
     printed = capsys.readouterr().out

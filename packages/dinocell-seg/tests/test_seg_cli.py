@@ -290,6 +290,9 @@ def test_info_on_nothing_fails_with_what_to_do(tmp_path: Path) -> None:
     result = run(tmp_path / "nothing.tif", command=info)
     assert result.exit_code == 2
     assert "does not exist" in result.stderr
+    result = run(tmp_path, command=info)
+    assert result.exit_code == 2
+    assert "is a folder of files; give one of them" in result.stderr
 
 
 def test_the_commands_are_imported_without_torch() -> None:

@@ -54,6 +54,7 @@ def eval_command(
 
     from dinocell_eval.folder_evaluation import Settings, compare_folders, evaluate_folder, refuse_equal_folders
     from dinocell_eval.folders import pair_folders
+    from dinocell_io.output_folder import check_output_folder
 
     console = Console()
     settings = Settings(protocol=protocol, iou=tuple(iou or ()), boundary_px=boundary, html=html,
@@ -61,6 +62,7 @@ def eval_command(
     folders = [pred_dir, *([] if compare is None else [compare])]
     with errors_told(WRONG_COMMAND_LINE):
         settings.check()
+        check_output_folder(output)
         _refuse_missing_folders(gt_dir, *folders, *([] if images is None else [images]))
         if compare is not None:
             refuse_equal_folders(pred_dir, compare)

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from dinocell_eval.average_precision import COCO_THRESHOLDS
 from dinocell_eval.matching import threshold_key
+from dinocell_io.counted import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,7 +55,8 @@ def print_metrics(console: "Console", evaluation: "Evaluation") -> None:
         "pooled",
         "95 % interval",
         "mean of images",
-        title=f"{counts['images']} images, {counts['n_truth']} true and {counts['n_predicted']} predicted objects",
+        title=f"{counted(counts['images'], 'image')}, {counts['n_truth']} true and "
+        f"{counted(counts['n_predicted'], 'predicted object')}",
     )
     shown = [name for name in SHOWN if name in evaluation.pooled]
     shown += [f"ap_{threshold}" for threshold in _other_thresholds(evaluation)]
@@ -77,7 +79,8 @@ def print_metrics(console: "Console", evaluation: "Evaluation") -> None:
     for kind in ("truth", "predicted"):
         classes = {key: n for key, n in counts.items() if key.startswith(f"{kind}_") and n}
         if classes:
-            console.print(f"{kind}: " + ", ".join(f"{n} {key.removeprefix(f'{kind}_')}" for key, n in classes.items()))
+            listed = [f"{n} {key.removeprefix(f'{kind}_').replace('_', ' ')}" for key, n in classes.items()]
+            console.print(f"{kind}: {', '.join(listed)}")
     for note in (*evaluation.notes, *result.protocol.caveats):
         console.print(f"note: {note}", soft_wrap=True)
 
@@ -85,8 +88,8 @@ def print_metrics(console: "Console", evaluation: "Evaluation") -> None:
 def print_comparison(console: "Console", comparison: "Comparison", names: tuple[str, str]) -> None:
     """The differences of the usual metrics."""
     table = Table(
-        "metric", names[0], names[1], "difference", "95 % interval", "p", "images higher / lower",
-        title=f"{names[1]} against {names[0]}, {comparison.num_images} images",
+        Column("metric", no_wrap=True), names[0], names[1], Column("difference", no_wrap=True), "95 % interval", "p",
+        "images higher / lower", title=f"{names[1]} against {names[0]}, {counted(comparison.num_images, 'image')}",
     )  # fmt: skip
     for name in SHOWN:
         if (one := comparison.differences.get(name)) is not None:

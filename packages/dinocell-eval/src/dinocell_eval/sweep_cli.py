@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from dinocell_io.command_errors import FAILED, WRONG_COMMAND_LINE, errors_told
+from dinocell_io.counted import counted
 
 _MAP_ENDING = "_distance_map"  # what `dinocell segment` writes beside labels
 
@@ -33,6 +34,7 @@ def sweep_command(
     from dinocell_eval.pages.sweep_page import sweep_page
     from dinocell_eval.sweep import FILLS, METRICS, NO_RESULT, PEAKS, check_grid, sweep_distance_maps
     from dinocell_io import atomic_path
+    from dinocell_io.output_folder import check_output_folder
 
     peaks, fills, metrics = sorted(peak or PEAKS), sorted(fill or FILLS), metric or METRICS
     with errors_told(WRONG_COMMAND_LINE):
@@ -41,6 +43,7 @@ def sweep_command(
                 raise FileNotFoundError(f"{folder} is not a folder")
         wanted = _names(gt_dir, split=split, splits_csv=splits_csv)
         check_grid(peaks, fills, metrics=metrics)
+        check_output_folder(output)
     with errors_told(FAILED):
         names, truths, maps = _read(gt_dir, map_dir, wanted)
         sweep = sweep_distance_maps(
@@ -59,10 +62,9 @@ def sweep_command(
     for name in sweep.values:
         best = sweep.best(name)
         interval = "" if best.interval is None else f", 95 % {best.interval[0]:.4f} .. {best.interval[1]:.4f}"
-        number = int(best.plateau.sum())
         typer.echo(
             f"{name}: {best.score:.4f} at peak {best.peak:g}, fill {best.fill:g}{interval}; "
-            f"{number} point{'s' * (number != 1)} within one standard error"
+            f"{counted(int(best.plateau.sum()), 'point')} within one standard error"
         )
         if problem := sweep.nothing_matches(name):
             typer.echo(f"warning: {problem}", err=True)

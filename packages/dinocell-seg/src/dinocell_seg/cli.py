@@ -1,7 +1,5 @@
 """The commands `dinocell segment` and `dinocell info`; nothing heavy is imported before one of them runs."""
 
-import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -156,12 +154,15 @@ def info(
     """Show what is in an image (axes, channels, intensities) or in a model (licence, scores, thresholds)."""
     from rich.console import Console
 
+    from dinocell_io.ome_zarr_path import is_zarr
     from dinocell_seg.describe import describe_image_file, describe_model_file
 
     is_model = target == "default" or Path(target).suffix == ".safetensors"
     with errors_told(WRONG_COMMAND_LINE):
         if target != "default" and "://" not in target and not Path(target).exists():
             raise FileNotFoundError(f"{target} does not exist; give an image, a model file, or 'default'")
+        if Path(target).is_dir() and not is_zarr(target):
+            raise IsADirectoryError(f"{target} is a folder of files; give one of them")
         given = {"--scene": scene, "--z": z, "--t": t, "--thumbnail": thumbnail}
         of_images = [option for option, value in given.items() if value is not None]
         if is_model and of_images:
@@ -199,11 +200,12 @@ def _prepare(
     refuse: bool,
 ) -> tuple[list[str], "DINOCellPipeline", "PlaneChoice"]:
     """Everything that can be wrong with a command line, found before a file is written."""
+    from dinocell_io.output_folder import check_output_folder
     from dinocell_seg.inputs import find_images, refuse_equal_stems
 
     images = find_images(inputs)
     refuse_equal_stems(images)
-    _check_output(output)
+    check_output_folder(output)
 
     from dinocell_core.recipe import merged, read_overrides, read_recipe
     from dinocell_seg.batch import refuse_existing
@@ -227,24 +229,6 @@ def _prepare(
     if recorded is not None:
         recorded.check_model(pipeline)
     return images, pipeline, choice
-
-
-def _check_output(output: Path) -> None:
-    from dinocell_io.ome_zarr_path import is_zarr
-
-    # a Path has one slash of the two after a scheme
-    if re.match(r"[a-z][a-z0-9]+:/", output.as_posix()):
-        raise ValueError(f"--output {output} is an address; give a folder of this machine, then copy it there")
-    if is_zarr(output):
-        raise ValueError(f"--output {output} is in an OME-Zarr; give a folder outside, results are files")
-    there = next(path for path in (output, *output.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise ValueError(f"--output {output}: {there} is a file; give a folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise ValueError(
-            f"--output {output}: the folder {there} may not be written by this user; change its permissions, or give "
-            "another folder"
-        )
 
 
 def _segment_all(

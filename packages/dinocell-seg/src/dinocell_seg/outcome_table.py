@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from dinocell_io.counted import counted
 from dinocell_seg.batch import NOT_TAKEN, Outcome
@@ -20,7 +20,7 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome], output: Path) 
     num_failed = sum(outcome.status == "failed" for outcome in outcomes)
     num_left_out = sum(outcome.status == "left out" for outcome in outcomes)
     num_shown = max(_MAX_ROWS, num_failed + num_left_out)
-    table = Table("image", "status", "cells", "seconds", box=None, pad_edge=False)
+    table = Table(Column("image", overflow="fold"), "status", "cells", "seconds", box=None, pad_edge=False)
     for outcome in ordered[:num_shown]:
         cells = "" if outcome.num_cells is None else str(outcome.num_cells)
         seconds = f"{outcome.seconds:.1f}" if outcome.status == "done" else ""

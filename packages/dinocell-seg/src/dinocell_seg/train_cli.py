@@ -45,6 +45,7 @@ def train(
     """
     from dinocell_core import resolve_device
     from dinocell_core.recipe import merged, read_overrides, read_recipe, validated
+    from dinocell_io.output_folder import check_output_folder
     from dinocell_seg.train import TrainRecipe, prepare_training, run_training
 
     try:
@@ -56,6 +57,7 @@ def train(
             if start_from is not None:
                 values = merged(values, {"network": {"start_from": start_from}})
             resolved = validated(TrainRecipe, values)
+            check_output_folder(output)
             chosen = str(resolve_device(device))
             prepared = prepare_training(data, output, recipe=resolved, device=chosen, resume=resume)
         with errors_told(FAILED):
@@ -90,6 +92,7 @@ def calibrate(
     ] = None,
 ) -> None:
     """Choose a model's thresholds on validation images and store them in its file."""
+    from dinocell_io.output_folder import check_output_folder
     from dinocell_seg.calibrate import check_choice
     from dinocell_seg.plane_choice import channel_of
 
@@ -103,6 +106,8 @@ def calibrate(
             raise FileNotFoundError(
                 f"there is no model file {model}; give the .safetensors that 'dinocell train' wrote"
             )
+        if output is not None:
+            check_output_folder(output)
         check_choice(metric=metric, split=split)
         samples = _samples(data, split=split)
     with errors_told(FAILED):
