@@ -35,3 +35,15 @@ def test_a_field_that_is_impossible_is_refused(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "GFP" in result.stderr
     assert not (tmp_path / "a.tif").exists()
+
+
+def test_a_place_that_cannot_be_written_ends_with_exit_code_1(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = run(tmp_path / "file" / "a.ome.tif", *SMALL)
+    assert result.exit_code == 1
+    assert "error: " in result.stderr
+
+
+def test_one_cell_is_no_plural(tmp_path: Path) -> None:
+    result = run(tmp_path / "a.ome.tif", *SMALL, "--num-cells", "1")
+    assert "(1 cell, channels" in result.stdout

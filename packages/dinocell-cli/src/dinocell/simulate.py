@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from dinocell_io.command_errors import FAILED, WRONG_COMMAND_LINE
 from dinocell_io.counted import counted
 
 
@@ -45,6 +46,6 @@ def simulate(
             write_labels(labels, truth, pixel_size_um=field.image.pixel_size_um)
     except (ValueError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from error
+        raise typer.Exit(FAILED if isinstance(error, OSError) else WRONG_COMMAND_LINE) from error
     written = f"{output} ({counted(num_cells, 'cell')}, channels {', '.join(field.image.channels)})"
     typer.echo(written if labels is None else f"{written} and {labels} ({objects})")
