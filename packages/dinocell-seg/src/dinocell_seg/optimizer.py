@@ -59,7 +59,10 @@ def _layers_above(name: str, num_blocks: int) -> int:
 
 
 def learning_rate_factor(step: int, settings: Optimization, *, total: int) -> float:
-    """Linear warm-up from 1 / warmup_steps to 1, then cosine to ``final_factor`` at the last step."""
+    """Linear warm-up from 1 / warmup_steps to 1, then cosine to ``final_factor`` at the last step.
+
+    A run that is shorter than its warm-up ends within it.
+    """
     if step < settings.warmup_steps:
         return (step + 1) / settings.warmup_steps
     progress = (step - settings.warmup_steps) / max(1, total - 1 - settings.warmup_steps)
