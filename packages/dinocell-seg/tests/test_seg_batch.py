@@ -263,6 +263,13 @@ def test_the_row_of_a_file_that_was_left_out_stays_until_it_is_segmented(tmp_pat
     assert summary(tmp_path) == {"a.czi": "done", "b.gif": "left out"}
 
 
+def test_of_many_files_left_out_the_first_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    print_outcomes(Console(width=100), [Outcome(f"{n}.gif", "left out") for n in range(7)], Path("out"))
+    printed = capsys.readouterr().out
+    assert "left out 0.gif, 1.gif, 2.gif, 3.gif, 4.gif and 2 more: a folder stands for" in printed
+    assert "7 left out; 0 cells" in printed
+
+
 def test_a_long_name_is_printed_whole(capsys: pytest.CaptureFixture[str]) -> None:
     print_outcomes(Console(width=80), [Outcome(f"{'a' * 60}{'b' * 60}.tif", "done", 1)], Path("out"))
     printed = capsys.readouterr().out

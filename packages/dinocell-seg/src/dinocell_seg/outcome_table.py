@@ -19,7 +19,7 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome], output: Path) 
     ordered = sorted(outcomes, key=lambda outcome: {"failed": 0, "left out": 1}.get(outcome.status, 2))
     num_failed = sum(outcome.status == "failed" for outcome in outcomes)
     num_left_out = sum(outcome.status == "left out" for outcome in outcomes)
-    num_shown = max(_MAX_ROWS, num_failed + num_left_out)
+    num_shown = max(_MAX_ROWS, num_failed)
     table = Table(Column("image", overflow="fold"), "status", "cells", "seconds", box=None, pad_edge=False)
     for outcome in ordered[:num_shown]:
         cells = "" if outcome.num_cells is None else str(outcome.num_cells)
@@ -35,7 +35,8 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome], output: Path) 
         console.print(f"failed: {text}", markup=False, soft_wrap=True)
     if num_left_out:
         names = [Path(outcome.image).name for outcome in ordered[num_failed : num_failed + num_left_out]]
-        console.print(f"left out {', '.join(names)}: {NOT_TAKEN}", markup=False, soft_wrap=True)
+        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        console.print(f"left out {shown}: {NOT_TAKEN}", markup=False, soft_wrap=True)
     counts = ", ".join(
         f"{number} {status}" for status in colours if (number := sum(outcome.status == status for outcome in outcomes))
     )
