@@ -1,6 +1,7 @@
 """The DINO loss and its chunked cross-entropy against printed numbers and plain loops."""
 
 import math
+from inspect import unwrap
 
 import pytest
 import torch
@@ -76,7 +77,7 @@ def test_crops_without_any_pair_are_refused():
 
 def test_different_batches_are_refused():
     with pytest.raises(ValueError, match=r"\(2, 3, 6\) but teacher_probabilities \(2, 1, 6\); samples and prototypes"):
-        dino_loss.__wrapped__(random_crops(2, 0), random_crops(2, 1)[:, :1])
+        unwrap(dino_loss)(random_crops(2, 0), random_crops(2, 1)[:, :1])
 
 
 @pytest.mark.parametrize("chunk_elements", [1, 7, 12, 1000])
@@ -124,4 +125,4 @@ def test_senseless_settings_of_the_cross_entropy_are_refused(arguments, message)
 
 def test_targets_of_other_samples_are_refused():
     with pytest.raises(ValueError, match=r"student_logits are \(4, 5\) but targets \(3, 5\); give one target per"):
-        soft_cross_entropy.__wrapped__(torch.zeros(4, 5), torch.zeros(3, 5), temperature=0.1)
+        unwrap(soft_cross_entropy)(torch.zeros(4, 5), torch.zeros(3, 5), temperature=0.1)

@@ -1,5 +1,7 @@
 """The Gram loss against printed numbers and a plain loop over pairs of tokens."""
 
+from inspect import unwrap
+
 import pytest
 import torch
 
@@ -72,4 +74,4 @@ def test_half_precision_tokens_are_compared_in_float32_under_autocast():
 
 def test_maps_of_different_grids_are_refused():
     with pytest.raises(ValueError, match=r"\(2, 3, 4\) but teacher_tokens \(2, 2, 4\); resample the teacher's map"):
-        gram_loss.__wrapped__(STUDENT, TEACHER[:, :2])
+        unwrap(gram_loss)(STUDENT, TEACHER[:, :2])

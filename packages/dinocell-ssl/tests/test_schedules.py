@@ -1,5 +1,7 @@
 """Both kinds of schedule against printed numbers."""
 
+from inspect import unwrap
+
 import pytest
 
 from dinocell_ssl.schedules import cosine_v1, cosine_v2, scaled_learning_rate
@@ -74,4 +76,4 @@ def test_senseless_settings_are_refused():
     with pytest.raises(ValueError, match="global_batch is 0; give the images per step"):
         scaled_learning_rate(1e-3, 0)
     with pytest.raises(ValueError, match="rule is 'cubic'; give 'sqrt_wrt_1024' or 'linear_wrt_256'"):
-        scaled_learning_rate.__wrapped__(1e-3, 64, rule="cubic")
+        unwrap(scaled_learning_rate)(1e-3, 64, rule="cubic")
