@@ -62,8 +62,8 @@ def main() -> None:
     if arguments.run is None or not arguments.data:
         parser.error("give the run's folder and --data, or --scores")
 
-    stages = sorted(arguments.run.glob("stage*/model.safetensors"))
-    trained = stages[-1]
+    trained = arguments.run / "model.safetensors"
+    recipes = sorted(arguments.run.glob("stage*/recipe.json"))
     samples = [
         sample
         for folder in arguments.data
@@ -108,7 +108,8 @@ def main() -> None:
         "training_data": training_data,
         "thresholds": facts["thresholds"],
         "calibration": facts["calibration"],
-        "recipes": [json.loads((stage.parent / "recipe.json").read_text()) for stage in stages],
+        "recipes": [json.loads(recipe.read_text()) for recipe in recipes],
+        "averaged_stages": facts["averaged_stages"],
     }
     write_json(manifest, {path.name: entry})
     print(f"{path.name}: {entry['size_bytes'] / 1e6:.1f} MB, thresholds {facts['thresholds']}")
