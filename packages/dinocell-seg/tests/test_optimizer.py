@@ -57,3 +57,11 @@ def test_the_rate_warms_up_linearly_and_falls_as_a_cosine():
     assert factors[60] == pytest.approx(0.55, abs=1e-9)
     assert factors[110] == pytest.approx(0.1)
     assert torch.tensor(factors[10:]).diff().max() <= 0
+
+
+def test_a_short_run_warms_up_for_a_fifth_of_its_steps_and_still_falls():
+    factors = [learning_rate_factor(step, Optimization(), total=30) for step in range(30)]
+    assert factors[5] == factors[6] == 1.0
+    assert factors[4] < 1.0
+    assert factors[29] == pytest.approx(Optimization().final_factor)
+    assert learning_rate_factor(0, Optimization(), total=4) == 1.0  # no step to spare

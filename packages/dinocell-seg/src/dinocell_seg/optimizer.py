@@ -17,7 +17,7 @@ class Optimization(BaseModel):
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
-    warmup_steps: int = Field(default=250, ge=0)
+    warmup_steps: int = Field(default=250, ge=0, description="at most a fifth of the run")
     final_factor: float = Field(default=0.01, ge=0, le=1, description="share of the learning rate left at the end")
     layer_decay: float = Field(default=1.0, gt=0, le=1, description="factor of the rate per backbone block, downwards")
     clip_norm: float = Field(default=3.0, gt=0)
@@ -59,12 +59,13 @@ def _layers_above(name: str, num_blocks: int) -> int:
 
 
 def learning_rate_factor(step: int, settings: Optimization, *, total: int) -> float:
-    """Linear warm-up from 1 / warmup_steps to 1, then cosine to ``final_factor`` at the last step.
+    """Linear warm-up to 1 over `warmup_steps`, then cosine to ``final_factor`` at the last step.
 
-    A run that is shorter than its warm-up ends within it.
+    The warm-up takes at most a fifth of a run, so that short ones reach their learning rate too.
     """
-    if step < settings.warmup_steps:
-        return (step + 1) / settings.warmup_steps
-    progress = (step - settings.warmup_steps) / max(1, total - 1 - settings.warmup_steps)
+    warmup = min(settings.warmup_steps, total // 5)
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / max(1, total - 1 - warmup)
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
     return settings.final_factor + (1 - settings.final_factor) * cosine
