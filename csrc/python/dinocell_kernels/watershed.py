@@ -43,7 +43,7 @@ def watershed(
     if heights.size <= _MOST_PIXELS:
         return _native.watershed(heights, float(peak), float(fill), float(prominence), threads)
     labels, _ = _native.prominent_maxima(heights, float(peak), float(fill), float(prominence))
-    _native.marker_watershed(-heights, labels, heights > heights.dtype.type(fill), 1, threads)
+    _native.marker_watershed(-heights, labels, native_mask(heights > heights.dtype.type(fill)), 1, threads)
     return labels
 
 

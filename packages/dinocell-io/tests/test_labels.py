@@ -73,9 +73,10 @@ def test_empty_fields_and_masks_are_valid_labels(tmp_path: Path) -> None:
     assert read_labels(tmp_path / "mask.tif").sum() == 4
 
 
-def test_the_pixel_size_is_written_and_read(tmp_path: Path) -> None:
-    write_labels(tmp_path / "labels.tif", np.ones((4, 4), np.int32), pixel_size_um=0.325)
-    assert read_image(tmp_path / "labels.tif").pixel_size_um == pytest.approx(0.325)
+@pytest.mark.parametrize("pixel_size_um", [0.325, 0.1 + 0.2, 1 / 3, 0.1083456789, 1.3])
+def test_the_pixel_size_is_written_and_read(tmp_path: Path, pixel_size_um: float) -> None:
+    write_labels(tmp_path / "labels.tif", np.ones((4, 4), np.int32), pixel_size_um=pixel_size_um)
+    assert read_image(tmp_path / "labels.tif").pixel_size_um == pytest.approx(pixel_size_um, rel=1e-9)
 
 
 def test_strips_of_a_wide_image_come_back(tmp_path: Path) -> None:

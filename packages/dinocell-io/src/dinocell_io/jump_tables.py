@@ -64,7 +64,7 @@ def rows_of_parquet(data: str | Path | bytes) -> Iterator[SiteRows]:
             yield from _by_plate(table, columns, name)
     except FileNotFoundError:
         raise
-    except (arrow_error, OSError, UnicodeDecodeError) as error:
+    except (arrow_error, OSError, KeyError, UnicodeDecodeError) as error:
         raise ValueError(f"{name} cannot be read as Parquet ({error}); download it again") from error
 
 
