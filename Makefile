@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TORCHFREE := .venv-torchfree
+LOWEST := .venv-lowest
 PIP := -m pip --disable-pip-version-check install --quiet --constraint tools/constraints.txt
 
 MANIFESTS := csrc/pyproject.toml csrc/CMakeLists.txt $(wildcard packages/*/pyproject.toml)
@@ -14,7 +15,7 @@ JOBS ?= 2
 
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test setup lint types layers pytest torchfree wheels benchmarks sanitize clean
+.PHONY: demo test setup lint types layers pytest torchfree lowest wheels benchmarks sanitize clean
 
 demo: setup
 	@BIN=$(BIN) sh tools/demo.sh demo_output
@@ -62,6 +63,15 @@ torchfree: wheels
 	! $(TORCHFREE)/bin/python -c "import torch" 2>/dev/null
 	$(TORCHFREE)/bin/python -m pytest -q --numprocesses $(JOBS) csrc/tests packages/dinocell-io/tests packages/dinocell-eval/tests
 
+# the tests at the lowest versions that the packages declare (torch's CUDA packages: some gigabytes)
+lowest:
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet uv
+	echo 'click<8.5' > $(LOWEST)/constraints.txt  # typer up to 0.25 warns with 8.5
+	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct --constraint $(LOWEST)/constraints.txt \
+		"./csrc[test]" "./packages/dinocell-io[jump,lif,nd2,obstore]" $(foreach package,core eval seg ssl cli,./packages/dinocell-$(package))
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q
+
 # a folder for `pip install --find-links wheels dinocell-cli`
 wheels: $(VENV)/kernels.stamp
 	rm -rf wheels
@@ -76,4 +86,4 @@ sanitize:
 	sh tools/sanitize.sh
 
 clean:
-	rm -rf $(VENV) $(TORCHFREE) wheels demo_output
+	rm -rf $(VENV) $(TORCHFREE) $(LOWEST) wheels demo_output

@@ -75,12 +75,18 @@ def test_few_shot_scores_are_compared_with_random_weights(
     assert len(json.loads((tmp_path / "few_shot.json").read_text())["scores"]) == 8
 
 
-def test_a_file_that_is_no_backbone_is_an_error_with_exit_code_2(tmp_path: Path, fields: Path) -> None:
+def test_a_file_that_is_no_backbone_fails(tmp_path: Path, fields: Path) -> None:
     (tmp_path / "notes.safetensors").write_bytes(b"no weights")
     result = run(tmp_path / "notes.safetensors", "--data", fields, "--output", tmp_path)
-    assert result.exit_code == 2
+    assert result.exit_code == 1
     assert "error: " in result.stderr
     assert "is damaged, or no file of weights" in result.stderr
+
+
+def test_a_path_that_is_not_there_is_an_error_of_the_command_line(tmp_path: Path, fields: Path) -> None:
+    result = run(tmp_path / "missing.safetensors", "--data", fields, "--output", tmp_path)
+    assert result.exit_code == 2
+    assert "missing.safetensors does not exist" in result.stderr
 
 
 @pytest.mark.parametrize("numbers", ["5,ten", "", "0,5"])

@@ -32,7 +32,7 @@ def test_a_folder_for_transformers_holds_what_the_run_said(tmp_path, checkpoint)
     config = json.loads((tmp_path / "hf" / "config.json").read_text())
     assert (config["model_type"], config["num_channels"]) == ("dinov3_vit", 1)
     assert (config["dinocell"]["step"], config["dinocell"]["licence"]) == (12, "MIT")
-    assert "1 channels; give it (v - 0.5) / 0.25" in result.stdout
+    assert "1 channel; give it (v - 0.5) / 0.25" in result.stdout
 
 
 def test_rgb_spreads_the_channel(tmp_path, checkpoint):
@@ -45,10 +45,16 @@ def test_rgb_spreads_the_channel(tmp_path, checkpoint):
     assert load_backbone_weights(backbone, tmp_path / "timm.safetensors").layout == "timm"
 
 
-def test_a_folder_that_exists_is_an_error_with_exit_code_2(tmp_path, checkpoint):
+def test_a_folder_that_exists_is_left_as_it_is(tmp_path, checkpoint):
     (tmp_path / "hf").mkdir()
     (tmp_path / "hf" / "mine.txt").write_text("keep")
     result = run(checkpoint, "--output", tmp_path / "hf")
-    assert result.exit_code == 2
+    assert result.exit_code == 1
     assert "error: " in result.stderr
     assert (tmp_path / "hf" / "mine.txt").read_text() == "keep"
+
+
+def test_a_checkpoint_that_is_not_there_is_an_error_of_the_command_line(tmp_path):
+    result = run(tmp_path / "missing.safetensors", "--output", tmp_path / "hf")
+    assert result.exit_code == 2
+    assert "there is no file" in result.stderr

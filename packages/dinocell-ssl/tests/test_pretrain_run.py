@@ -435,6 +435,14 @@ def test_the_command_tells_what_is_wrong(folder, tmp_path):
     assert "shipped are debug_cpu, jump_vits8" in recipe.output
 
 
+def test_data_that_cannot_be_used_fail_with_another_exit_code(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(b"no picture")
+    result = CliRunner().invoke(app(), words(tmp_path / "images", tmp_path / "run", "--steps", "1"))
+    assert result.exit_code == 1
+    assert "error: none of the 1 fields can be used" in result.output
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

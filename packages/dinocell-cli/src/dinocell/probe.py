@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from dinocell_io.command_errors import FAILED, WRONG_COMMAND_LINE, errors_told
 from dinocell_io.counted import counted
 
 
@@ -47,9 +48,13 @@ def probe(
     from dinocell_ssl.probe_report import probe_checkpoint, table
 
     console = Console()
-    try:
+    with errors_told(WRONG_COMMAND_LINE):
         numbers = _numbers(num_images)
         chosen = str(resolve_device(device))
+        for path in (checkpoint, *data, *([] if labelled is None else [labelled])):
+            if not path.exists():
+                raise FileNotFoundError(f"{path} does not exist; check the path")
+    with errors_told(FAILED):
         report = probe_checkpoint(
             checkpoint,
             data,
@@ -68,9 +73,6 @@ def probe(
             console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
         if labelled is not None:
             _few_shot(checkpoint, labelled, output, numbers, seeds, steps, fine_tune, precision, chosen)
-    except (ValueError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(code=2) from error
     typer.echo(f"wrote {report.path}")
 
 

@@ -10,13 +10,14 @@ WRONG_COMMAND_LINE = 2  # nothing was read or written
 
 
 @contextmanager
-def errors_told(exit_code: int) -> Iterator[None]:
-    """Within, an error of the caller, of a file or of a missing package ends the command with that code.
+def errors_told(exit_code: int, *more: type[Exception]) -> Iterator[None]:
+    """Within, an error of the caller, of a file, of a missing package or of `more` ends the command with that code.
 
     It is told in one line on the error stream: a box of text would break paths, and logs are searched.
     """
+    told: tuple[type[Exception], ...] = (ValueError, OSError, FloatingPointError, ModuleNotFoundError, *more)
     try:
         yield
-    except (ValueError, OSError, FloatingPointError, ModuleNotFoundError) as error:
+    except told as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         raise typer.Exit(exit_code) from error

@@ -165,4 +165,4 @@ def _write_tiff(
 def _pixels_per_cm(pixel_size_um: float) -> tuple[int, int]:
     """Numerator and denominator of the TIFF tag, of 32 bits; from a float tifffile takes one that is 3e-6 off."""
     per_cm = Fraction(10_000) / Fraction(str(float(pixel_size_um)))
-    return per_cm.limit_denominator(max(1, int((2**32 - 1) / max(1, per_cm)))).as_integer_ratio()
+    return per_cm.limit_denominator(max(1, int((2**32 - 1) / max(1.0, float(per_cm))))).as_integer_ratio()

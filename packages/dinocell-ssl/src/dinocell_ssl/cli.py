@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from dinocell_io.command_errors import FAILED, WRONG_COMMAND_LINE, errors_told
+
 
 def pretrain_command(few_shot: Callable[..., Any] | None = None) -> Callable[..., None]:
     """The command; `few_shot` gives the trainer for `monitoring.few_shot_folder` (`few_shot_monitor.MakeTrainer`)."""
@@ -36,15 +38,17 @@ def pretrain_command(few_shot: Callable[..., Any] | None = None) -> Callable[...
         wandb_offline: Annotated[bool, typer.Option(help="Log to the folder only, for `wandb sync` later.")] = False,
     ) -> None:
         """Pretrain a backbone on unlabelled images of any channels. The same command again continues the run."""
+        from dinocell_core import resolve_device
         from dinocell_core.recipe import merged, read_overrides, read_recipe, validated
         from dinocell_io import StreamError
         from dinocell_ssl.distributed import ProcessLostError
         from dinocell_ssl.monitor import CollapseError
+        from dinocell_ssl.network import require_start
         from dinocell_ssl.pretrain import pretrain as run_pretraining
         from dinocell_ssl.recipe import PretrainRecipe, recipe_path
         from dinocell_ssl.tracking import WandbSettings
 
-        try:
+        with errors_told(WRONG_COMMAND_LINE):
             values: dict[str, Any] = {}
             if recipe is not None:
                 values = read_recipe(recipe_path(recipe), expected="sections such as 'crops: {num_local: 8}'")
@@ -59,16 +63,19 @@ def pretrain_command(few_shot: Callable[..., Any] | None = None) -> Callable[...
                 values = merged(values, {section: given} if given else {})
             values = merged(values, read_overrides(set_ or [], example="crops.num_local=4"))
             resolved = validated(PretrainRecipe, values)
+            require_start(resolved.network)
+            resolve_device(device)
+            # what is in a bucket may fail for other reasons
+            fields = None if resolved.data.is_remote else resolved.data.open()
+        with errors_told(FAILED, CollapseError, ProcessLostError, StreamError):
             backbone = run_pretraining(
                 resolved,
                 output,
+                fields=fields,
                 device=device,
                 few_shot=few_shot,
                 wandb=WandbSettings(project=wandb, mode="offline" if wandb_offline else "online") if wandb else None,
             )
-        except (ValueError, OSError, FloatingPointError, CollapseError, ProcessLostError, StreamError) as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(code=2) from error
         network = resolved.network
         typer.echo(
             f"wrote {backbone}; train on labels from it with: dinocell train --backbone {quote(str(backbone))} "

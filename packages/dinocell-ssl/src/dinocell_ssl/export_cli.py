@@ -5,6 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from dinocell_io.command_errors import FAILED, WRONG_COMMAND_LINE, errors_told
+from dinocell_io.counted import counted
+
 
 def export_backbone(
     checkpoint: Annotated[Path, typer.Argument(help="backbone.safetensors or checkpoint of a run, or a DINOv3 file.")],
@@ -25,16 +28,18 @@ def export_backbone(
     from dinocell_ssl.export import export_backbone as run_export
     from dinocell_ssl.open_backbone import open_backbone
 
-    try:
+    with errors_told(WRONG_COMMAND_LINE):
+        if not checkpoint.exists():
+            raise FileNotFoundError(
+                f"there is no file {checkpoint}; give a backbone.safetensors, a checkpoint or a DINOv3 file"
+            )
+    with errors_told(FAILED):
         backbone, facts = open_backbone(checkpoint)
         report = run_export(as_rgb(backbone) if rgb else backbone, output, layout=layout, facts=facts)
-    except (ValueError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(code=2) from error
     for note in report.notes:
         typer.echo(f"note: {note}")
-    channels = 3 if rgb else backbone.in_channels
+    channels = counted(3 if rgb else backbone.in_channels, "channel")
     typer.echo(
-        f"wrote {report.path}: {report.num_parameters:,} parameters, {channels} channels; give it "
+        f"wrote {report.path}: {report.num_parameters:,} parameters, {channels}; give it "
         "(v - 0.5) / 0.25 with v from percentiles 1 and 99.8 of each image"
     )

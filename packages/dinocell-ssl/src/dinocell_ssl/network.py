@@ -131,6 +131,15 @@ class Start:
     facts: Mapping[str, Any]
 
 
+def require_start(network: Network) -> None:
+    """Raise ValueError if `start_from` is no file."""
+    if network.start_from is not None and not network.start_from.is_file():
+        raise ValueError(
+            f"network.start_from is {network.start_from}, which is no file; give a DINOv3 file, a checkpoint or a "
+            "backbone.safetensors (a run that is continued needs the file it started from)"
+        )
+
+
 def create_network(network: Network, *, dino_head: Head, ibot_head: Head) -> tuple[SslNetwork, Start]:
     """A network with random weights, or with those of `start_from`; heads that the file lacks are random.
 
@@ -139,11 +148,7 @@ def create_network(network: Network, *, dino_head: Head, ibot_head: Head) -> tup
     model = SslNetwork(network, dino_head=dino_head, ibot_head=ibot_head)
     if network.start_from is None:
         return model, Start(True, {"started_from": RANDOM_WEIGHTS})
-    if not network.start_from.is_file():
-        raise ValueError(
-            f"network.start_from is {network.start_from}, which is no file; give a DINOv3 file, a checkpoint or a "
-            "backbone.safetensors (a run that is continued needs the file it started from)"
-        )
+    require_start(network)
     if is_dinov2(network.start_from):
         has_heads, loaded = False, load_dinov2(model.backbone, network.start_from)
     else:

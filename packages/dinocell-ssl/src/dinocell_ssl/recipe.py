@@ -48,6 +48,10 @@ class Data(BaseModel):
     )
     stream: Stream | None = None
 
+    @property
+    def is_remote(self) -> bool:
+        return self.stream is not None or any(map(is_remote, self.folders))
+
     def open(self) -> Fields | FieldList:
         """The fields. Raises ValueError when neither or both are given, and for folders that hold none."""
         if self.stream is None:
