@@ -238,7 +238,7 @@ def test_frames_that_cannot_be_compared_are_refused(truth, result, message):
 @pytest.mark.parametrize(
     ("segmentation", "message"),
     [
-        ({4: drawn("1")}, "there is a truth of SEG for frame 4, but the sequence has 1 frames"),
+        ({4: drawn("1")}, "there is a truth of SEG for frame 4, but the sequence has 1 frame"),
         ({0: drawn("11")}, r"frame 0, truth of SEG: truth has shape \(1, 2\) and result \(1, 1\)"),
         ({0: {0: drawn("1")}}, r"frame 0, slice 0 .*: the result has shape \(1, 1\), expected \(z, y, x\) with z > 0"),
     ],

@@ -202,7 +202,7 @@ def test_a_czi_cut_anywhere_is_refused(tmp_path: Path) -> None:
     content = path.read_bytes()
     for length in range(1, len(content), 37):
         path.write_bytes(content[:length])
-        with pytest.raises(ValueError, match=r"cut\.czi (cannot be read as CZI|has \d+ bytes, but)"):
+        with pytest.raises(ValueError, match=r"cut\.czi (cannot be read as CZI|has \d+ bytes?, but)"):
             read_image(path)
 
 

@@ -282,7 +282,9 @@ def test_resolution_tags_count_only_where_a_microscope_gives_them(
         tmp_path / "a.tif", np.zeros((4, 4), np.uint8), resolution=(per_unit, per_unit), resolutionunit=unit
     )
     size = read_image(tmp_path / "a.tif").pixel_size_um
-    assert size is expected if expected is None else size == pytest.approx(expected)
+    assert (
+        size is expected if expected is None else size == pytest.approx(expected, rel=1e-5)
+    )  # tifffile before 2026.2 writes it 3e-6 off
 
 
 def test_pixels_that_are_not_square_have_no_size(tmp_path: Path) -> None:
