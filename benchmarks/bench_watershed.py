@@ -71,7 +71,7 @@ def test_watershed_by_prominence(contest, predicted):
     contest(
         f"watershed by prominence {len(predicted)}",
         lambda: watershed(predicted, peak=peak, fill=fill, prominence=PROMINENCE, num_threads=1),
-        {"scikit-image": skimage, "prominent_maxima + marker_watershed": two_steps},
+        {"scikit-image": skimage, "our two steps": two_steps},
         bytes_moved=8 * predicted.size,
         least_rounds=1 if len(predicted) > 2048 else 2,
     )

@@ -22,7 +22,7 @@ def closest(ratios: dict[str, float]) -> dict[str, float]:
     least: dict[str, float] = {}
     for name, ratio in ratios.items():
         contest, _, rival = name.partition(" vs ")
-        if rival and contest.endswith(f" {SIZE}"):
+        if rival and not rival.startswith("our ") and contest.endswith(f" {SIZE}"):
             kernel = contest.removesuffix(f" {SIZE}")
             least[kernel] = min(ratio, least.get(kernel, math.inf))
     return least
