@@ -19,7 +19,8 @@ from dinocell_core.recipe import merged
 from dinocell_io import open_dataset
 from dinocell_seg import DINOCellPipeline
 from dinocell_seg.calibrate import calibrate
-from dinocell_seg.train import TrainRecipe, train
+from dinocell_seg.train import train
+from dinocell_seg.train_recipe import TrainRecipe
 
 VARIANTS: dict[str, dict] = {
     "as embedded": {},

@@ -18,7 +18,8 @@ from dinocell_core import load_model, save_model
 from dinocell_seg.augment import Augmentation
 from dinocell_seg.data import Sampling
 from dinocell_seg.optimizer import Optimization
-from dinocell_seg.train import Network, Schedule, TrainRecipe, train
+from dinocell_seg.train import train
+from dinocell_seg.train_recipe import Network, Schedule, TrainRecipe
 
 RECIPE = TrainRecipe(
     network=Network(size="tiny", patch=16, stem_channels=(16, 32, 64, 96), decoder_channels=(128, 96, 64, 32)),
@@ -121,16 +122,13 @@ SHARES = {5: 1, 6: 2}
 
 def average_stages(folder: Path) -> Path:
     """Write the weighted mean of the stages' weights, with the last one's metadata, and return its path."""
-    model = load_model(folder / f"stage{max(SHARES)}" / "model.safetensors")
-    weights = {name: value.double() for name, value in model.state_dict().items() if value.is_floating_point()}
-    for value in weights.values():
-        value *= SHARES[max(SHARES)] / sum(SHARES.values())
-    for stage, share in SHARES.items():
-        if stage != max(SHARES):
-            other = load_model(folder / f"stage{stage}" / "model.safetensors").state_dict()
-            for name, value in weights.items():
-                value += other[name].double() * (share / sum(SHARES.values()))
-    model.load_state_dict({name: value.float() for name, value in weights.items()}, strict=False)
+    models = {stage: load_model(folder / f"stage{stage}" / "model.safetensors") for stage in SHARES}
+    weights = {stage: model.state_dict() for stage, model in models.items()}
+    model = models[max(SHARES)]
+    total = sum(SHARES.values())
+    for name, value in model.state_dict().items():
+        if value.is_floating_point():
+            value.copy_(sum(share / total * weights[stage][name].double() for stage, share in SHARES.items()))
     facts = {key: value for key, value in model.metadata.items() if key != "format"}
     path = folder / "model.safetensors"
     save_model(

@@ -86,7 +86,7 @@ def test_a_file_that_is_no_backbone_fails(tmp_path: Path, fields: Path) -> None:
 def test_a_path_that_is_not_there_is_an_error_of_the_command_line(tmp_path: Path, fields: Path) -> None:
     result = run(tmp_path / "missing.safetensors", "--data", fields, "--output", tmp_path)
     assert result.exit_code == 2
-    assert "missing.safetensors does not exist" in result.stderr
+    assert "missing.safetensors; give a backbone.safetensors" in result.stderr
 
 
 @pytest.mark.parametrize("numbers", ["5,ten", "", "0,5"])

@@ -24,7 +24,8 @@ from dinocell_seg.data import (
 )
 from dinocell_seg.normalize import Normalization
 from dinocell_seg.pipeline import DINOCellPipeline
-from dinocell_seg.train import TrainRecipe, train
+from dinocell_seg.train import train
+from dinocell_seg.train_recipe import TrainRecipe
 
 RECIPE = {
     "network": {"decoder_channels": [8, 8, 8, 8], "stem_channels": [4, 4, 4, 4]},
@@ -99,7 +100,7 @@ def test_a_run_that_was_killed_continues_to_the_same_bits(folder, tmp_path):
     settings = recipe(steps=8, steps_per_epoch=2)
     train([folder], tmp_path / "whole", recipe=settings)
     code = (
-        "import json, sys; from dinocell_seg.train import TrainRecipe, train;"
+        "import json, sys; from dinocell_seg.train import train; from dinocell_seg.train_recipe import TrainRecipe;"
         "train([sys.argv[1]], sys.argv[2], recipe=TrainRecipe.model_validate(json.loads(sys.argv[3])))"
     )
     killed = tmp_path / "killed"

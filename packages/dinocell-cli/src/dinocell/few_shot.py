@@ -15,7 +15,8 @@ from dinocell_seg.calibrate import calibrate
 from dinocell_seg.data import Sampling
 from dinocell_seg.optimizer import Optimization
 from dinocell_seg.pipeline import DINOCellPipeline
-from dinocell_seg.train import Network, Schedule, TrainRecipe, train
+from dinocell_seg.train import train
+from dinocell_seg.train_recipe import Network, Schedule, TrainRecipe
 
 
 @dataclass(frozen=True, kw_only=True)

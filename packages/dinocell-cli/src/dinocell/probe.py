@@ -44,6 +44,7 @@ def probe(
     from rich.table import Table
 
     from dinocell_core import resolve_device
+    from dinocell_ssl.open_backbone import require_file
     from dinocell_ssl.probe import ProbeSettings
     from dinocell_ssl.probe_report import probe_checkpoint, table
 
@@ -51,9 +52,10 @@ def probe(
     with errors_told(WRONG_COMMAND_LINE):
         numbers = _numbers(num_images)
         chosen = str(resolve_device(device))
-        for path in (checkpoint, *data, *([] if labelled is None else [labelled])):
-            if not path.exists():
-                raise FileNotFoundError(f"{path} does not exist; check the path")
+        require_file(checkpoint)
+        for folder in (*data, *([] if labelled is None else [labelled])):
+            if not folder.is_dir():
+                raise FileNotFoundError(f"there is no folder {folder}; give one of images")
     with errors_told(FAILED):
         report = probe_checkpoint(
             checkpoint,

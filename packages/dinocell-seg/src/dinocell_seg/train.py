@@ -16,9 +16,7 @@ from dinocell_seg.data import Batch, load_training_images, random_batches, valid
 from dinocell_seg.losses import distance_loss
 from dinocell_seg.optimizer import create_optimizer, learning_rate_factor
 from dinocell_seg.pipeline import default_model_path
-from dinocell_seg.train_recipe import Network as Network  # what a caller of `train` needs
-from dinocell_seg.train_recipe import Schedule as Schedule
-from dinocell_seg.train_recipe import TrainRecipe as TrainRecipe
+from dinocell_seg.train_recipe import TrainRecipe
 from dinocell_seg.training_log import TrainingLog
 from dinocell_seg.training_state import TrainingState, average_weights, load_state, save_state
 

@@ -46,7 +46,8 @@ def train(
     from dinocell_core import resolve_device
     from dinocell_core.recipe import merged, read_overrides, read_recipe, validated
     from dinocell_io.output_folder import check_output_folder
-    from dinocell_seg.train import TrainRecipe, prepare_training, run_training
+    from dinocell_seg.train import prepare_training, run_training
+    from dinocell_seg.train_recipe import TrainRecipe
 
     try:
         with errors_told(WRONG_COMMAND_LINE):

@@ -26,13 +26,10 @@ def export_backbone(
     """Write a pretrained backbone for transformers, Meta's dinov3 or timm."""
     from dinocell_ssl.export import as_rgb
     from dinocell_ssl.export import export_backbone as run_export
-    from dinocell_ssl.open_backbone import open_backbone
+    from dinocell_ssl.open_backbone import open_backbone, require_file
 
     with errors_told(WRONG_COMMAND_LINE):
-        if not checkpoint.exists():
-            raise FileNotFoundError(
-                f"there is no file {checkpoint}; give a backbone.safetensors, a checkpoint or a DINOv3 file"
-            )
+        require_file(checkpoint)
     with errors_told(FAILED):
         backbone, facts = open_backbone(checkpoint)
         report = run_export(as_rgb(backbone) if rgb else backbone, output, layout=layout, facts=facts)

@@ -10,7 +10,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from dinocell_core import BACKBONES, DinoVisionTransformer, create_backbone, load_backbone_weights
-from dinocell_core.checkpoint_layouts import detect_layout, to_meta_layout
+from dinocell_core.checkpoint_file import layout_of
+from dinocell_core.checkpoint_layouts import to_meta_layout
 from dinocell_ssl.backbone_file import read_backbone_facts
 
 _TEACHER_BACKBONE = "backbone."
@@ -33,9 +34,14 @@ def open_backbone(path: str | Path) -> tuple[DinoVisionTransformer, dict[str, An
 def backbone_architecture(path: str | Path) -> tuple[str, int, int]:
     """Size, patch and channels of the backbone in a file, without reading its weights; errors as `open_backbone`."""
     path = Path(path)
+    require_file(path)
+    return _architecture(_tensors(path), path)
+
+
+def require_file(path: Path) -> None:
+    """Raise FileNotFoundError if there is none."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; give a backbone.safetensors, a checkpoint or a DINOv3 file")
-    return _architecture(_tensors(path), path)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
@@ -62,11 +68,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 def _architecture(tensors: Mapping[str, Tensor], path: Path) -> tuple[str, int, int]:
     """Size, patch and channels."""
-    try:
-        layout = detect_layout(list(tensors))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    weights = to_meta_layout(tensors, layout)
+    weights = to_meta_layout(tensors, layout_of(tensors, path))
     num_blocks = sum(key.endswith(".ls1.gamma") for key in weights)
     ffn = "swiglu" if any(key.endswith(".mlp.w1.weight") for key in weights) else "mlp"
     kernel = weights.get("patch_embed.proj.weight")
