@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -37,11 +38,13 @@ def test_a_field_that_is_impossible_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "a.tif").exists()
 
 
-def test_a_place_that_cannot_be_written_ends_with_exit_code_1(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    result = run(tmp_path / "file" / "a.ome.tif", *SMALL)
-    assert result.exit_code == 1
-    assert "error: " in result.stderr
+    for words in ([tmp_path / "file" / "a.ome.tif"], [tmp_path / "a.ome.tif", "--labels", tmp_path / "file" / "b.tif"]):
+        result = run(*words, *SMALL)
+        assert result.exit_code == 2
+        assert re.search(r"error: the folder of [ab]\S+ \S+: \S+file is a file; give a folder", result.stderr)
+    assert not (tmp_path / "a.ome.tif").exists()
 
 
 def test_one_cell_is_no_plural(tmp_path: Path) -> None:

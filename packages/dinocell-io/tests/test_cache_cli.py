@@ -69,6 +69,12 @@ def test_warm_of_nothing_is_an_error(server: ObjectServer) -> None:
     assert "has no objects that end so" in result.stderr
 
 
+def test_a_folder_without_files_is_named_as_an_address() -> None:
+    result = run("warm", "/nowhere/at/all/", "--quota", "1MB")
+    assert result.exit_code == 1
+    assert "error: file:///nowhere/at/all/ has no objects" in result.stderr
+
+
 def test_a_bucket_that_cannot_be_listed_ends_with_exit_code_1(server: ObjectServer) -> None:
     result = run("warm", "s3://other/plate/", "--unsigned", "--endpoint", server.endpoint, "--quota", "1MB")
     assert result.exit_code == 1

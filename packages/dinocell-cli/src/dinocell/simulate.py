@@ -28,8 +28,11 @@ def simulate(
     Folders are made as needed. OME-TIFF keeps the channels' names; a PNG holds one channel only.
     """
     from dinocell_io import simulate_field, write_image, write_labels
+    from dinocell_io.output_folder import check_output_folder
 
     try:
+        for file in (output, labels or output):
+            check_output_folder(file.parent, name=f"the folder of {file.name}")
         field = simulate_field(
             (height, width),
             num_cells=num_cells,

@@ -127,7 +127,9 @@ def _warmed(store: "CachedStore", prefix: str, suffixes: tuple[str, ...], jobs: 
             if False in results:
                 return kept, failures, True
     if kept == 0 and not failures:
-        raise ValueError(f"{store.uri}/{prefix} has no objects{' that end so' if suffixes != ('',) else ''}")
+        raise ValueError(
+            f"{store.uri.removesuffix('/')}/{prefix} has no objects{' that end so' if suffixes != ('',) else ''}"
+        )
     return kept, failures, False
 
 

@@ -7,21 +7,21 @@ from pathlib import Path
 from .ome_zarr_path import is_zarr
 
 
-def check_output_folder(output: Path) -> None:
+def check_output_folder(output: Path, *, name: str = "--output") -> None:
     """Raise ValueError if no folder can be written there: an address, inside an OME-Zarr, below a file, or forbidden.
 
-    A folder that does not exist is made where it is written.
+    A folder that does not exist is made where it is written. `name` is what the error calls it.
     """
     # a Path has one slash of the two after a scheme
     if re.match(r"[a-z][a-z0-9]+:/", output.as_posix()):
-        raise ValueError(f"--output {output} is an address; give a folder of this machine, then copy it there")
+        raise ValueError(f"{name} {output} is an address; give a folder of this machine, then copy it there")
     if is_zarr(output):
-        raise ValueError(f"--output {output} is in an OME-Zarr; give a folder outside, results are files")
+        raise ValueError(f"{name} {output} is in an OME-Zarr; give a folder outside, results are files")
     there = next(path for path in (output, *output.absolute().parents) if path.exists())
     if not there.is_dir():
-        raise ValueError(f"--output {output}: {there} is a file; give a folder")
+        raise ValueError(f"{name} {output}: {there} is a file; give a folder")
     if not os.access(there, os.W_OK | os.X_OK):
         raise ValueError(
-            f"--output {output}: the folder {there} may not be written by this user; change its permissions, or give "
+            f"{name} {output}: the folder {there} may not be written by this user; change its permissions, or give "
             "another folder"
         )

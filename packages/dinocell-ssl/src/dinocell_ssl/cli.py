@@ -41,6 +41,7 @@ def pretrain_command(few_shot: Callable[..., Any] | None = None) -> Callable[...
         from dinocell_core import resolve_device
         from dinocell_core.recipe import merged, read_overrides, read_recipe, validated
         from dinocell_io import StreamError
+        from dinocell_io.output_folder import check_output_folder
         from dinocell_ssl.distributed import ProcessLostError
         from dinocell_ssl.monitor import CollapseError
         from dinocell_ssl.network import require_start
@@ -65,6 +66,7 @@ def pretrain_command(few_shot: Callable[..., Any] | None = None) -> Callable[...
             resolved = validated(PretrainRecipe, values)
             require_start(resolved.network)
             resolve_device(device)
+            check_output_folder(output)
             # what is in a bucket may fail for other reasons
             fields = None if resolved.data.is_remote else resolved.data.open()
         with errors_told(FAILED, CollapseError, ProcessLostError, StreamError):

@@ -1,7 +1,6 @@
 """Pretraining: folders of images in, a backbone and a log out; the same call again continues."""
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -12,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dinocell_core import resolve_device
 from dinocell_io import FieldList, atomic_path
+from dinocell_io.output_folder import check_output_folder
 from dinocell_ssl.assemble import Run, assemble
 from dinocell_ssl.data import Batch, load_batches
 from dinocell_ssl.distributed import joined_ranks
@@ -69,9 +69,10 @@ def pretrain(
         WorkerLostError: a process that cuts crops was killed.
     """
     output = Path(output)
+    check_output_folder(output)
     if fields is None:
         fields = recipe.data.open()
-    _make_folder(output)
+    output.mkdir(parents=True, exist_ok=True)
     with joined_ranks(resolve_device(device).type) as ranks:
         run = assemble(recipe, output, fields, device=device, ranks=ranks)
         if run.state.step < recipe.schedule.steps:
@@ -93,17 +94,6 @@ def pretrain(
             complete(run)
         ranks.wait_for_all()
     return output / "backbone.safetensors"
-
-
-def _make_folder(output: Path) -> None:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(
-            f"the folder {output} of the run cannot be made ({error.strerror}); give --output one that can be written"
-        ) from error
-    if not os.access(output, os.W_OK | os.X_OK):
-        raise PermissionError(f"the folder {output} of the run cannot be written; give --output one that can")
 
 
 def _train(run: Run, monitors: Sequence[Monitor], tracker: Tracker | None) -> None:
