@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dinocell_core import load_model, save_model
 from dinocell_seg.augment import Augmentation
-from dinocell_seg.data import Sampling
+from dinocell_seg.crops import Sampling
 from dinocell_seg.optimizer import Optimization
 from dinocell_seg.train import train
 from dinocell_seg.train_recipe import Network, Schedule, TrainRecipe

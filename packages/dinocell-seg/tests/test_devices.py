@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from dinocell_kernels import distance_map, torch_cuda
+from dinocell_kernels import distance_map, torch_cuda, torch_ops
 from dinocell_kernels.arguments import kernel_labels
-from dinocell_seg.data import target_of
+from dinocell_seg.crops import target_of
 from dinocell_seg.devices import BYTES_A_PIXEL, as_tensor, kernel_device
-from dinocell_seg.watershed import _labels_on_gpu, labels_from_distance_map
+from dinocell_seg.watershed import _labels_by, labels_from_distance_map
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -49,22 +49,27 @@ def test_an_array_becomes_a_tensor_without_a_copy_unless_it_is_read_only() -> No
     assert copied.tolist() == array.tolist()
 
 
-@pytest.mark.parametrize("prominence", [None, 0.1])
-def test_labels_of_a_tensor_are_those_of_its_array(prominence: float | None) -> None:
+THRESHOLDS = [
+    {"peak": 0.7, "fill": 0.3, "prominence": prominence, "full_prominence_px": full_px, "min_size": 3}
+    for prominence, full_px in ((None, 0.0), (0.1, 0.0), (0.5, 20.0))
+]
+
+
+@pytest.mark.parametrize("thresholds", THRESHOLDS)
+def test_labels_of_a_tensor_are_those_of_its_array(thresholds: dict) -> None:
     heights = np.random.default_rng(0).random((40, 50), np.float32)
-    thresholds = {"peak": 0.7, "fill": 0.3, "prominence": prominence, "min_size": 3}
     labels = labels_from_distance_map(heights, **thresholds)
     assert labels.max() > 3
     np.testing.assert_array_equal(labels_from_distance_map(torch.from_numpy(heights), **thresholds), labels)
 
 
-@pytest.mark.parametrize("prominence", [None, 0.1])
-def test_maps_on_a_gpu_take_the_operators_with_the_same_labels(prominence: float | None) -> None:
+@pytest.mark.parametrize("thresholds", THRESHOLDS)
+def test_maps_on_a_gpu_take_the_operators_with_the_same_labels(thresholds: dict) -> None:
     """The branch for GPUs, with the operators on the CPU in the place of those on a GPU."""
     heights = np.random.default_rng(1).random((40, 50), np.float32)
-    expected = labels_from_distance_map(heights, peak=0.7, fill=0.3, prominence=prominence, min_size=3)
-    labels = _labels_on_gpu(torch.from_numpy(heights), 0.7, 0.3, prominence, 3)
-    np.testing.assert_array_equal(labels, expected)
+    labels = _labels_by(torch_ops, torch.from_numpy(heights), **thresholds)
+    assert isinstance(labels, torch.Tensor)
+    np.testing.assert_array_equal(labels.numpy(), labels_from_distance_map(heights, **thresholds))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int64])

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from dinocell_seg.augment import Augmentation
-from dinocell_seg.data import Sampling, TrainingImage, random_batch
+from dinocell_seg.crops import Sampling, random_batch
 from dinocell_seg.empty_field import empty_field
 from dinocell_seg.normalize import Normalization, normalize
+from dinocell_seg.training_images import TrainingImage
 
 
 def field(seed: int, size: int = 96) -> np.ndarray:

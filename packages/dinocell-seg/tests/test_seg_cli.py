@@ -16,6 +16,7 @@ from dinocell_core import create_dinocell_model, save_model
 from dinocell_io import read_image
 from dinocell_seg.cli import info, segment
 from dinocell_seg.pipeline import ModelIdentity
+from dinocell_seg.settings import Thresholds
 
 SETTINGS = ["--tile", "64", "--overlap", "16", "--peak", "0.7", "--fill", "0.5"]
 
@@ -92,7 +93,7 @@ def test_options_reach_the_settings_and_are_recorded(folder: Path, tmp_path: Pat
     record = json.loads((tmp_path / "out" / "discs_run.json").read_text())
     assert record["settings"] == {
         "normalization": {"method": "clahe", "low_percentile": 1.0, "high_percentile": 99.8},
-        "thresholds": {"peak": 0.6, "fill": 0.4, "prominence": None, "min_size": 9},
+        "thresholds": {"peak": 0.6, "fill": 0.4, "prominence": None, "full_prominence_px": 0.0, "min_size": 9},
         "tile": 96,
         "overlap": 16,
         "tta": "flips",
@@ -108,7 +109,7 @@ def test_options_reach_the_settings_and_are_recorded(folder: Path, tmp_path: Pat
 def test_the_samcell_preset_sets_its_thresholds(folder: Path, tmp_path: Path) -> None:
     assert run(folder / "discs.tif", "-o", tmp_path / "out", "--preset", "samcell").exit_code == 0
     record = json.loads((tmp_path / "out" / "discs_run.json").read_text())
-    assert record["settings"]["thresholds"] == {"peak": 0.47, "fill": 0.09, "prominence": None, "min_size": 0}
+    assert record["settings"]["thresholds"] == Thresholds(peak=0.47, fill=0.09).model_dump()
 
 
 @pytest.mark.parametrize(

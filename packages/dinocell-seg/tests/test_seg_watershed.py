@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from dinocell_seg.watershed import confidence, inner_boundaries, labels_from_distance_map
+from dinocell_seg.settings import Thresholds
+from dinocell_seg.watershed import confidence, inner_boundaries, labels_from_distance_map, median_diameter
 
 
 def drawn(picture: str, scale: float = 10) -> np.ndarray:
@@ -123,3 +124,43 @@ def test_prominence_keeps_a_cell_with_two_humps_whole():
     humps = np.array([[0, 0.6, 0.45, 0.7, 0]], np.float32)
     assert labels_from_distance_map(humps, peak=0.5, fill=0.1).max() == 2
     assert labels_from_distance_map(humps, peak=0.3, fill=0.1, prominence=0.2).max() == 1
+
+
+def pairs_of_discs(radius: int, *, depth: float) -> np.ndarray:
+    """Four pairs of touching discs, each pair with a valley of that depth between its tops."""
+    y, x = np.indices((4 * radius, 4 * radius + 2))
+    distance = np.minimum(np.hypot(y - 2 * radius, x - radius), np.hypot(y - 2 * radius, x - 3 * radius))
+    pair = np.where(distance <= radius, 1 - depth * distance / radius, 0).astype(np.float32)
+    return np.pad(np.tile(pair, (2, 2)), 2)
+
+
+def test_in_images_of_small_cells_the_prominence_is_lowered():
+    thresholds = {"peak": 0.3, "fill": 0.05, "prominence": 0.3, "full_prominence_px": 25.0}
+    for radius, num_cells in ((4, 8), (20, 4)):
+        distance_map = pairs_of_discs(radius, depth=0.25)
+        assert labels_from_distance_map(distance_map, **{**thresholds, "full_prominence_px": 0.0}).max() == 4
+        labels = labels_from_distance_map(distance_map, **thresholds)
+        assert labels.max() == num_cells
+    small = pairs_of_discs(4, depth=0.25)
+    lowered = 0.3 * median_diameter(labels_from_distance_map(small, peak=0.3, fill=0.05, prominence=0.3)) / 25
+    labels = labels_from_distance_map(small, **thresholds)
+    np.testing.assert_array_equal(labels, labels_from_distance_map(small, peak=0.3, fill=0.05, prominence=lowered))
+
+
+def test_a_map_without_cells_has_none_at_any_prominence():
+    empty = np.zeros((6, 6), np.float32)
+    assert labels_from_distance_map(empty, peak=0.3, fill=0.1, prominence=0.2, full_prominence_px=25.0).max() == 0
+
+
+def test_sizes_of_thresholds_follow_the_scale_of_the_map():
+    thresholds = Thresholds(peak=0.4, fill=0.1, prominence=0.2, full_prominence_px=24, min_size=5)
+    assert thresholds.for_map(scale=0.5) == {**thresholds.model_dump(), "full_prominence_px": 48}
+
+
+def test_median_diameter_leaves_out_background_and_missing_labels():
+    labels = np.zeros((700, 9), np.int32)
+    labels[0:2, 0:2] = 1
+    labels[500:504, 0:4] = 4  # beyond the rows that are counted at once
+    labels[600, 0] = 5
+    assert median_diameter(labels) == pytest.approx(2 * np.sqrt(4 / np.pi))
+    assert median_diameter(np.zeros((0, 5), np.int32)) == 0

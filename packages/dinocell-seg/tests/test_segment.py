@@ -13,6 +13,7 @@ from dinocell_io import Image, read_labels
 from dinocell_seg.output_files import output_stem
 from dinocell_seg.pipeline import DINOCellPipeline
 from dinocell_seg.segment import segment_file, segment_image
+from dinocell_seg.settings import Thresholds
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_the_run_file_says_how_the_result_was_made(
     assert run["input"]["shape"] == [1, 90, 120]
     assert run["result"]["num_cells"] == 3
     assert run["result"]["files"]["labels"] == "a_labels.tif"
-    assert run["settings"]["thresholds"] == {"peak": 0.7, "fill": 0.5, "prominence": None, "min_size": 0}
+    assert run["settings"]["thresholds"] == Thresholds(peak=0.7, fill=0.5).model_dump()
     assert run["normalization"]["low_value"] == 300
     assert run["normalization"]["high_value"] == 2000
     assert (run["precision"], run["device"], run["scale"]) == ("fp32", "cpu", 1.0)

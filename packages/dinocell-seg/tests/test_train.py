@@ -14,18 +14,12 @@ from dinocell_core import load_model
 from dinocell_io import Sample, write_labels
 from dinocell_seg.augment import Augmentation
 from dinocell_seg.calibrate import calibrate, store_calibration, sweep
-from dinocell_seg.data import (
-    Sampling,
-    load_training_images,
-    modality_probabilities,
-    random_batch,
-    validation_batches,
-    with_splits,
-)
+from dinocell_seg.crops import Sampling, random_batch, validation_batches
 from dinocell_seg.normalize import Normalization
 from dinocell_seg.pipeline import DINOCellPipeline
 from dinocell_seg.train import train
 from dinocell_seg.train_recipe import TrainRecipe
+from dinocell_seg.training_images import load_training_images, modality_probabilities, with_splits
 
 RECIPE = {
     "network": {"decoder_channels": [8, 8, 8, 8], "stem_channels": [4, 4, 4, 4]},
@@ -269,6 +263,26 @@ def test_calibration_finds_the_threshold_that_fills_the_cells(folder, tmp_path):
     ((both, values),) = sweep(truths, maps, metric="ap_mean+ap_0.50", **last).items()
     assert both.score == pytest.approx((single["ap_mean"].mean() + values["ap_0.50"].mean()) / 2)
     assert set(values) == {"ap_mean+ap_0.50", "ap_mean", "ap_0.50", "op_csb", "mma"}
+
+
+def test_calibration_varies_the_size_from_which_the_prominence_is_full():
+    from dinocell_kernels import distance_map
+
+    truths = [discs(index)[1] for index in range(2)]
+    maps = [distance_map(truth) for truth in truths]
+    grid = sweep(
+        truths,
+        maps,
+        metric="ap_mean",
+        peaks=(0.5,),
+        fills=(0.2,),
+        prominences=(None, 0.2),
+        full_prominences_px=(0.0, 25.0),
+        min_sizes=(0,),
+        scales=(1.0, 0.5),
+    )
+    found = [(point.prominence, point.full_prominence_px) for point in grid]
+    assert found == [(None, 0.0), (0.2, 0.0), (0.2, 25.0)]
 
 
 def test_calibrated_thresholds_are_stored_in_the_model_file(folder, tmp_path):

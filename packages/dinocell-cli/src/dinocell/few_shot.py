@@ -12,7 +12,7 @@ from dinocell_eval import evaluate
 from dinocell_io import Sample, grey_image, open_dataset, read_image, read_labels
 from dinocell_io.counted import counted
 from dinocell_seg.calibrate import calibrate
-from dinocell_seg.data import Sampling
+from dinocell_seg.crops import Sampling
 from dinocell_seg.optimizer import Optimization
 from dinocell_seg.pipeline import DINOCellPipeline
 from dinocell_seg.train import train

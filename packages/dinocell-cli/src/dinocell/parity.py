@@ -125,11 +125,10 @@ def _run(pipeline, plane, reference):  # type: ignore[no-untyped-def]  # torch i
     from dinocell_seg.devices import as_tensor, kernel_device
     from dinocell_seg.watershed import labels_from_distance_map
 
-    thresholds = pipeline.settings.thresholds
-    settings = {name: getattr(thresholds, name) for name in ("peak", "fill", "prominence", "min_size")}
     started = time.perf_counter()
     prediction = pipeline.predict(plane)
     predicted = time.perf_counter()
+    settings = pipeline.settings.thresholds.for_map(scale=prediction.scale)
     labels = labels_from_distance_map(prediction.heights, **settings)
     labelled = time.perf_counter()
     beside = kernel_device(pipeline.device, num_pixels=plane.size)

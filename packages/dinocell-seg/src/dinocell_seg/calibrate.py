@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64, Integer
+from jaxtyping import Float32, Float64, Int32, Integer
 from torch import Tensor
 
 from dinocell_core import DINOCell, load_model, save_model
@@ -26,6 +26,7 @@ from dinocell_seg.watershed import labels_from_distance_map
 PEAKS = (0.2, 0.3, 0.4, 0.5)
 FILLS = (0.05, 0.08, 0.1, 0.12, 0.15, 0.2)
 PROMINENCES = (None, 0.1, 0.15, 0.2, 0.25, 0.3)
+FULL_PROMINENCES_PX = (0.0, 30.0)
 MIN_SIZES = (0, 20)
 NOT_TO_MAXIMISE = ("count_error", "count_ratio")
 SHOWN_METRICS = ("op_csb", "ap_mean", "mma")
@@ -33,11 +34,12 @@ SHOWN_METRICS = ("op_csb", "ap_mean", "mma")
 
 @dataclass(frozen=True)
 class GridPoint:
-    """One set of thresholds (minimum size in pixels) and its score, the mean over the images."""
+    """One set of thresholds (sizes in pixels) and its score, the mean over the images."""
 
     peak: float
     fill: float
     prominence: float | None
+    full_prominence_px: float
     min_size: int
     score: float
 
@@ -46,7 +48,7 @@ class GridPoint:
 class Calibration:
     """The best point of a sweep, the whole grid, and what it was measured on.
 
-    `slice` holds the scores of each image over peaks and fills, at the best prominence and minimum size, for the
+    `slice` holds the scores of each image over peaks and fills, at the best values of the others, for the
     metric and SHOWN_METRICS: with it `dinocell_eval` draws the heat map, the best point's interval and its plateau.
     """
 
@@ -58,8 +60,7 @@ class Calibration:
     slice: Sweep
 
     def thresholds(self) -> Thresholds:
-        best = self.best
-        return Thresholds(peak=best.peak, fill=best.fill, prominence=best.prominence, min_size=best.min_size)
+        return Thresholds(**{name: getattr(self.best, name) for name in Thresholds.model_fields})
 
     def interval(self) -> tuple[float, float] | None:
         """95 % bootstrap interval of the best score over the images; None for a single image."""
@@ -85,6 +86,7 @@ def calibrate(
     peaks: Sequence[float] = PEAKS,
     fills: Sequence[float] = FILLS,
     prominences: Sequence[float | None] = PROMINENCES,
+    full_prominences_px: Sequence[float] = FULL_PROMINENCES_PX,
     min_sizes: Sequence[int] = MIN_SIZES,
     channel: str | int | None = None,
 ) -> Calibration:
@@ -104,12 +106,24 @@ def calibrate(
         )
     (split,) = splits
     check_choice(metric=metric, split=split)
-    truths, maps = [], []
+    truths, maps, scales = [], [], []
     for sample in samples:
         truths.append(read_labels(sample.labels_path))
         plane = grey_image(read_image(sample.image_path), channel=channel)
-        maps.append(pipeline.predict(plane).heights)
-    scores = sweep(truths, maps, metric=metric, peaks=peaks, fills=fills, prominences=prominences, min_sizes=min_sizes)
+        prediction = pipeline.predict(plane)
+        maps.append(prediction.heights)
+        scales.append(prediction.scale)
+    scores = sweep(
+        truths,
+        maps,
+        metric=metric,
+        peaks=peaks,
+        fills=fills,
+        prominences=prominences,
+        full_prominences_px=full_prominences_px,
+        min_sizes=min_sizes,
+        scales=scales,
+    )
     best = max(scores, key=lambda point: point.score)
     return Calibration(
         best=best,
@@ -143,22 +157,34 @@ def sweep(
     fills: Sequence[float],
     prominences: Sequence[float | None],
     min_sizes: Sequence[int],
+    full_prominences_px: Sequence[float] = (0.0,),
+    scales: Sequence[float] | None = None,
 ) -> dict[GridPoint, dict[str, Float64[np.ndarray, "image"]]]:
-    """Every combination whose peak is not below its fill, with the metric and SHOWN_METRICS of each image."""
+    """Every combination that differs and whose peak is not below its fill, with the metric and SHOWN_METRICS of each
+    image; `scales` are those that the network saw the images at, 1 by default.
+    """
     names = tuple(dict.fromkeys((*metric.split("+"), *SHOWN_METRICS)))
     points = {}
     with ThreadPoolExecutor() as pool:  # the kernels run without the GIL
         for peak, fill, prominence in product(peaks, fills, prominences):
             if peak < fill:
                 continue
-            label = partial(labels_from_distance_map, peak=peak, fill=fill, prominence=prominence)
-            whole = list(pool.map(label, maps))
-            for min_size in min_sizes:
-                predictions = (remove_small(labels, min_size=min_size)[0] for labels in whole)
-                values = per_image_values(truths, predictions, metrics=names)
-                values[metric] = np.mean([values[name] for name in metric.split("+")], axis=0)
-                points[GridPoint(peak, fill, prominence, min_size, _mean_score(values, metric))] = values
+            for full_px in full_prominences_px if prominence is not None else full_prominences_px[:1]:
+                thresholds = Thresholds(peak=peak, fill=fill, prominence=prominence, full_prominence_px=full_px)
+                whole = list(pool.map(partial(_labelled, thresholds), maps, scales or [1.0] * len(maps)))
+                for min_size in min_sizes:
+                    predictions = (remove_small(labels, min_size=min_size)[0] for labels in whole)
+                    values = per_image_values(truths, predictions, metrics=names)
+                    values[metric] = np.mean([values[name] for name in metric.split("+")], axis=0)
+                    score = _mean_score(values, metric)
+                    points[GridPoint(peak, fill, prominence, full_px, min_size, score)] = values
     return points
+
+
+def _labelled(
+    thresholds: Thresholds, distance_map: Float32[np.ndarray, "y x"] | Float32[Tensor, "y x"], scale: float
+) -> Int32[np.ndarray, "y x"]:
+    return labels_from_distance_map(distance_map, **thresholds.for_map(scale=scale))
 
 
 def _mean_score(values: Mapping[str, Float64[np.ndarray, "image"]], metric: str) -> float:
@@ -178,11 +204,11 @@ def _slice_of(
     names: Sequence[str],
     split: str,
 ) -> Sweep:
-    """The points that share the best one's prominence and minimum size."""
+    """The points that share all but peak and fill with the best one."""
     shown = {
         point: values
         for point, values in points.items()
-        if (point.prominence, point.min_size) == (best.prominence, best.min_size)
+        if replace(point, peak=best.peak, fill=best.fill, score=best.score) == best
     }
     peaks, fills = sorted({point.peak for point in shown}), sorted({point.fill for point in shown})
     grids = {metric: np.full((len(peaks), len(fills), len(names)), np.nan) for metric in points[best]}

@@ -33,7 +33,8 @@ def segment(
     peak: Annotated[float | None, typer.Option(help="Distance above which a cell's seed begins (0 to 1).")] = None,
     fill: Annotated[float | None, typer.Option(help="Distance down to which cells grow (0 to 1).")] = None,
     prominence: Annotated[
-        float | None, typer.Option(help="How far a seed must rise above the pass to a higher one.")
+        float | None,
+        typer.Option(help="How far a seed must rise above the pass to a higher one, whatever the cells' size."),
     ] = None,
     min_size: Annotated[int | None, typer.Option(help="Smallest cell, in pixels of the image.")] = None,
     preset: Annotated[str | None, typer.Option(help="Named thresholds: samcell (0.47 and 0.09).")] = None,
@@ -95,7 +96,13 @@ def segment(
         diameter_px=diameter,
         pixel_size_um=pixel_size,
         normalization={"method": normalize},
-        thresholds={"peak": peak, "fill": fill, "prominence": prominence, "min_size": min_size},
+        thresholds={
+            "peak": peak,
+            "fill": fill,
+            "prominence": prominence,
+            "full_prominence_px": None if prominence is None else 0.0,
+            "min_size": min_size,
+        },
     )
     existing: Literal["refuse", "overwrite", "skip"] = (
         "refuse" if overwrite is None else "overwrite" if overwrite else "skip"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float32, Int32, Num, Shaped
-from torch import Tensor, nn
+from torch import nn
 
 from dinocell_core import DINOCell, file_sha256, fold_batch_norm, load_model, resolve_device
 from dinocell_core.recipe import validated
@@ -91,7 +91,7 @@ class DINOCellPipeline:
         this call only; the model's own by default. `image` is [y x], RGB [y x 3], or an Image.
         """
         prediction = self.predict(grey_plane(image))
-        labels = self._labels(prediction.heights, cells_max, cell_fill)
+        labels = self._labels(prediction, cells_max, cell_fill)
         return (labels, prediction.distance_map) if return_dist_map else labels
 
     def run_batch_thresholds(
@@ -104,26 +104,18 @@ class DINOCellPipeline:
 
         Pairs whose cells_max is below cell_fill make no labels and are left out.
         """
-        heights = self.predict(grey_plane(image)).heights
+        prediction = self.predict(grey_plane(image))
         return {
-            (peak, fill): self._labels(heights, peak, fill)
+            (peak, fill): self._labels(prediction, peak, fill)
             for peak in cells_max_list
             for fill in cell_fill_list
             if peak >= fill
         }
 
-    def _labels(
-        self, heights: Float32[Tensor, "y x"], peak: float | None, fill: float | None
-    ) -> Int32[np.ndarray, "y x"]:
+    def _labels(self, prediction: Prediction, peak: float | None, fill: float | None) -> Int32[np.ndarray, "y x"]:
         given = {name: value for name, value in (("peak", peak), ("fill", fill)) if value is not None}
         thresholds = validated(Thresholds, {**self.settings.thresholds.model_dump(), **given})
-        return labels_from_distance_map(
-            heights,
-            peak=thresholds.peak,
-            fill=thresholds.fill,
-            prominence=thresholds.prominence,
-            min_size=thresholds.min_size,
-        )
+        return labels_from_distance_map(prediction.heights, **thresholds.for_map(scale=prediction.scale))
 
 
 def grey_plane(image: Image | Num[np.ndarray, "..."], channel: str | int | None = None) -> Shaped[np.ndarray, "y x"]:

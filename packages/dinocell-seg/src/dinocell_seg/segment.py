@@ -67,14 +67,8 @@ def segment_image(
     """
     prediction = pipeline.predict(grey_plane(image, channel))
     started = time.perf_counter()
-    thresholds = pipeline.settings.thresholds
-    labels = labels_from_distance_map(
-        prediction.heights,
-        peak=thresholds.peak,
-        fill=thresholds.fill,
-        prominence=thresholds.prominence,
-        min_size=thresholds.min_size,
-    )
+    thresholds = pipeline.settings.thresholds.for_map(scale=prediction.scale)
+    labels = labels_from_distance_map(prediction.heights, **thresholds)
     scores = confidence(prediction.distance_map, labels)
     seconds = {**prediction.seconds, "labels": time.perf_counter() - started}
     return Segmentation(labels, scores, prediction, seconds)

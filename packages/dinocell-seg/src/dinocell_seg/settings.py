@@ -17,7 +17,9 @@ class Thresholds(BaseModel):
 
     `prominence` None seeds a cell at every component above `peak`; a number seeds one at every maximum above `peak`
     that rises that much above the pass to a higher one, which splits cells that touch above `peak` and keeps a cell
-    with two humps whole. The defaults are SAMCell's published pair. They suit its blurry predictor and shrink the
+    with two humps whole. The valleys between small cells are shallow: in an image whose median cell is less than
+    `full_prominence_px` pixels across (pixels that the network sees), the prominence is lowered in proportion. The
+    defaults are SAMCell's published pair. They suit its blurry predictor and shrink the
     cells of a sharp one, so each model file carries thresholds of its own, calibrated on validation images.
     """
 
@@ -26,6 +28,7 @@ class Thresholds(BaseModel):
     peak: float = Field(default=0.47, ge=0, lt=1)
     fill: float = Field(default=0.09, ge=0, lt=1)
     prominence: float | None = Field(default=None, ge=0, lt=1)
+    full_prominence_px: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     min_size: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
@@ -36,6 +39,10 @@ class Thresholds(BaseModel):
                 "down to fill, so peak must be the larger"
             )
         return self
+
+    def for_map(self, *, scale: float) -> dict[str, Any]:
+        """Arguments of `labels_from_distance_map` for the map of an image that the network saw resized by `scale`."""
+        return {**self.model_dump(), "full_prominence_px": self.full_prominence_px / scale}
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from dinocell_core import DINOCell, create_dinocell_model, load_model, save_model
 from dinocell_io import open_dataset
-from dinocell_seg.data import Batch, load_training_images, random_batches, validation_batches, with_splits
+from dinocell_seg.crops import Batch, random_batches, validation_batches
 from dinocell_seg.losses import distance_loss
 from dinocell_seg.optimizer import create_optimizer, learning_rate_factor
 from dinocell_seg.pipeline import default_model_path
 from dinocell_seg.train_recipe import TrainRecipe
+from dinocell_seg.training_images import load_training_images, with_splits
 from dinocell_seg.training_log import TrainingLog
 from dinocell_seg.training_state import TrainingState, average_weights, load_state, save_state
 

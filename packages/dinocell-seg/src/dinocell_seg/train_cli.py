@@ -117,7 +117,7 @@ def calibrate(
 
 def _samples(data: list[Path], *, split: str) -> "list[Sample]":
     from dinocell_io import open_dataset
-    from dinocell_seg.data import with_splits
+    from dinocell_seg.training_images import with_splits
 
     samples = [sample for folder in data for sample in with_splits(open_dataset(folder)) if sample.split == split]
     if not samples:
@@ -147,9 +147,8 @@ def _calibrate(
     best, interval = calibration.best, calibration.interval()
     typer.echo(
         f"calibrated on {counted(len(samples), 'image')}: peak {best.peak}, fill {best.fill}, "
-        f"prominence {best.prominence}, min_size {best.min_size} ({metric} {best.score:.3f}"
-        + (f", 95 % {interval[0]:.3f} to {interval[1]:.3f}" if interval else "")
-        + ")"
+        f"prominence {best.prominence}, full_prominence_px {best.full_prominence_px:g}, min_size {best.min_size} "
+        f"({metric} {best.score:.3f}" + (f", 95 % {interval[0]:.3f} to {interval[1]:.3f}" if interval else "") + ")"
     )
 
 
@@ -163,6 +162,7 @@ def _write_calibration(output: Path, calibration: "Calibration", model: Path) ->
     facts = {
         "model": str(model),
         "prominence": "none" if best.prominence is None else f"{best.prominence:g}",
+        "in full for cells from": f"{best.full_prominence_px:g} px",
         "smallest cell": f"{best.min_size} px",
         "split": calibration.split,
     }

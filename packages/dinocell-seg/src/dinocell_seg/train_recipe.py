@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dinocell_core.model import Size
 from dinocell_seg.augment import Augmentation
-from dinocell_seg.data import Sampling
+from dinocell_seg.crops import Sampling
 from dinocell_seg.losses import Loss
 from dinocell_seg.normalize import Normalization
 from dinocell_seg.optimizer import Optimization

@@ -1,11 +1,16 @@
 """From a distance map to labels, and how sure the distance map was of each of them."""
 
+import math
+from typing import Any
+
 import numpy as np
-from jaxtyping import Float32, Int32, Integer
+from jaxtyping import Float32, Int32, Int64, Integer
 from torch import Tensor
 
-from dinocell_kernels import remove_small, torch_ops, watershed
+import dinocell_kernels
+from dinocell_kernels import torch_ops
 
+_ROWS_AT_ONCE = 256
 _LEVELS = 65_535  # distances are rounded to 16 bits to sort them within their cells
 
 
@@ -15,33 +20,60 @@ def labels_from_distance_map(
     peak: float,
     fill: float,
     prominence: float | None = None,
+    full_prominence_px: float = 0.0,
     min_size: int = 0,
 ) -> Int32[np.ndarray, "y x"]:
     """Label image of a distance map: 0 is background, cells are 1..n.
 
     Seeds are the 4-connected components above `peak` or, with `prominence`, the maxima above `peak` that stand out
-    by that much; they grow downhill to `fill`. Cells with fewer than `min_size` pixels are dropped. A map on a GPU is
-    labelled there, with the same result, and only the labels are copied. Raises ValueError if peak is below fill or the
-    map holds NaN.
+    by that much; they grow downhill to `fill`. Where the median diameter of the cells so found is below
+    `full_prominence_px` pixels, they are found once more with the prominence lowered in proportion. Cells with fewer
+    than `min_size` pixels are dropped. A map on a GPU is labelled there, with the same result, and only the labels are
+    copied. Raises ValueError if peak is below fill or the map holds NaN.
     """
+    thresholds = (peak, fill, prominence, full_prominence_px, min_size)
     if isinstance(distance_map, Tensor):
         if distance_map.is_cuda:
-            return _labels_on_gpu(distance_map, peak, fill, prominence, min_size)
+            labels: Int32[np.ndarray, "y x"] = _labels_by(torch_ops, distance_map, *thresholds).cpu().numpy()
+            return labels
         distance_map = distance_map.numpy()
-    labels = watershed(distance_map, peak=peak, fill=fill, prominence=prominence)
+    return _labels_by(dinocell_kernels, distance_map, *thresholds)
+
+
+def _labels_by(
+    kernels: Any,
+    distance_map: Any,
+    peak: float,
+    fill: float,
+    prominence: float | None,
+    full_prominence_px: float,
+    min_size: int,
+) -> Any:
+    """With `dinocell_kernels` arrays become arrays, with `torch_ops` tensors become tensors where they are."""
+    labels = kernels.watershed(distance_map, peak=peak, fill=fill, prominence=prominence)
+    if prominence is not None and full_prominence_px > 0:
+        share = median_diameter(labels) / full_prominence_px
+        if 0 < share < 1:
+            labels = kernels.watershed(distance_map, peak=peak, fill=fill, prominence=share * prominence)
     if min_size > 1:
-        labels, _ = remove_small(labels, min_size=min_size)
+        labels, _ = kernels.remove_small(labels, min_size=min_size)
     return labels
 
 
-def _labels_on_gpu(
-    distance_map: Float32[Tensor, "y x"], peak: float, fill: float, prominence: float | None, min_size: int
-) -> Int32[np.ndarray, "y x"]:
-    on_gpu = torch_ops.watershed(distance_map, peak=peak, fill=fill, prominence=prominence)
-    if min_size > 1:
-        on_gpu, _ = torch_ops.remove_small(on_gpu, min_size=min_size)
-    labels: Int32[np.ndarray, "y x"] = on_gpu.cpu().numpy()
-    return labels
+def median_diameter(labels: Int32[np.ndarray, "y x"] | Int32[Tensor, "y x"]) -> float:
+    """Median diameter, in pixels, of the circles with the cells' areas; 0 without cells."""
+    areas = _areas(labels)
+    return 2 * math.sqrt(float(np.median(areas[areas > 0])) / math.pi) if areas.any() else 0.0
+
+
+def _areas(labels: Int32[np.ndarray, "y x"] | Int32[Tensor, "y x"]) -> Int64[np.ndarray, " cell"]:
+    if isinstance(labels, Tensor):
+        on_gpu: Int64[np.ndarray, " cell"] = labels.flatten().bincount()[1:].cpu().numpy()
+        return on_gpu
+    areas = np.zeros(int(labels.max(initial=0)) + 1, np.int64)
+    for start in range(0, len(labels), _ROWS_AT_ONCE):  # np.bincount takes eight bytes a pixel
+        areas += np.bincount(labels[start : start + _ROWS_AT_ONCE].ravel(), minlength=len(areas))
+    return areas[1:]
 
 
 def confidence(

@@ -1,10 +1,8 @@
-"""Training data: whole images in memory, normalised once; random crops to train on, a fixed grid to validate on."""
+"""Batches of crops: random ones to train on, a fixed grid to validate on."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,13 +10,13 @@ from jaxtyping import Float, Float32, Integer
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from dinocell_io import Sample, grey_image, open_dataset, read_image, read_labels
 from dinocell_kernels import distance_map, torch_ops
 from dinocell_kernels.arguments import kernel_labels
 from dinocell_seg.augment import Augmentation, change_intensities, random_affine, warp_crop
 from dinocell_seg.devices import as_tensor, kernel_device
 from dinocell_seg.empty_field import empty_field
-from dinocell_seg.normalize import Normalization, normalize
+from dinocell_seg.normalize import Normalization
+from dinocell_seg.training_images import TrainingImage, modality_probabilities
 
 _CONTEXT_PX = 48  # labels around a crop that its target may see: a cell cut by the crop keeps its own maximum
 _PREFETCHED_BATCHES = 3
@@ -44,127 +42,11 @@ class Sampling(BaseModel):
 
 
 @dataclass(frozen=True)
-class TrainingImage:
-    """One labelled image, ready to be cut: network input in half precision, labels, and where its cells are."""
-
-    name: str
-    modality: str
-    image: Float[np.ndarray, "y x"]
-    labels: Integer[np.ndarray, "y x"]
-    centers: Float[np.ndarray, "cell 2"]
-    median_diameter: float
-
-
-@dataclass(frozen=True)
 class Batch:
     """Crops and their targets."""
 
     images: Float[Tensor, "b 1 y x"]
     targets: Float[Tensor, "b 1 y x"]
-
-
-def load_training_images(
-    folders: Sequence[str | Path],
-    *,
-    split: str,
-    normalization: Normalization,
-    channel: str | int | None = None,
-) -> list[TrainingImage]:
-    """Read one split of some dataset folders into memory (about 4 bytes a pixel).
-
-    Folders without splits are divided by :func:`with_splits`.
-
-    Raises:
-        ValueError: a folder has no image in this split, or an image and its labels differ in shape.
-    """
-    images = []
-    for folder in folders:
-        all_samples = open_dataset(folder)
-        samples = [sample for sample in with_splits(all_samples) if sample.split == split]
-        if not samples and len(all_samples) == 1 and all_samples[0].split is None:
-            raise ValueError(
-                f"{folder} holds 1 image and no splits.csv; one to train on and another to validate on are needed"
-            )
-        if not samples:
-            raise ValueError(
-                f"{folder} has no image in the split {split!r}; name the splits 'train', 'val' and 'test' in its "
-                "splits.csv (columns name, split)"
-            )
-        images += [
-            read_training_image(sample, Path(folder).name, normalization=normalization, channel=channel)
-            for sample in samples
-        ]
-    return images
-
-
-def with_splits(samples: Sequence[Sample], *, validation_share: float = 0.1) -> list[Sample]:
-    """The same samples; where none has a split, a tenth (at least one) becomes 'val' and the rest 'train'.
-
-    The choice depends on the names alone. Samples of one group stay together.
-    """
-    if any(sample.split is not None for sample in samples):
-        return list(samples)
-    groups = sorted({sample.group or sample.name for sample in samples}, key=_shuffled)
-    validation = set(groups[: max(1, round(validation_share * len(groups)))])
-    return [
-        replace(sample, split="val" if (sample.group or sample.name) in validation else "train") for sample in samples
-    ]
-
-
-def _shuffled(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()
-
-
-def read_training_image(
-    sample: Sample, dataset: str, *, normalization: Normalization, channel: str | int | None = None
-) -> TrainingImage:
-    """Read, normalise and index one labelled image."""
-    plane = grey_image(read_image(sample.image_path), channel=channel)
-    labels = read_labels(sample.labels_path)
-    if plane.shape != labels.shape:
-        raise ValueError(
-            f"{sample.image_path} is {plane.shape} but {sample.labels_path} is {labels.shape}; they must be the "
-            "same field"
-        )
-    ids, areas = np.unique(labels, return_counts=True)
-    cells = ids > 0
-    compact = np.searchsorted(ids, labels).astype(np.int64)
-    ys, xs = np.indices(labels.shape)
-    centers = np.stack(
-        [
-            np.bincount(compact.ravel(), weights=coordinate.ravel(), minlength=len(ids)) / areas
-            for coordinate in (ys, xs)
-        ],
-        axis=1,
-    )
-    return TrainingImage(
-        name=sample.name,
-        modality=f"{dataset}/{sample.modality or 'all'}",
-        image=normalize(plane, normalization).astype(np.float16),
-        labels=labels,
-        centers=centers[cells],
-        median_diameter=float(np.median(np.sqrt(areas[cells] * 4 / np.pi))) if cells.any() else 0.0,
-    )
-
-
-def modality_probabilities(images: Sequence[TrainingImage], *, balance: float) -> Float[np.ndarray, " image"]:
-    """Probability of each image: modalities in proportion to size ** balance, images of one modality alike."""
-    _, index, counts = np.unique([image.modality for image in images], return_inverse=True, return_counts=True)
-    share = counts**balance / np.sum(counts**balance)
-    return (share / counts)[index]
-
-
-def random_crop(
-    image: TrainingImage, rng: np.random.Generator, *, sampling: Sampling, augmentation: Augmentation
-) -> tuple[Float32[np.ndarray, "y x"], Float32[np.ndarray, "y x"]]:
-    """One augmented crop and its target.
-
-    The target comes from labels with some context around the crop, so a cell that the crop cuts is measured as the
-    whole image measures it, as far as that context reaches.
-    """
-    crop, labels = _crop_and_labels(image, rng, sampling=sampling, augmentation=augmentation)
-    target: Float32[np.ndarray, "y x"] = target_of(labels, torch.device("cpu")).numpy()
-    return crop, target
 
 
 def target_of(labels: Integer[np.ndarray, "y_context x_context"], device: torch.device) -> Float32[Tensor, "y x"]:
