@@ -18,6 +18,8 @@ from dinocell_kernels import (
 
 emulated = _native.device_emulation
 
+NUM_IMAGES = 10_000  # random images for each kernel
+
 
 def blobs(rng: np.random.Generator, shape: tuple[int, int], num_labels: int) -> np.ndarray:
     """Labels of touching regions, some in fragments, with holes of background."""
@@ -30,7 +32,7 @@ def blobs(rng: np.random.Generator, shape: tuple[int, int], num_labels: int) -> 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.int64])
 def test_distance_maps_of_random_labels_have_the_bits_of_the_cpu(dtype: type) -> None:
     rng = np.random.default_rng(np.dtype(dtype).itemsize)
-    for _ in range(1500):
+    for _ in range(NUM_IMAGES // 3):
         shape = tuple(int(n) for n in rng.integers(1, 48, 2))
         labels = np.ascontiguousarray(blobs(rng, shape, int(rng.integers(1, 12))), dtype)
         normalize, border = bool(rng.integers(2)), bool(rng.integers(2))
@@ -91,6 +93,19 @@ def test_gathered_tiles_have_the_bits_of_the_cpu(
     )
 
 
+def test_tiles_of_many_images_are_gathered_as_on_the_cpu() -> None:
+    rng = np.random.default_rng(0)
+    for number in range(NUM_IMAGES):
+        dtype = (np.uint8, np.uint16, np.float32)[number % 3]
+        image = (rng.random((int(rng.integers(1, 4)), *rng.integers(1, 30, 2))) * 250).astype(dtype)
+        ys, xs = (np.sort(rng.integers(-20, 40, rng.integers(1, 4))) for _ in range(2))
+        tile, (scale, offset) = int(rng.integers(1, 20)), rng.random((2, len(image)), np.float32)
+        np.testing.assert_array_equal(
+            emulated.gather_tiles(image, ys, xs, tile, scale, offset, 0.5, 100.0),
+            gather_tiles(image, ys, xs, tile=tile, scale=scale, offset=offset, low=0.5, high=100.0),
+        )
+
+
 @settings(max_examples=300)
 @given(data=st.data(), tile=st.integers(1, 40), height=st.integers(1, 150), width=st.integers(1, 300))
 def test_blended_tiles_are_those_of_the_cpu(data: st.DataObject, tile: int, height: int, width: int) -> None:
@@ -109,6 +124,24 @@ def test_blended_tiles_are_those_of_the_cpu(data: st.DataObject, tile: int, heig
     )
 
 
+def test_tiles_of_many_images_are_blended_as_on_the_cpu() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(NUM_IMAGES):
+        tile = int(rng.integers(1, 20))
+        overlap = int(rng.integers(0, tile // 2 + 1))
+        stride = int(rng.integers(max(1, tile // 6), max(1, tile - overlap) + 1))
+        height, width = rng.integers(1, 60, 2).tolist()
+        ys, xs = (np.append(np.arange(0, max(0, n - tile), stride), max(0, n - tile)) for n in (height, width))
+        tiles = rng.random((len(ys), len(xs), tile, tile), np.float32)
+        begin = int(rng.integers(height))
+        end = int(rng.integers(begin, min(height, int(ys[-1]) + tile) + 1))
+        covered = min(width, int(xs[-1]) + tile)
+        device = emulated.blend_tiles(tiles, ys, xs, overlap, begin, end, covered)
+        cpu = blend_tiles(tiles, ys, xs, overlap=overlap, rows=(begin, end), width=covered)
+        assert device.shape == cpu.shape
+        assert np.abs(device - cpu).max(initial=0) <= 2e-6  # of values up to 1
+
+
 def test_starts_that_do_not_ascend_or_are_too_many_are_refused() -> None:
     image, one = np.zeros((1, 4, 4), np.float32), np.ones(1, np.float32)
     good = np.zeros(1, np.int64)
@@ -124,7 +157,7 @@ def test_starts_that_do_not_ascend_or_are_too_many_are_refused() -> None:
 @pytest.mark.parametrize("connectivity", [1, 2])
 def test_components_of_random_masks_are_numbered_as_on_the_cpu(connectivity: int) -> None:
     rng = np.random.default_rng(connectivity)
-    for _ in range(3000):
+    for _ in range(NUM_IMAGES // 2):
         shape = tuple(int(n) for n in rng.integers(1, 60, 2))
         mask = (rng.random(shape) < rng.choice([0.3, 0.5, 0.6, 0.8, 1.0])).astype(np.uint8)
         expected, number = connected_components(mask, connectivity=connectivity)
@@ -136,7 +169,7 @@ def test_components_of_random_masks_are_numbered_as_on_the_cpu(connectivity: int
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.int64])
 def test_relabelling_random_labels_is_that_of_the_cpu(dtype: type) -> None:
     rng = np.random.default_rng(7)
-    for _ in range(1000):
+    for _ in range(NUM_IMAGES // 3):
         shape = tuple(int(n) for n in rng.integers(1, 70, 2))
         largest = int(rng.integers(1, 3000))
         labels = np.ascontiguousarray(blobs(rng, shape, int(rng.integers(1, 60))), dtype)
@@ -160,7 +193,7 @@ def sorted_pairs(keys: np.ndarray, pixels: np.ndarray) -> tuple[np.ndarray, np.n
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.int64])
 def test_pairs_of_random_labels_are_counted_as_on_the_cpu(dtype: type) -> None:
     rng = np.random.default_rng(9)
-    for number in range(1000):
+    for number in range(NUM_IMAGES // 3):
         shape = tuple(int(n) for n in rng.integers(1, 400 if number < 4 else 60, 2))
         truth, predicted = (blobs(rng, shape, int(rng.integers(1, 60))) * 37 % 1000 for _ in range(2))
         if dtype is not np.uint16 and number % 3 == 0:

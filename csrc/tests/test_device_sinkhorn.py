@@ -24,6 +24,21 @@ def test_sums_and_targets_are_those_of_the_whole_matrix(shape: tuple[int, int]) 
     np.testing.assert_allclose(targets, v[:, None] * matrix * u, rtol=1e-4, atol=1e-12)
 
 
+def test_sums_of_many_matrices_are_those_in_double_precision() -> None:
+    rng = np.random.default_rng(7)
+    for _ in range(10_000):
+        shape = (int(rng.integers(1, 8)), int(rng.integers(1, 80)))
+        logits = rng.normal(0, 0.3, shape).astype(np.float32)
+        u, v = (rng.random(n, np.float32) for n in (shape[1], shape[0]))
+        scaled = logits.astype(np.float64) / np.float32(0.05)
+        maxima = emulated.sinkhorn_sample_max(logits, 0.05)
+        matrix = np.exp(scaled - maxima[:, None])
+        of_prototypes = emulated.sinkhorn_prototype_mass(logits, 0.05, maxima, v)
+        assert (np.abs(of_prototypes - v @ matrix) <= 1e-4 * (v @ matrix)).all()
+        of_samples = emulated.sinkhorn_sample_mass(logits, 0.05, maxima, u)
+        assert (np.abs(of_samples - matrix @ u) <= 1e-4 * (matrix @ u)).all()
+
+
 def test_without_samples_prototypes_have_no_mass() -> None:
     none, one = np.zeros((0, 7), np.float32), np.zeros(0, np.float32)
     assert emulated.sinkhorn_prototype_mass(none, 0.1, one, one).tolist() == [0] * 7
