@@ -98,6 +98,7 @@ __global__ void __launch_bounds__(block_size<Kernel>()) run_on_device(const __gr
 // Throws std::runtime_error that names the kernel, its grid and what to do.
 inline void check(cudaError_t error, const char* kernel, const Grid& grid) {
     if (error == cudaSuccess) return;
+    cudaGetLastError();  // else the next kernel would be told of it once more
     throw std::runtime_error(std::string(kernel) + " failed to start on " + std::to_string(grid.x) + " x " +
                              std::to_string(grid.y) + " x " + std::to_string(grid.z) + " blocks: " +
                              cudaGetErrorString(error) +

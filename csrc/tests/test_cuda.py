@@ -166,6 +166,7 @@ def test_all_that_does_not_wait_runs_on_the_callers_stream_and_in_a_graph() -> N
         scale.cuda(),
     )
     stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         capturable(on_gpu, scale_on_gpu)
     stream.synchronize()

@@ -6,6 +6,11 @@ CPU tensors stand in for those on a GPU, and the emulated kernels, called by add
 import contextlib
 import ctypes
 import functools
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -203,8 +208,9 @@ def test_operators_on_tiles_give_what_those_of_the_cpu_do(dtype, images):
     found = torch_cuda.gather_tiles(image, *arguments, torch.float32)
     tiles = torch.ops.dinocell.gather_tiles(image, *arguments)
     assert torch.equal(found, tiles)
-    by_image = (values.expand(image.shape[:-2]) for values in (scale, offset))
-    assert torch.equal(torch_cuda.gather_tiles(image, ys, xs, tile, *by_image, 0.0, 99.0, torch.float32), tiles)
+    for by_image in (image.shape[:-2], (1, 2)[-image.ndim + 2 :]):
+        expanded = (values.expand(by_image) for values in (scale, offset))
+        assert torch.equal(torch_cuda.gather_tiles(image, ys, xs, tile, *expanded, 0.0, 99.0, torch.float32), tiles)
     blending = (ys, xs, 3, 0, 19, 23)
     image = torch_cuda.blend_tiles(tiles[..., 0, :, :], *blending)
     torch.testing.assert_close(image, torch.ops.dinocell.blend_tiles(tiles[..., 0, :, :], *blending))
@@ -279,6 +285,92 @@ def test_arguments_that_do_not_fit_are_refused_before_a_kernel_reads_past_their_
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_functions_for_a_gpu_have_the_arguments_and_defaults_of_the_operators():
+    """torch calls them without the last arguments where these equal the defaults."""
+    for name in ("distance_map", "connected_components", "relabel", "remove_small", "label_overlap", "watershed",
+                 "queue_watershed", "gather_tiles", "blend_tiles", "spread_tiles"):  # fmt: skip
+        schema = getattr(torch.ops.dinocell, name).default._schema.arguments
+        parameters = inspect.signature(getattr(torch_cuda, name)).parameters.values()
+        assert [argument.name for argument in schema] == [parameter.name for parameter in parameters]
+        for argument, parameter in zip(schema, parameters, strict=True):
+            if argument.has_default_value():
+                default = argument.default_value
+                given = torch.float32 if name == "gather_tiles" else parameter.default  # a schema has dtypes as numbers
+                assert parameter.default is given
+                assert name == "gather_tiles" or default == parameter.default
+            else:
+                assert parameter.default is inspect.Parameter.empty
+
+
+DISPATCHED = """
+import contextlib, sys
+import torch
+from dinocell_kernels import torch_cuda, torch_ops
+sys.path.insert(0, sys.argv[1])
+from test_torch_cuda import EmulatedModule
+
+labels = (torch.arange(720).reshape(24, 30) // 60).to(torch.int32)
+heights = torch.nn.functional.avg_pool2d(torch.rand((1, 40, 50), generator=torch.Generator().manual_seed(0)), 5, 1)[0]
+image, one = torch.rand((1, 20, 20), generator=torch.Generator().manual_seed(1)), torch.ones(1)
+tiles = torch.rand((1, 1, 8, 8), generator=torch.Generator().manual_seed(2))
+
+def results():
+    leaf = tiles.clone().requires_grad_()
+    blended = torch_ops.blend_tiles(leaf, [0], [0], overlap=2, rows=(0, 8), width=8)
+    blended.square().sum().backward()
+    gathered = torch_ops.gather_tiles(image, [0], [4], tile=8, scale=one, offset=one, low=0.0, high=9.0)
+    return [
+        torch_ops.distance_map(labels), torch_ops.distance_map(labels, normalize=False),
+        torch_ops.distance_map(labels, num_labels=11), *torch_ops.connected_components(labels > 5),
+        *torch_ops.relabel(labels), *torch_ops.relabel(labels, num_labels=11),
+        *torch_ops.remove_small(labels, min_size=61), *torch_ops.label_overlap(labels, labels.roll(1)),
+        torch_ops.watershed(heights), torch_ops.watershed(heights, prominence=0.01),
+        torch_ops.settle_watershed(heights, *torch_ops.queue_watershed(heights)),
+        gathered, blended.detach(), leaf.grad,
+    ]
+
+on_cpu = results()
+torch_cuda.device._cuda = EmulatedModule()
+torch_cuda.device.stream_of = lambda tensor: 0
+torch.cuda.device = lambda device: contextlib.nullcontext()
+count = 0
+for module in (sys.modules["dinocell_kernels.torch_ops." + name] for name in ("labels", "tiles", "watershed")):
+    for name, operator in vars(module).items():
+        if name.endswith("_op"):
+            operator.register_kernel("cpu")(getattr(torch_cuda, name[1:-3]))
+            count += 1
+assert count == 10, count
+for one, other in zip(results(), on_cpu, strict=True):
+    assert one.dtype == other.dtype
+    torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+"""
+
+
+def test_operators_called_as_torch_calls_those_of_a_gpu_give_what_those_of_the_cpu_do():
+    """The functions for a GPU in the place of those of the CPU, in a process of its own."""
+    command = [sys.executable, "-c", DISPATCHED, str(Path(__file__).parent)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+def test_why_kernels_do_not_run_on_a_gpu_is_told(monkeypatch):
+    def told(driver, capability):
+        build = SimpleNamespace(driver_version=lambda: driver, runtime_version=lambda: 13000)
+        monkeypatch.setattr(torch_cuda.device, "_cuda", build)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capability)
+        torch_cuda.device._why_not.cache_clear()
+        gpu = torch.device("cuda", 0)
+        reason = torch_cuda.why_not(gpu)
+        assert torch_cuda.has_kernels(gpu) == (reason is None)
+        torch_cuda.device._why_not.cache_clear()
+        return reason
+
+    assert told(13010, (9, 0)) is None
+    assert told(14000, (8, 0)) is None
+    assert "needs a driver of CUDA 13, and this one is of CUDA 12" in told(12080, (9, 0))
+    assert "GPUs of capability 8.0 or newer, and this one has 7.5" in told(13000, (7, 5))
 
 
 @pytest.mark.skipif(not torch_cuda.has_kernels(), reason="dinocell-kernels was built without CUDA")

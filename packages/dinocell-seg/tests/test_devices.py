@@ -16,7 +16,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
 def with_gpu(monkeypatch: pytest.MonkeyPatch, *, memory: int, kernels: bool = True) -> None:
-    monkeypatch.setattr(torch_cuda, "has_kernels", lambda: kernels)
+    monkeypatch.setattr(torch_cuda, "has_kernels", lambda device: kernels)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=memory))
 
 

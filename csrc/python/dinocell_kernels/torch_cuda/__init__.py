@@ -3,9 +3,11 @@
 Imported by `torch_ops`, which defines the operators and says what they take; `_cuda` is there only in builds with nvcc.
 Leading axes number the images of a batch, which one call works on at once. Nothing here waits for the device but what
 says so.
+
+Arguments have the defaults of the operators' schemas: torch calls without those that equal them.
 """
 
-from dinocell_kernels.torch_cuda.device import has_kernels, require_kernels
+from dinocell_kernels.torch_cuda.device import has_kernels, require_kernels, why_not
 from dinocell_kernels.torch_cuda.labels import (
     connected_components,
     distance_map,
@@ -33,4 +35,5 @@ __all__ = [
     "settle_watershed",
     "spread_tiles",
     "watershed",
+    "why_not",
 ]

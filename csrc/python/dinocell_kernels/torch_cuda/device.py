@@ -1,5 +1,6 @@
 """What the GPU's operators share: the compiled kernels, checks of tensors, new ones, and the queue."""
 
+import functools
 import math
 from types import ModuleType
 
@@ -20,19 +21,43 @@ TILES = (torch.float32, torch.bfloat16)
 HEIGHTS = (torch.float32, torch.float16, torch.bfloat16)
 
 
-def has_kernels() -> bool:
-    """Whether dinocell-kernels was built with CUDA."""
-    return _cuda is not None
+OLDEST_CAPABILITY = (8, 0)  # of the GPUs that CMakeLists.txt builds for
+
+
+def has_kernels(device: torch.device | None = None) -> bool:
+    """Whether dinocell-kernels was built with CUDA and, if `device` is given, runs on it."""
+    return _cuda is not None and (device is None or why_not(device) is None)
+
+
+def why_not(device: torch.device) -> str | None:
+    """Why the kernels of this build do not run on a GPU; None if they do."""
+    return _why_not(torch.cuda.current_device() if device.index is None else device.index)
+
+
+@functools.cache
+def _why_not(index: int) -> str | None:
+    assert _cuda is not None
+    driver, runtime = _cuda.driver_version(), _cuda.runtime_version()
+    if driver // 1000 < runtime // 1000:
+        return f"needs a driver of CUDA {runtime // 1000}, and this one is of CUDA {driver // 1000}: update it,"
+    if (capability := torch.cuda.get_device_capability(index)) < OLDEST_CAPABILITY:
+        return f"runs on GPUs of capability 8.0 or newer, and this one has {capability[0]}.{capability[1]}: use another"
+    return None
 
 
 def require_kernels(tensor: Shaped[Tensor, "..."]) -> None:
     """Raises ValueError for a tensor on a device that this build has no kernels for."""
     kind = tensor.device.type
-    if kind == "cpu" or (kind == "cuda" and has_kernels()):
+    if kind == "cpu":
         return
-    reason = (
-        "was built without CUDA; rebuild it where nvcc is," if kind == "cuda" else "knows cpu and cuda only; move it"
-    )
+    if kind != "cuda":
+        reason: str | None = "knows cpu and cuda only; move it"
+    elif has_kernels():
+        reason = why_not(tensor.device)
+    else:
+        reason = "was built without CUDA; rebuild it where nvcc is,"
+    if reason is None:
+        return
     raise ValueError(f"got a tensor on {tensor.device}, but dinocell-kernels {reason} or pass tensor.cpu()")
 
 

@@ -7,7 +7,7 @@ from dinocell_kernels.arguments import require_connectivity
 from dinocell_kernels.torch_cuda.device import LABELS, image_sizes, kernel_of, new, of_type, queue, table_size
 
 
-def distance_map(labels: Tensor, normalize: bool, border_is_background: bool, num_labels: int | None) -> Tensor:
+def distance_map(labels: Tensor, normalize: bool, border_is_background: bool, num_labels: int | None = None) -> Tensor:
     """Waits for the device if num_labels is None and maps are normalised."""
     labels = of_type(labels, LABELS, "labels")
     images, height, width = image_sizes(labels, "labels")
@@ -38,12 +38,12 @@ def connected_components(mask: Tensor, connectivity: int) -> tuple[Tensor, Tenso
     return labels, counts.to(torch.int64)
 
 
-def relabel(labels: Tensor, num_labels: int | None) -> tuple[Tensor, Tensor]:
+def relabel(labels: Tensor, num_labels: int | None = None) -> tuple[Tensor, Tensor]:
     """Waits for the device if num_labels is None."""
     return _relabelled("relabel", labels, num_labels)
 
 
-def remove_small(labels: Tensor, min_size: int, num_labels: int | None) -> tuple[Tensor, Tensor]:
+def remove_small(labels: Tensor, min_size: int, num_labels: int | None = None) -> tuple[Tensor, Tensor]:
     """Waits for the device if num_labels is None."""
     if min_size < 0:
         raise ValueError(f"min_size is a number of pixels and must not be negative, got {min_size}")

@@ -55,4 +55,4 @@ class SinkhornMass:
 
 def has_sinkhorn(logits: Shaped[Tensor, "..."]) -> bool:
     """Whether `SinkhornMass` takes these logits here."""
-    return logits.is_cuda and has_kernels() and logits.dtype in TILES
+    return logits.is_cuda and logits.dtype in TILES and has_kernels(logits.device)

@@ -1,5 +1,7 @@
 """Tiles on a GPU."""
 
+import contextlib
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,7 +19,7 @@ def gather_tiles(
     offset: Tensor,
     low: float,
     high: float,
-    dtype: torch.dtype,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Waits for the device if scale and offset are not there."""
     image = of_type(image, PIXELS, "image")
@@ -40,13 +42,14 @@ def gather_tiles(
 
 
 def _by_channel(values: Tensor, image: Tensor, name: str) -> Tensor:
-    """One value for each channel of each image, from one for each channel of all or of each image."""
+    """One value for each channel of each image, from those of each image, or of several images alike."""
     shape = image.shape[:-2]
-    if values.shape not in (shape, shape[-1:]):
-        raise ValueError(
-            f"{name} has shape {tuple(values.shape)}, but the image has {shape[-1]} channels; give one value each"
-        )
-    return values.detach().to(image.device, torch.float32).expand(shape).contiguous()
+    if values.shape[-1:] == shape[-1:]:
+        with contextlib.suppress(RuntimeError):  # told below
+            return values.detach().to(image.device, torch.float32).expand(shape).contiguous()
+    raise ValueError(
+        f"{name} has shape {tuple(values.shape)}, but the images have {tuple(shape)} channels; give one value each"
+    )
 
 
 def blend_tiles(

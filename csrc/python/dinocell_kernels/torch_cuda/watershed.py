@@ -8,12 +8,14 @@ from dinocell_kernels.torch_cuda.device import HEIGHTS, image_sizes, kernel_of, 
 from dinocell_kernels.watershed import require_prominence, require_thresholds
 
 
-def watershed(distance_map: Tensor, peak: float, fill: float, prominence: float | None) -> Tensor:
+def watershed(distance_map: Tensor, peak: float, fill: float, prominence: float | None = None) -> Tensor:
     """Waits for the device."""
     return settle_watershed(distance_map, *queue_watershed(distance_map, peak, fill, prominence))
 
 
-def queue_watershed(distance_map: Tensor, peak: float, fill: float, prominence: float | None) -> tuple[Tensor, Tensor]:
+def queue_watershed(
+    distance_map: Tensor, peak: float, fill: float, prominence: float | None = None
+) -> tuple[Tensor, Tensor]:
     heights = of_type(distance_map, HEIGHTS, "distance_map").to(torch.float32)
     require_thresholds(peak, fill)
     if prominence is not None:

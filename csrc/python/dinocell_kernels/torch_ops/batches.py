@@ -1,10 +1,12 @@
-"""Functions of one image for a batch of them, on the CPU."""
+"""What the operators share: functions of one image for a batch of them on the CPU, and a tag."""
 
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
+
+MAY_WAIT = (torch.Tag.cudagraph_unsafe,)  # torch.compile captures no operator that may wait for the device
 
 
 def as_array(tensor: Tensor) -> np.ndarray:

@@ -11,7 +11,7 @@ from dinocell_kernels import label_overlap as _count_overlap
 from dinocell_kernels import relabel as _relabel_labels
 from dinocell_kernels import remove_small as _remove_small_labels
 from dinocell_kernels import torch_cuda
-from dinocell_kernels.torch_ops.batches import counted, fake_labels, of_each
+from dinocell_kernels.torch_ops.batches import MAY_WAIT, counted, fake_labels, of_each
 
 
 def distance_map(
@@ -76,7 +76,7 @@ def label_overlap(
     return torch.ops.dinocell.label_overlap(truth, predicted)
 
 
-@torch.library.custom_op("dinocell::distance_map", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("dinocell::distance_map", mutates_args=(), device_types="cpu", tags=MAY_WAIT)
 def _distance_map_op(
     labels: Tensor, normalize: bool, border_is_background: bool, num_labels: int | None = None
 ) -> Tensor:
@@ -101,7 +101,7 @@ def _(mask: Tensor, connectivity: int) -> tuple[Tensor, Tensor]:
     return fake_labels(mask)
 
 
-@torch.library.custom_op("dinocell::relabel", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("dinocell::relabel", mutates_args=(), device_types="cpu", tags=MAY_WAIT)
 def _relabel_op(labels: Tensor, num_labels: int | None = None) -> tuple[Tensor, Tensor]:
     return counted(_relabel_labels, labels)
 
@@ -111,7 +111,7 @@ def _(labels: Tensor, num_labels: int | None = None) -> tuple[Tensor, Tensor]:
     return fake_labels(labels)
 
 
-@torch.library.custom_op("dinocell::remove_small", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("dinocell::remove_small", mutates_args=(), device_types="cpu", tags=MAY_WAIT)
 def _remove_small_op(labels: Tensor, min_size: int, num_labels: int | None = None) -> tuple[Tensor, Tensor]:
     return counted(lambda image: _remove_small_labels(image, min_size=min_size), labels)
 
@@ -121,9 +121,7 @@ def _(labels: Tensor, min_size: int, num_labels: int | None = None) -> tuple[Ten
     return fake_labels(labels)
 
 
-@torch.library.custom_op(
-    "dinocell::label_overlap", mutates_args=(), device_types="cpu", tags=(torch.Tag.cudagraph_unsafe,)
-)
+@torch.library.custom_op("dinocell::label_overlap", mutates_args=(), device_types="cpu", tags=MAY_WAIT)
 def _label_overlap_op(truth: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     overlap = _count_overlap(truth.numpy(), predicted.numpy())
     return torch.from_numpy(overlap.truth), torch.from_numpy(overlap.predicted), torch.from_numpy(overlap.pixels)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from dinocell_kernels import torch_cuda
 from dinocell_kernels import watershed as _watershed
-from dinocell_kernels.torch_ops.batches import as_array, of_each
+from dinocell_kernels.torch_ops.batches import MAY_WAIT, as_array, of_each
 
 
 def watershed(
@@ -55,7 +55,7 @@ def settle_watershed(
     return torch_cuda.settle_watershed(distance_map, labels, status)
 
 
-@torch.library.custom_op("dinocell::watershed", mutates_args=(), device_types="cpu", tags=(torch.Tag.cudagraph_unsafe,))
+@torch.library.custom_op("dinocell::watershed", mutates_args=(), device_types="cpu", tags=MAY_WAIT)
 def _watershed_op(distance_map: Tensor, peak: float, fill: float, prominence: float | None = None) -> Tensor:
     return of_each(
         lambda heights: _watershed(heights, peak=peak, fill=fill, prominence=prominence), as_array(distance_map), axes=2

@@ -99,7 +99,7 @@ def compare(first: DeviceRun, second: DeviceRun) -> Parity:
 def _require_kernels(device: str) -> None:
     import torch
 
-    from dinocell_kernels import build_info
+    from dinocell_kernels import torch_cuda
     from dinocell_seg.devices import kernel_device
 
     if torch.device(device).type != "cuda":
@@ -110,9 +110,13 @@ def _require_kernels(device: str) -> None:
             "('dinocell doctor' without --parity shows what is missing)"
         )
     if kernel_device(device, num_pixels=1).type != "cuda":
+        reason = (
+            torch_cuda.why_not(torch.device(device))
+            if torch_cuda.has_kernels()
+            else "was built without CUDA; rebuild it where nvcc is: pip install --no-build-isolation ./csrc,"
+        )
         raise ValueError(
-            f"dinocell-kernels has no GPU kernels here (cuda: {build_info()['cuda']}), so nothing would run on the GPU "
-            "but the network; rebuild it where nvcc is: pip install --no-build-isolation ./csrc"
+            f"dinocell-kernels {reason} or compare without it: nothing would run on the GPU but the network"
         )
 
 

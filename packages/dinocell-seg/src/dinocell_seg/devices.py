@@ -11,13 +11,13 @@ BYTES_A_PIXEL = 56  # of an image, its map and labels, and what the watershed ne
 
 
 def kernel_device(device: str | torch.device, *, num_pixels: int) -> torch.device:
-    """`device` itself if it is a GPU that dinocell-kernels was built for, else the CPU.
+    """`device` itself if it is a GPU that the kernels of dinocell-kernels run on, else the CPU.
 
     The CPU as well for an image that would take more than half of the GPU's memory, or has 2^31 pixels: then tiles
     alone go to the GPU.
     """
     wanted = torch.device(device)
-    if wanted.type != "cuda" or not torch_cuda.has_kernels():
+    if wanted.type != "cuda" or not torch_cuda.has_kernels(wanted):
         return torch.device("cpu")
     memory = torch.cuda.get_device_properties(wanted).total_memory
     fits = num_pixels < 2**31 and 2 * BYTES_A_PIXEL * num_pixels <= memory
