@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from dinocell_core import load_model
 from dinocell_io import Sample, write_labels
@@ -19,7 +20,7 @@ from dinocell_seg.normalize import Normalization
 from dinocell_seg.pipeline import DINOCellPipeline
 from dinocell_seg.train import train
 from dinocell_seg.train_recipe import TrainRecipe
-from dinocell_seg.training_images import load_training_images, modality_probabilities, with_splits
+from dinocell_seg.training_images import image_probabilities, load_training_images, with_splits
 
 RECIPE = {
     "network": {"decoder_channels": [8, 8, 8, 8], "stem_channels": [4, 4, 4, 4]},
@@ -214,7 +215,7 @@ def test_an_image_and_labels_of_different_shapes_are_refused(folder, tmp_path):
 
 def test_batches_are_a_function_of_seed_and_step(folder):
     images = load_training_images([folder], split="train", normalization=Normalization())
-    probabilities = modality_probabilities(images, balance=0.5)
+    probabilities = image_probabilities(images, balance=0.5)
 
     def batch(seed: int, step: int) -> torch.Tensor:
         return random_batch(
@@ -245,7 +246,31 @@ def test_modalities_are_drawn_by_the_square_root_of_their_size(folder):
 
     images = load_training_images([folder], split="train", normalization=Normalization())
     images = [replace(images[0], modality="a")] * 9 + [replace(images[1], modality="b")]
-    np.testing.assert_allclose(modality_probabilities(images, balance=0.5), [0.75 / 9] * 9 + [0.25])
+    np.testing.assert_allclose(image_probabilities(images, balance=0.5), [0.75 / 9] * 9 + [0.25])
+
+
+def test_images_are_drawn_by_their_weights_within_their_modality(folder):
+    from dataclasses import replace
+
+    (image, *_) = load_training_images([folder], split="train", normalization=Normalization())
+    images = [replace(image, name=name, modality=name[0]) for name in ("a1", "a2", "a3", "b1")]
+    probabilities = image_probabilities(images, balance=0.0, weights={"a1": 3.0, "a3": 0.0})
+    np.testing.assert_allclose(probabilities, [3 / 8, 1 / 8, 0, 1 / 2])
+    with pytest.raises(ValueError, match=r"names 2 images that the train split does not have: a4, a9; use the names"):
+        image_probabilities(images, balance=0.0, weights={"a9": 1.0, "a4": 2.0, "a1": 2.0})
+    with pytest.raises(ValueError, match="is 0 for all images of b; give one a weight"):
+        image_probabilities(images, balance=0.0, weights={"b1": 0.0})
+
+
+def test_weights_of_images_are_part_of_the_recipe(folder, tmp_path):
+    names = [image.name for image in load_training_images([folder], split="train", normalization=Normalization())]
+    weights = {names[0]: 2.0}
+    sampling = {**RECIPE["sampling"], "image_weights": weights}
+    weighted = TrainRecipe.model_validate({**recipe(steps=2).model_dump(), "sampling": sampling})
+    path = train([folder], tmp_path, recipe=weighted)
+    assert load_model(path).metadata["recipe"]["sampling"]["image_weights"] == weights
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
+        Sampling(image_weights={"a": -1})
 
 
 def test_calibration_finds_the_threshold_that_fills_the_cells(folder, tmp_path):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from dinocell_seg.augment import Augmentation, change_intensities, random_affine
 from dinocell_seg.devices import as_tensor, kernel_device
 from dinocell_seg.empty_field import empty_field
 from dinocell_seg.normalize import Normalization
-from dinocell_seg.training_images import TrainingImage, modality_probabilities
+from dinocell_seg.training_images import TrainingImage, image_probabilities
 
 _CONTEXT_PX = 48  # labels around a crop that its target may see: a cell cut by the crop keeps its own maximum
 _PREFETCHED_BATCHES = 3
@@ -35,6 +36,9 @@ class Sampling(BaseModel):
         ge=0,
         le=1,
         description="a modality of n images is drawn in proportion to n to this power",
+    )
+    image_weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+        default={}, description="how often images are drawn, by name, relative to others of their modality; 1 if absent"
     )
     empty_share: float = Field(
         default=0.0, ge=0, le=1, description="share of crops that are noise alone, in which there is nothing to find"
@@ -127,7 +131,7 @@ def random_batches(
     device: str | torch.device = "cpu",
 ) -> Iterator[Batch]:
     """Batches of the steps [start, stop), the next few prepared by a thread while the network works."""
-    probabilities = modality_probabilities(images, balance=sampling.modality_balance)
+    probabilities = image_probabilities(images, balance=sampling.modality_balance, weights=sampling.image_weights)
 
     def make(step: int) -> Batch:
         return random_batch(

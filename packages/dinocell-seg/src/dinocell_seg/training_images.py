@@ -1,7 +1,7 @@
 """Training data: whole labelled images in memory, normalised once."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from dinocell_io import Sample, grey_image, open_dataset, read_image, read_labels
+from dinocell_io.counted import counted
 from dinocell_seg.normalize import Normalization, normalize
 
 
@@ -108,8 +109,24 @@ def read_training_image(
     )
 
 
-def modality_probabilities(images: Sequence[TrainingImage], *, balance: float) -> Float[np.ndarray, " image"]:
-    """Probability of each image: modalities in proportion to size ** balance, images of one modality alike."""
-    _, index, counts = np.unique([image.modality for image in images], return_inverse=True, return_counts=True)
+def image_probabilities(
+    images: Sequence[TrainingImage], *, balance: float, weights: Mapping[str, float] | None = None
+) -> Float[np.ndarray, " image"]:
+    """Probability of each image: modalities in proportion to size ** balance, images of one modality by `weights`.
+
+    An image that `weights` does not name has weight 1. Raises ValueError for a name that no image has, and for a
+    modality whose images all have weight 0.
+    """
+    weights = weights or {}
+    if unknown := sorted(weights.keys() - {image.name for image in images}):
+        raise ValueError(
+            f"sampling.image_weights names {counted(len(unknown), 'image')} that the train split does not have: "
+            f"{', '.join(unknown[:3])}{' ...' if len(unknown) > 3 else ''}; use the names of images/, without suffix"
+        )
+    names, index, counts = np.unique([image.modality for image in images], return_inverse=True, return_counts=True)
+    weight = np.array([weights.get(image.name, 1.0) for image in images])
+    total = np.bincount(index, weights=weight)
+    if not total.all():
+        raise ValueError(f"sampling.image_weights is 0 for all images of {names[total == 0][0]}; give one a weight")
     share = counts**balance / np.sum(counts**balance)
-    return (share / counts)[index]
+    return (share / total)[index] * weight
