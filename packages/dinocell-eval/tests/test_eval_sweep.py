@@ -205,6 +205,57 @@ def test_missing_maps_are_named(app, folders):
     assert "has no distance map for f1; write them with dinocell segment --save-distance-map" in result.output
 
 
+def test_a_name_of_the_split_without_a_truth_is_refused(app, folders):
+    (folders / "masks" / "f1.tif").unlink()
+    result = app(folders / "masks", folders / "maps", "--output", folders / "out", "--split", "val")
+    assert result.exit_code == 1
+    assert "has no label file for f1; check the names of the split" in result.output
+    assert not (folders / "out").exists()
+
+
+def test_an_image_beside_its_labels_is_not_taken_for_them(app, folders):
+    (folders / "masks" / "f1.png").write_bytes(b"")
+    result = app(folders / "masks", folders / "maps", "--output", folders / "out", "--split", "val")
+    assert result.exit_code == 1
+    assert "holds f1.png and f1.tif, expected one file a name; remove one" in result.output
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "message"),
+    [
+        ("masks", "f1_masks.tif", "holds f1 and f1_masks, expected one file for f1; remove one"),
+        ("maps", "f1_distance_map.tiff", "holds f1_distance_map.tif and f1_distance_map.tiff, expected one map a name"),
+    ],
+)
+def test_two_files_for_one_name_are_refused(app, folders, folder, name, message):
+    (folders / folder / name).touch()
+    (folders / "splits.csv").unlink()
+    result = app(folders / "masks", folders / "maps", "--output", folders / "out")
+    assert result.exit_code == 1
+    assert message in result.output
+
+
+def test_hidden_files_are_no_labels_and_no_maps(app, folders):
+    for folder in ("masks", "maps"):
+        (folders / folder / "._f1.tif").write_bytes(b"\0")
+        (folders / folder / "._f1_distance_map.tif").write_bytes(b"\0")
+    (folders / "splits.csv").unlink()
+    result = app(
+        folders / "masks",
+        folders / "maps",
+        "--output",
+        folders / "out",
+        "--metric",
+        "seg",
+        "--peak",
+        0.5,
+        "--fill",
+        0.1,
+    )
+    assert result.exit_code == 0, result.output
+    assert json.loads((folders / "out" / "sweep.json").read_text())["images"] == [f"f{number}" for number in range(5)]
+
+
 def test_an_earlier_sweep_is_replaced_and_that_is_said(app, folders):
     arguments = [folders / "masks", folders / "maps", "--output", folders / "out", "--metric", "seg", "--split", "val"]
     arguments += ["--peak", 0.5, "--fill", 0.1]

@@ -44,16 +44,16 @@ def pair_folders(
     `names`, only these are paired and everything else is left out. Raises ValueError if names are ambiguous, if
     nothing pairs, or if one of `names` has no true file.
     """
-    truths, _ = _label_files(Path(truth_folder))
-    predictions, ignored = _label_files(Path(predicted_folder))
+    truths, _ = label_files(Path(truth_folder))
+    predictions, ignored = label_files(Path(predicted_folder))
     if not truths:
-        raise ValueError(_no_labels(Path(truth_folder)))
+        raise ValueError(no_labels(Path(truth_folder)))
     if names is not None:
-        truths, predictions = _chosen(truths, predictions, names, folder=truth_folder)
+        truths, predictions = chosen_files(truths, predictions, names, folder=truth_folder)
 
     partner = {stem: predictions.pop(stem) for stem in truths if stem in predictions}
-    left = _by_short_name([stem for stem in truths if stem not in partner], TRUTH_ENDINGS, truth_folder)
-    found = _by_short_name(predictions, PREDICTED_ENDINGS, predicted_folder)
+    left = by_short_name([stem for stem in truths if stem not in partner], TRUTH_ENDINGS, truth_folder)
+    found = by_short_name(predictions, PREDICTED_ENDINGS, predicted_folder)
     for short in left.keys() & found.keys():
         partner[left[short]] = predictions.pop(found[short])
     if not partner:
@@ -86,7 +86,7 @@ def names_of_split(splits_csv: str | Path, split: str) -> frozenset[str]:
     return names
 
 
-def _label_files(folder: Path) -> tuple[dict[str, Path], tuple[Path, ...]]:
+def label_files(folder: Path) -> tuple[dict[str, Path], tuple[Path, ...]]:
     """Label files by stem, and files of other programs that stand beside them and are no labels."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder; pass a folder of label images")
@@ -96,36 +96,37 @@ def _label_files(folder: Path) -> tuple[dict[str, Path], tuple[Path, ...]]:
         if path.suffix.lower() in LABEL_SUFFIXES and not path.name.startswith(".") and path.is_file()
     ]
     ours = {
-        _stem(path).removesuffix("_labels") + end
+        file_stem(path).removesuffix("_labels") + end
         for path in paths
-        if _stem(path).endswith("_labels")
+        if file_stem(path).endswith("_labels")
         for end in BESIDE_OUR_LABELS
     }
-    paths = [path for path in paths if _stem(path) not in ours]
+    paths = [path for path in paths if file_stem(path) not in ours]
     names = {path.name for path in paths}
     beside = {
         stem.removesuffix(ending) + companion
         for ending, companions in COMPANIONS.items()
-        for stem in map(_stem, paths)
+        for stem in map(file_stem, paths)
         for companion in companions
         if stem.endswith(ending) and (ending != "_seg" or f"{stem}.npy" in names)
     }
     found: dict[str, Path] = {}
     for path in paths:
-        stem = _stem(path)
+        stem = file_stem(path)
         if stem in beside:
             continue
         if stem in found:
             raise ValueError(f"{folder} holds {found[stem].name} and {path.name}, expected one file a name; remove one")
         found[stem] = path
-    return found, tuple(path for path in paths if _stem(path) in beside)
+    return found, tuple(path for path in paths if file_stem(path) in beside)
 
 
-def _stem(path: Path) -> str:
+def file_stem(path: Path) -> str:
+    """The name of the image that a file is of."""
     return path.stem.removesuffix(".ome")
 
 
-def _by_short_name(stems: Iterable[str], endings: tuple[str, ...], folder: str | Path) -> dict[str, str]:
+def by_short_name(stems: Iterable[str], endings: tuple[str, ...], folder: str | Path) -> dict[str, str]:
     """Stems by their name without ending; ValueError where two of them come to the same name."""
     found: dict[str, str] = {}
     for stem in stems:
@@ -143,10 +144,11 @@ def _short(stem: str, endings: tuple[str, ...]) -> str:
     return stem
 
 
-def _chosen(
+def chosen_files(
     truths: dict[str, Path], predictions: dict[str, Path], names: Collection[str], *, folder: str | Path
 ) -> tuple[dict[str, Path], dict[str, Path]]:
-    short_names = _by_short_name([stem for stem in truths if stem not in names], TRUTH_ENDINGS, folder)
+    """The true files of these names and the predictions that may be theirs; ValueError for a name without a truth."""
+    short_names = by_short_name([stem for stem in truths if stem not in names], TRUTH_ENDINGS, folder)
     stem_of = {name: name if name in truths else short_names.get(name) for name in names}
     missing = [name for name, stem in stem_of.items() if stem is None]
     if missing:
@@ -158,7 +160,8 @@ def _chosen(
     }
 
 
-def _no_labels(folder: Path) -> str:
+def no_labels(folder: Path) -> str:
+    """What to tell of a folder without label files."""
     hint = f"; did you mean {folder / 'masks'}?" if (folder / "masks").is_dir() else ""
     return f"{folder} holds no label images, expected files ending in {', '.join(LABEL_SUFFIXES)}{hint}"
 

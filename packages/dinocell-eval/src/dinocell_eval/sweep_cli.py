@@ -77,14 +77,12 @@ def _read(gt_dir: Path, map_dir: Path, wanted: frozenset[str] | None) -> tuple[l
     from dinocell_eval.result_files import read_result
     from dinocell_io import read_image
 
-    files = list(map_dir.glob("*.tif*"))
-    named = {path.stem.removesuffix(_MAP_ENDING): path for path in files if path.stem.endswith(_MAP_ENDING)}
-    maps = named or {path.stem: path for path in files}
+    maps = _map_files(map_dir)
     truths = _true_files(gt_dir, maps, wanted)
     missing = sorted(set(truths) - set(maps))
-    if missing or not truths:
+    if missing:
         raise ValueError(
-            f"{map_dir} has no distance map for {', '.join(missing[:5]) or 'any true label file'}; "
+            f"{map_dir} has no distance map for {', '.join(missing[:5])}; "
             "write them with dinocell segment --save-distance-map"
         )
     names = sorted(truths)
@@ -109,14 +107,41 @@ def _names(gt_dir: Path, *, split: str | None, splits_csv: Path | None) -> froze
     return names_of_split(table, split)
 
 
-def _true_files(gt_dir: Path, maps: dict[str, Path], wanted: frozenset[str] | None) -> dict[str, Path]:
-    """True label files by the name of their map, or by their own name without an ending such as `_masks`."""
-    from dinocell_eval.result_files import TRUTH_ENDINGS
-    from dinocell_io import LABEL_SUFFIXES
+def _map_files(folder: Path) -> dict[str, Path]:
+    """Distance maps by the name of their image; every TIFF where none has the ending that `dinocell segment` gives."""
+    from dinocell_eval.folders import file_stem
+    from dinocell_io.image import TIFF_SUFFIXES
 
-    found = {}
-    for path in sorted(gt_dir.iterdir()):
-        short = next((path.stem.removesuffix(end) for end in TRUTH_ENDINGS if path.stem.endswith(end)), path.stem)
-        if path.suffix.lower() in LABEL_SUFFIXES and (wanted is None or {path.stem, short} & wanted):
-            found[path.stem if path.stem in maps else short] = path
+    files = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in TIFF_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    ]
+    maps: dict[str, Path] = {}
+    for path in [path for path in files if file_stem(path).endswith(_MAP_ENDING)] or files:
+        name = file_stem(path).removesuffix(_MAP_ENDING)
+        if name in maps:
+            raise ValueError(f"{folder} holds {maps[name].name} and {path.name}, expected one map a name; remove one")
+        maps[name] = path
+    return maps
+
+
+def _true_files(gt_dir: Path, maps: dict[str, Path], wanted: frozenset[str] | None) -> dict[str, Path]:
+    """True label files by the name of their map, or by their own name without an ending such as `_masks`.
+
+    They are found as `dinocell eval` finds them. Raises ValueError if one of `wanted` has none or names are ambiguous.
+    """
+    from dinocell_eval.folders import by_short_name, chosen_files, label_files, no_labels
+    from dinocell_eval.result_files import TRUTH_ENDINGS
+
+    truths, _ = label_files(gt_dir)
+    if not truths:
+        raise ValueError(no_labels(gt_dir))
+    if wanted is not None:
+        truths, _ = chosen_files(truths, {}, wanted, folder=gt_dir)
+    found = {stem: path for stem, path in truths.items() if stem in maps}
+    for short, stem in by_short_name([stem for stem in truths if stem not in maps], TRUTH_ENDINGS, gt_dir).items():
+        if short in found:
+            raise ValueError(f"{gt_dir} holds {short} and {stem}, expected one file for {short}; remove one")
+        found[short] = truths[stem]
     return found
