@@ -38,6 +38,22 @@ def test_each_image_of_a_folder_is_a_field_with_the_channels_it_holds(tmp_path):
     np.testing.assert_array_equal(two.channels["ER"], stored.pixels[1])
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("Cam1", "Cam1", "DAPI"), ["Cam1", "Cam1 2", "DAPI"]),
+        (("Cam1", "Cam1", "Cam1 2"), ["Cam1", "Cam1 3", "Cam1 2"]),
+        (("Cam1 2", "Cam1", "Cam1", "Cam1"), ["Cam1 2", "Cam1", "Cam1 3", "Cam1 4"]),
+    ],
+)
+def test_channels_of_one_name_are_all_streamed(tmp_path, names, expected):
+    pixels = np.random.default_rng(0).integers(0, 60000, (len(names), 12, 9)).astype(np.uint16)
+    write_image(tmp_path / "a.ome.tif", Image(pixels, names, None, False, "a"))
+    (field,) = FieldStream(open_folder_fields(tmp_path))
+    assert list(field.channels) == expected
+    np.testing.assert_array_equal(list(field.channels.values()), read_image(tmp_path / "a.ome.tif").pixels)
+
+
 def test_hidden_files_folders_and_other_kinds_are_left_out(tmp_path):
     write_folder(tmp_path)
     (tmp_path / "notes.txt").write_text("no image")

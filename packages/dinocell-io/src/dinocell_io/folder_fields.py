@@ -14,7 +14,7 @@ from .uri import is_remote
 
 @dataclass(frozen=True)
 class FolderFields:
-    """The image files `names`, each a field with the channels that it holds.
+    """The image files `names`, each a field with the channels that it holds; of one name, numbered: "Cam1", "Cam1 2".
 
     Their keys in the store at `store_uri` are `prefix` and the name: for a folder of this machine the folder is the
     store; for `s3://bucket/prefix/` the bucket is, so that a store of one's own (a cached one) holds the same keys.

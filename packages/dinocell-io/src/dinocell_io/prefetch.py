@@ -238,7 +238,7 @@ def _assembled(job: FieldJob) -> FieldPixels:
         image: Image = decoded[WHOLE_IMAGE]
         if all(map(is_constant, image.pixels)):
             raise BadObject("constant", "all of its pixels have one value")
-        planes = dict(zip(image.channels, image.pixels, strict=True))
+        planes = dict(zip(_distinct(image.channels), image.pixels, strict=True))
         return FieldPixels(files.key, planes, image.pixel_size_um)
     planes = {name: decoded[name] for name in files.objects}
     shapes = {name: plane.shape for name, plane in planes.items()}
@@ -247,3 +247,15 @@ def _assembled(job: FieldJob) -> FieldPixels:
             "shape", "its channels have different shapes: " + ", ".join(f"{n} {s}" for n, s in shapes.items())
         )
     return FieldPixels(files.key, planes, files.pixel_size_um)
+
+
+def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, those that occurred before with a number that makes them new: "Cam1", "Cam1 2" ..."""
+    found: list[str] = []
+    for name in names:
+        number, new = 1, name
+        while new in found or (number > 1 and new in names):
+            number += 1
+            new = f"{name} {number}"
+        found.append(new)
+    return tuple(found)
