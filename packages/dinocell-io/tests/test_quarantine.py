@@ -35,6 +35,35 @@ def test_a_last_line_cut_by_a_kill_is_left_out(tmp_path):
     assert [one.key for one in read_quarantine(path)] == ["a"]
 
 
+@pytest.mark.parametrize("num_bytes", [1, 5, 60, -5, -10, -1])
+def test_after_a_line_that_was_cut_the_next_begins_a_new_one(tmp_path, num_bytes):
+    path = tmp_path / "bad.jsonl"
+    append_quarantine(path, failure("a"))
+    first = path.read_bytes()
+    append_quarantine(path, failure("µµµ"))
+    path.write_bytes(first + path.read_bytes()[len(first) :][:num_bytes])
+    append_quarantine(path, failure("c"))
+    append_quarantine(path, failure("d"))
+    kept = ["µµµ"] if num_bytes == -1 else []  # only its line end was cut
+    assert [one.key for one in read_quarantine(path)] == ["a", *kept, "c", "d"]
+
+
+def test_a_line_cut_inside_of_a_letter_is_left_out(tmp_path):
+    path = tmp_path / "bad.jsonl"
+    append_quarantine(path, failure("µ"))
+    path.write_bytes(path.read_bytes().partition("µ".encode()[1:])[0])
+    assert read_quarantine(path) == ()
+    append_quarantine(path, failure("b"))
+    assert [one.key for one in read_quarantine(path)] == ["b"]
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    path = tmp_path / "bad.csv"
+    path.write_text("name,split\na,train\n")
+    with pytest.raises(ValueError, match=r"bad.csv, line 1 is no failed field .*choose another quarantine file"):
+        read_quarantine(path)
+
+
 def test_a_line_of_another_kind_is_refused_with_its_number(tmp_path):
     path = tmp_path / "bad.jsonl"
     append_quarantine(path, failure("a"))

@@ -12,31 +12,41 @@ LASTING_KINDS = frozenset(
     {"missing", "denied", "refused", "corrupt", "damaged", "format", "dtype", "constant", "shape"}
 )
 
+_START = b'{"key": '  # of every line
+
 
 def append_quarantine(path: str | Path, failure: FailedField) -> None:
-    """Add one line of JSON. Workers and ranks of one machine may write to one file: each line is one write."""
-    line = json.dumps(asdict(failure), ensure_ascii=False) + "\n"
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    """Add one line of JSON. Workers and ranks of one machine may write to one file: each line is one write.
+
+    After a line that was cut by a kill or a full disk, a new one is begun.
+    """
+    line = (json.dumps(asdict(failure), ensure_ascii=False) + "\n").encode()
+    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        os.write(handle, line.encode())
+        size = os.lseek(handle, 0, os.SEEK_END)
+        if size and os.pread(handle, 1, size - 1) != b"\n":
+            line = b"\n" + line
+        os.write(handle, line)
     finally:
         os.close(handle)
 
 
 def read_quarantine(path: str | Path) -> tuple[FailedField, ...]:
-    """All failures in the file, none if it does not exist; a last line cut by a kill is left out.
+    """All failures in the file, none if it does not exist; lines that were cut by a kill or a full disk are left out.
 
-    Raises ValueError for a line that is no failure of a field.
+    Raises ValueError for a line that is no failure of a field and no beginning of one.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
+        lines = Path(path).read_bytes().split(b"\n")
     except FileNotFoundError:
         return ()
     failures = []
-    for number, line in enumerate(lines[:-1], start=1):  # what follows the last line end was cut
+    for number, line in enumerate(lines, start=1):
         try:
             failures.append(FailedField(**json.loads(line)))
         except (ValueError, TypeError) as error:
+            if isinstance(error, ValueError) and line[: len(_START)] == _START[: len(line)]:  # cut, or blank
+                continue
             raise ValueError(
                 f"{path}, line {number} is no failed field ({error}); remove the line or choose another quarantine file"
             ) from error
