@@ -258,6 +258,32 @@ def test_labels_are_written_beside_their_image_with_its_levels_and_pixel_size(tm
     assert open_image(tmp_path / "a.zarr").channels == ("C0", "C1")
 
 
+@pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_labels_are_in_consolidated_metadata_where_an_image_has_them(tmp_path: Path, version: str) -> None:
+    plate = tmp_path / "p.zarr"
+    image = plate / "A" / "1" / "0"
+    for group in (plate, plate / "A", plate / "A" / "1"):
+        write_group(group, version)
+    write_ome_zarr(image, [np.zeros((40, 50), np.uint8), np.zeros((20, 25), np.uint8)], "yx", version=version)
+    labels = cells((40, 50))
+    zarr.consolidate_metadata(image)
+    zarr.consolidate_metadata(plate)
+    write_labels(image, labels)
+    zarr.consolidate_metadata(image / "labels")
+    write_labels(image / "labels" / "nuclei", labels // 2)
+    for place, inside in ((plate, "A/1/0/labels/"), (image, "labels/"), (image / "labels", "")):
+        group = zarr.open_consolidated(place)
+        np.testing.assert_array_equal(group[f"{inside}cells/0"][:], labels)
+        np.testing.assert_array_equal(group[f"{inside}nuclei/1"][:], labels[1::2, 1::2] // 2)
+        group = group[inside.rstrip("/")] if inside else group
+        assert sorted(group.group_keys()) == ["cells", "nuclei"]
+        attributes = group.attrs["ome"] if version == "0.5" else group.attrs
+        assert attributes["labels"] == ["cells", "nuclei"]
+    assert sorted(zarr.open_group(image, mode="r").array_keys()) == ["0", "1"]
+    np.testing.assert_array_equal(read_labels(image, scene="cells"), labels)
+
+
 def test_labels_make_a_group_where_there_is_none(tmp_path: Path) -> None:
     labels = cells((1500, 1100))
     write_labels(tmp_path / "new.zarr", labels, pixel_size_um=0.5)

@@ -60,12 +60,15 @@ def test_labels_beside_an_image_are_the_objects_of_the_local_folder(
 ) -> None:
     folder = tmp_path / "plate 1.zarr"
     write_image_group(folder, zarr_format=zarr_format)
+    if zarr_format == 2:
+        (folder / ".zmetadata").write_text('{"metadata": {}, "zarr_consolidated_format": 1}')
     server.objects.update(files_below(tmp_path))
     labels = LABELS[:80, :60]
     for name in ("", "/labels/nuclei"):
         write_labels(f"s3://bucket/plate 1.zarr{name}", labels)
         write_labels(f"{folder}{name}", labels)
     assert server.objects == files_below(tmp_path)
+    assert zarr_format == 3 or b'"labels/nuclei/1/.zarray"' in server.objects["plate 1.zarr/.zmetadata"]
     np.testing.assert_array_equal(read_labels("s3://bucket/plate 1.zarr", scene="nuclei"), labels)
     image = open_image("s3://bucket/plate 1.zarr/labels/cells")
     assert image.pixel_size_um == pytest.approx(0.65)

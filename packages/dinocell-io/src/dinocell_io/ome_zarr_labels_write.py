@@ -15,6 +15,7 @@ from .local_store import LocalStore
 from .ome_zarr import open_group, open_zarr_image
 from .store import Store, open_store
 from .uri import is_remote, split_uri
+from .zarr_consolidated import add_to_consolidated
 from .zarr_description import open_zarr_array, read_json
 from .zarr_write import StoredFolder, write_array, write_group
 
@@ -47,7 +48,8 @@ def write_zarr_labels(
 
     The levels have the sizes of the image's, or halve until 1024 pixels where there is no image; each takes the
     nearest label, so that no number is invented. A folder appears under its name when it is whole. In a bucket,
-    which has no such step, the description that makes the objects a label image is put after all of them.
+    which has no such step, the description that makes the objects a label image is put after all of them. Where the
+    image, or a plate around it, has consolidated metadata, the labels are added to them.
     """
     target = _target(uri, shape, pixel_size_um)
     if is_remote(uri):
@@ -63,7 +65,7 @@ def write_zarr_labels(
     (folder / "labels").mkdir(exist_ok=True)
     with atomic_folder(folder / "labels" / target.name) as temporary:
         _write_levels(temporary, target, rows, dtype)
-    _list_name(target)
+    _list(target)
 
 
 def _write_to_bucket(target: _Target, rows: Iterable[Integer[np.ndarray, "row x"]], dtype: np.dtype) -> None:
@@ -75,7 +77,7 @@ def _write_to_bucket(target: _Target, rows: Iterable[Integer[np.ndarray, "row x"
         # first, so that what a writer that is killed leaves is a group, and the next one goes on
         write_group(image, {}, zarr_format=2)
     _write_levels(folder, target, rows, dtype)
-    _list_name(target)
+    _list(target)
 
 
 def _target(uri: str | Path, shape: tuple[int, int], pixel_size_um: float | None) -> _Target:
@@ -163,6 +165,15 @@ def _attributes(target: _Target, zarr_format: int) -> dict[str, Any]:
     if zarr_format == 3:
         return {"ome": {"version": "0.5", "multiscales": [multiscale], "image-label": label}}
     return {"multiscales": [{"version": "0.4", **multiscale}], "image-label": {"version": "0.4", **label}}
+
+
+def _list(target: _Target) -> None:
+    """Make the labels known: in the list of the `labels` group, and in consolidated metadata where there are any."""
+    _list_name(target)
+    labels = f"{target.key}/labels"
+    nodes = [labels, f"{labels}/{target.name}"]
+    nodes += [f"{labels}/{target.name}/{number}" for number in range(len(target.sizes))]
+    add_to_consolidated(target.store, labels, nodes, zarr_format=target.zarr_format or 2, uri=target.uri)
 
 
 def _list_name(target: _Target) -> None:
