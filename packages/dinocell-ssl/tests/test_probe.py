@@ -7,6 +7,8 @@ from safetensors.torch import save_file
 
 from dinocell_core import create_backbone
 from dinocell_io import Image, write_image
+from dinocell_ssl.augment import Augmentation
+from dinocell_ssl.crops import Crops, Views, sample_crops
 from dinocell_ssl.features import channel_images, field_features, places_of
 from dinocell_ssl.fields import open_folders
 from dinocell_ssl.intensity import scaled_field
@@ -59,7 +61,16 @@ def test_channels_are_shown_alone_repeated_or_in_their_place():
         np.testing.assert_allclose(images[1, channel], np.clip((v - 0.5) / 0.25, -4, 6), atol=1e-5)
     alone = channel_images(field, (3, 5), size=16, in_channels=2, shown="in_its_place")
     np.testing.assert_array_equal(alone[1, 1], images[1, 0])
-    assert not alone[1, 0].any()
+    sampled = sample_crops(
+        field,
+        np.random.default_rng(0),
+        crops=Crops(global_px=16, local_px=16, num_local=4),
+        views=Views(strategy="channel_drop", drop_probability=0.9),
+        augmentation=Augmentation(),
+    )
+    dropped = [plane for crop in sampled.local_crops for plane in crop if plane.std() == 0]
+    assert dropped, "test invalid"
+    np.testing.assert_array_equal(alone[1, 0], dropped[0])
     with pytest.raises(ValueError, match="the field has 2 channels and the backbone takes 3 in their places"):
         channel_images(field, (3, 5), size=16, in_channels=3, shown="in_its_place")
 

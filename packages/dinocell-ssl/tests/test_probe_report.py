@@ -1,6 +1,7 @@
 """A checkpoint's probes beside random weights: file, table and picture."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from dinocell_core import create_backbone, file_sha256
 from dinocell_io import Image, read_image, write_image
 from dinocell_ssl.backbone_file import save_backbone
+from dinocell_ssl.export import export_backbone
 from dinocell_ssl.probe import ProbeSettings
 from dinocell_ssl.probe_report import ROWS, probe_checkpoint, random_like, table
 
@@ -87,3 +89,19 @@ def test_random_weights_are_the_same_for_the_same_seed_and_leave_the_generator_a
 def test_folders_without_a_usable_field_are_refused(checkpoint, plates, tmp_path):
     with pytest.raises(ValueError, match=r"none of the 5 fields can be probed; the first: .*0\.tif was left out: it"):
         probe_checkpoint(checkpoint, [plates], tmp_path, settings=ProbeSettings(size=80))
+
+
+@pytest.mark.parametrize(
+    ("facts", "asked", "shown"),
+    [({"step": 3}, None, "in_its_place"), ({"step": 3}, "repeated", "repeated"), (None, None, "repeated")],
+)
+def test_channels_are_shown_as_the_run_showed_them_unless_told_otherwise(plates, tmp_path, facts, asked, shown):
+    """Files of others (no facts) show RGB: what a channel of theirs is for, fields of two channels do not say."""
+    backbone = create_backbone("tiny", in_channels=2)
+    path = tmp_path / "backbone.safetensors"
+    if facts is None:
+        export_backbone(backbone, path, layout="timm")
+    else:
+        save_backbone(path, backbone, facts=facts)
+    report = probe_checkpoint(path, [plates], tmp_path / "probe", settings=replace(SETTINGS, shown=asked))
+    assert json.loads(report.path.read_text())["settings"]["shown"] == shown

@@ -252,9 +252,62 @@ def test_shown_fields_are_their_squares_with_most_contrast(tmp_path):
         pixels[:, 10:20:2] += 1000
         write_image(tmp_path / f"{index}.tif", Image(pixels, ("DNA", "ER"), None, False, ""))
     fields = open_folders([tmp_path])
-    images = shown_fields(fields, count=3, size=32, in_channels=1)
-    assert [image.shape for image in images] == [(2, 1, 32, 32)] * 2  # the third is too small
+    images, notes = shown_fields(fields, count=3, size=32, in_channels=1)
+    assert [image.shape for image in images] == [(2, 1, 32, 32)] * 2
+    assert len(notes) == 1
+    assert "2.tif was left out: it has 31 x 96 pixels" in notes[0]
     assert float(images[0].max()) == pytest.approx(2, abs=0.5)
     assert (images[0] > 0).mean() > 0.15
-    larger = shown_fields(fields, count=3, size=64, smallest=32, in_channels=1)
+    larger, _ = shown_fields(fields, count=3, size=64, smallest=32, in_channels=1)
     assert [image.shape for image in larger] == [(2, 1, 64, 64), (2, 1, 40, 40)]
+
+
+def of_channel_drop(folder, channels):
+    """A recipe that watches its fields, and one more of a single channel, which training skips."""
+    images = {f"field{seed}": channels for seed in range(3)} | {"a": 1}
+    for seed, (name, count) in enumerate(images.items()):
+        pixels = np.random.default_rng(seed).integers(0, 4000, (count, 48, 48)).astype(np.uint16)
+        write_image(folder / f"{name}.tif", Image(pixels, tuple("xyz"[:count]), None, False, ""))
+    return PretrainRecipe.model_validate(
+        {
+            "data": {"folders": [folder]},
+            "network": {"in_channels": 3},
+            "views": {"strategy": "channel_drop"},
+            "dino_head": HEAD,
+            "ibot_head": HEAD,
+            "crops": {"global_px": 32, "local_px": 16, "num_local": 1},
+            "schedule": {"steps": 1, "batch_size": 4, "log_every": 1},
+            "loading": {"num_workers": 0},
+            "monitoring": {"collapse": "off", "pictures_every": 1, "probe_every": 1, "probe_folders": [folder]},
+        }
+    )
+
+
+def test_monitors_leave_out_what_training_skips_and_say_so(tmp_path):
+    (tmp_path / "data").mkdir()
+    with pytest.warns(ProbeWarning) as told:
+        pretrain(of_channel_drop(tmp_path / "data", 3), tmp_path / "run")
+    reason = "a.tif was left out: it has 1 channels, and the backbone takes 3 in their places"
+    messages = [str(warning.message) for warning in told]
+    assert all(message.endswith(reason) for message in messages if "left out" in message)
+    assert sorted(message.split(":")[0] for message in messages if "left out" in message) == ["pictures", "probe"]
+    (line,) = read_log(tmp_path / "run" / "log.jsonl")
+    assert line["probe_fields"] == 3
+    assert read_image(tmp_path / "run" / "pictures" / "channels_00000001.png").pixels.shape[2] > 100
+    assert "a.tif" in (tmp_path / "run" / "skipped.jsonl").read_text()
+
+
+def test_monitors_without_any_field_that_fits_let_the_run_go_on(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "held_out").mkdir()
+    recipe = of_channel_drop(tmp_path / "data", 3)
+    of_channel_drop(tmp_path / "held_out", 2)
+    settings = recipe.monitoring.model_copy(
+        update={"probe_folders": (tmp_path / "held_out",), "picture_fields": 1}  # the first field: a.tif
+    )
+    with pytest.warns(ProbeWarning) as told:
+        pretrain(recipe.model_copy(update={"monitoring": settings}), tmp_path / "run")
+    assert sum("it has 2 channels, and the backbone takes 3" in str(warning.message) for warning in told) == 3
+    (line,) = read_log(tmp_path / "run" / "log.jsonl")
+    assert "probe_fields" not in line
+    assert [path.name for path in (tmp_path / "run" / "pictures").iterdir()] == ["masks_00000001.png"]

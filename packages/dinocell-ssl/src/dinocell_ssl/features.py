@@ -9,7 +9,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from dinocell_core import DinoVisionTransformer
-from dinocell_ssl.intensity import ScaledField, network_input
+from dinocell_ssl.intensity import EMPTY_CHANNEL, ScaledField, network_input
 
 ShownAs = Literal["repeated", "in_its_place"]
 
@@ -53,7 +53,7 @@ def channel_images(
     """What the network sees of each channel alone at one place.
 
     `repeated`: the channel, in every input channel. `in_its_place`: the channel in its own input channel and the
-    value of an empty channel (0) in the others, as `channel_drop` trains it. Raises ValueError if the backbone then
+    value of an empty channel (v = 0) in the others, as `channel_drop` trains it. Raises ValueError if the backbone then
     takes another number of channels than the field has.
     """
     num_channels = len(field.pixels)
@@ -67,7 +67,7 @@ def channel_images(
             f"the field has {num_channels} channels and the backbone takes {in_channels} in their places; give fields "
             f"of {in_channels} channels"
         )
-    alone = np.zeros((num_channels, in_channels, size, size), np.float32)
+    alone = np.full((num_channels, in_channels, size, size), EMPTY_CHANNEL, np.float32)
     alone[np.arange(num_channels), np.arange(num_channels)] = images
     return alone
 

@@ -1,5 +1,6 @@
 """Which monitors watch a run: collapse, pictures, probes, few-shot segmentation."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from dinocell_ssl.monitor import Monitor
 from dinocell_ssl.picture_monitor import ChannelImages, PictureMonitor
 from dinocell_ssl.picture_writer import PictureWriter
 from dinocell_ssl.probe import ProbeField, ProbeSettings, read_probe_fields
-from dinocell_ssl.probe_monitor import ProbeMonitor
+from dinocell_ssl.probe_monitor import ProbeMonitor, ProbeWarning
 
 
 class Monitoring(BaseModel):
@@ -61,7 +62,8 @@ def run_monitors(
 
     `fields` are what the run trains on, of which some are shown; None for a stream, of which the masks are shown,
     and fields of `probe_folders`. `channel_pattern` is that of the run's files, `size` the side of its global crops.
-    Files are read when a monitor first needs them. `few_shot` gives the trainer of `few_shot_folder` for a folder to
+    Files are read when a monitor first needs them; fields that it cannot use are left out and become a ProbeWarning.
+    `few_shot` gives the trainer of `few_shot_folder` for a folder to
     work in.
     Raises FileNotFoundError and ValueError for probe folders that are missing or empty, ValueError for a
     `few_shot_folder` without a trainer.
@@ -77,13 +79,14 @@ def run_monitors(
             )
         )
     held_out = None
+    in_place = in_channels if shown == "in_its_place" else None
     if monitoring.probe_folders:
         pattern = monitoring.probe_channel_pattern or channel_pattern
         held_out = open_folders(monitoring.probe_folders, channel_pattern=pattern, split=None)
         probed = held_out
 
         def read_held_out() -> tuple[list[ProbeField], tuple[str, ...]]:
-            return read_probe_fields(probed, max_fields=monitoring.probe_fields, size=size)
+            return read_probe_fields(probed, max_fields=monitoring.probe_fields, size=size, channels=in_place)
 
         settings = ProbeSettings(size=size, max_places=monitoring.probe_places, shown=shown)
         monitors.append(ProbeMonitor(read_held_out, settings=settings, every=monitoring.probe_every))
@@ -96,7 +99,7 @@ def run_monitors(
             def read_shown() -> Sequence[ChannelImages]:
                 if source is None:
                     return []
-                return shown_fields(
+                images, notes = shown_fields(
                     source,
                     count=monitoring.picture_fields,
                     size=max(size, monitoring.picture_px),
@@ -104,6 +107,9 @@ def run_monitors(
                     in_channels=in_channels,
                     shown=shown,
                 )
+                for note in notes:
+                    warnings.warn(f"pictures: {note}", ProbeWarning, stacklevel=2)
+                return images
 
             monitors.append(PictureMonitor(read_shown, writer, every=monitoring.pictures_every))
         yield monitors
@@ -132,12 +138,15 @@ def shown_fields(
     smallest: int | None = None,
     in_channels: int,
     shown: ShownAs = "repeated",
-) -> list[ChannelImages]:
-    """The square with most contrast of up to `count` fields, spread evenly; those that cannot be shown are left out.
+) -> tuple[list[ChannelImages], tuple[str, ...]]:
+    """The square with most contrast of up to `count` fields, spread evenly, and a note for each that is left out.
 
-    A field smaller than `size` is shown in the largest square it has, if that is not below `smallest` (None: `size`).
+    What cannot be shown is left out: see `dinocell_ssl.probe.read_probe_fields`. A field smaller than `size` is shown
+    in the largest square it has, if that is not below `smallest` (None: `size`).
     """
-    usable, _ = read_probe_fields(fields, max_fields=count, size=size if smallest is None else smallest)
+    in_place = in_channels if shown == "in_its_place" else None
+    least = size if smallest is None else smallest
+    usable, notes = read_probe_fields(fields, max_fields=count, size=least, channels=in_place)
     images = []
     for one in usable:
         side = min(size, *one.field.pixels.shape[1:])
@@ -146,4 +155,4 @@ def shown_fields(
             channel_images(one.field, place, size=side, in_channels=in_channels, shown=shown) for place in places
         )
         images.append(max(candidates, key=lambda image: float(image.std(axis=(-2, -1)).sum())))
-    return images
+    return images, notes

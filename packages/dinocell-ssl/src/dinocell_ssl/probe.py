@@ -29,12 +29,16 @@ class ProbeField(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeSettings:
-    """How fields are looked at: up to `max_places` squares of `size` pixels each, at native resolution."""
+    """How fields are looked at: up to `max_places` squares of `size` pixels each, at native resolution.
+
+    `shown`: see `dinocell_ssl.features.channel_images`; None: as the run of a probed checkpoint showed its fields
+    (`dinocell_ssl.probe_report.probe_checkpoint`), else repeated.
+    """
 
     size: int = 224
     max_places: int = 9
     num_neighbors: int = 20
-    shown: ShownAs = "repeated"
+    shown: ShownAs | None = None
     seed: int = 0
 
 
@@ -55,11 +59,17 @@ class ProbeResult:
 
 
 def read_probe_fields(
-    fields: Fields, *, max_fields: int, plates: Sequence[str] | None = None, size: int = 224
+    fields: Fields,
+    *,
+    max_fields: int,
+    plates: Sequence[str] | None = None,
+    size: int = 224,
+    channels: int | None = None,
 ) -> tuple[list[ProbeField], tuple[str, ...]]:
     """Up to `max_fields` fields, spread evenly over the list, and a note for each that could not be used.
 
-    A field must be readable, not smaller than `size`, and not blank in any channel. Without `plates`, one name per
+    A field must be readable, not smaller than `size`, not blank in any channel, and of `channels` channels (None: of
+    any number), as a backbone that sees each in its place needs it. Without `plates`, one name per
     field, the plate is the folder of the field's first file.
     """
     if max_fields < 1:
@@ -70,7 +80,7 @@ def read_probe_fields(
     for index in chosen:
         try:
             scaled = scaled_field(fields.read(index), drop_constant=False)
-            _check_usable(scaled, size)
+            _check_usable(scaled, size, channels)
         except (ValueError, OSError) as error:
             notes.append(f"{fields.name(index)} was left out: {error}")
             continue
@@ -79,7 +89,9 @@ def read_probe_fields(
     return found, tuple(notes)
 
 
-def _check_usable(scaled: ScaledField, size: int) -> None:
+def _check_usable(scaled: ScaledField, size: int, channels: int | None) -> None:
+    if channels is not None and len(scaled.pixels) != channels:
+        raise ValueError(f"it has {len(scaled.pixels)} channels, and the backbone takes {channels} in their places")
     height, width = scaled.pixels.shape[1:]
     if min(height, width) < size:
         raise ValueError(f"it has {height} x {width} pixels, less than one square of {size}")
@@ -120,7 +132,7 @@ def run_probes(
 
 def _features_of(backbone: DinoVisionTransformer, one: ProbeField, settings: ProbeSettings) -> FieldFeatures:
     places = places_of(one.field, size=settings.size, max_places=settings.max_places)
-    return field_features(backbone, one.field, places, size=settings.size, shown=settings.shown)
+    return field_features(backbone, one.field, places, size=settings.size, shown=settings.shown or "repeated")
 
 
 def _neighbors(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,22 +53,25 @@ def probe_checkpoint(
 ) -> ProbeReport:
     """Write `probe.json` and `channels.png` into `output`.
 
-    Channels are shown as the run showed them: in their place if its backbone takes several, else repeated; `settings`
-    tell the rest. Raises ValueError and FileNotFoundError for a file that is no backbone, and for folders without a
-    usable field.
+    Without `settings.shown`, channels are shown as the run showed them: each in its place if the file is of a run
+    whose backbone takes several, else repeated (also to an RGB backbone of others). Raises ValueError and
+    FileNotFoundError for a file that is no backbone, and for folders without a usable field.
     """
     checkpoint, output = Path(checkpoint), Path(output)
     backbone, facts = open_backbone(checkpoint)
     settings = settings or ProbeSettings()
+    shown = settings.shown or ("in_its_place" if facts and backbone.in_channels > 1 else "repeated")
+    settings = replace(settings, shown=shown)
     fields = open_folders(folders, channel_pattern=channel_pattern, split=split)
-    usable, notes = read_probe_fields(fields, max_fields=max_fields, size=settings.size)
+    in_place = backbone.in_channels if shown == "in_its_place" else None
+    usable, notes = read_probe_fields(fields, max_fields=max_fields, size=settings.size, channels=in_place)
     if not usable:
         raise ValueError(f"none of the {len(fields)} fields can be probed; the first: {notes[0]}")
     backbone = backbone.to(device)
     result = run_probes(backbone, usable, settings=settings)
     random = run_probes(random_like(backbone, seed=settings.seed), usable, settings=settings)
     output.mkdir(parents=True, exist_ok=True)
-    pictured = shown_fields(fields, count=2, size=settings.size, in_channels=backbone.in_channels, shown=settings.shown)
+    pictured, _ = shown_fields(fields, count=2, size=settings.size, in_channels=backbone.in_channels, shown=shown)
     if pictured:
         sheet = np.ascontiguousarray(np.moveaxis(channel_sheet(backbone, pictured), 2, 0))
         write_image(output / "channels.png", Image(sheet, ("red", "green", "blue"), None, True, ""))
