@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from dinocell_io import Image, open_folder_fields, write_image
+from dinocell_io.quarantine import read_quarantine
 from dinocell_ssl.augment import Augmentation
 from dinocell_ssl.crops import Crops, Views
 from dinocell_ssl.data import BatchMaker, BatchPlan, Loading, Masking, WorkerLostError, load_batches
@@ -154,14 +155,14 @@ def test_fields_of_another_number_of_channels_are_left_out_where_all_are_shown()
 def test_the_cache_forgets_the_field_used_longest_ago():
     kept = _Kept(megabytes=1)
     noise = np.random.default_rng(0).random((3, 1, 250, 500))
-    fields = {key: scaled_field(pixels, drop_constant=False) for key, pixels in zip("123", noise, strict=True)}
-    assert fields["1"].nbytes == 10**6
+    fields = {key: scaled_field(pixels, drop_constant=False) for key, pixels in zip((1, 2, 3), noise, strict=True)}
+    assert fields[1].nbytes == 10**6
     for key, field in fields.items():
         kept.put(key, field)
-    assert [key for key in fields if kept.get(key) is not None] == ["3"]
-    kept.put("3", Skipped("3", "it is gone"))
-    kept.put("1", fields["1"])
-    assert [key for key in fields if kept.get(key) is not None] == ["1", "3"]
+    assert [key for key in fields if kept.get(key) is not None] == [3]
+    kept.put(3, Skipped("3", "it is gone"))
+    kept.put(1, fields[1])
+    assert [key for key in fields if kept.get(key) is not None] == [1, 3]
 
 
 def test_when_no_field_can_be_read_the_first_reason_is_told():
@@ -171,8 +172,20 @@ def test_when_no_field_can_be_read_the_first_reason_is_told():
 
 def test_pairs_of_channels_skip_fields_of_one_channel():
     maker = BatchMaker(plan(DrawnFields(1, channels=1), views=Views(strategy="pairwise")))
-    with pytest.raises(ValueError, match="pairwise needs two or more"):
+    with pytest.raises(ValueError, match="the view strategy pairwise needs two"):
         maker.batch(0)
+
+
+def test_pairs_of_channels_skip_fields_whose_other_channel_is_blank():
+    class HalfBlank(DrawnFields):
+        def read(self, index):
+            pixels = super().read(index)
+            pixels[1] = pixels[1] if index else 5
+            return pixels
+
+    batch = BatchMaker(plan(HalfBlank(1, 2, 3, 4), views=Views(strategy="pairwise"))).batch(0)
+    reason = "it has one channel that is not blank, and the view strategy pairwise needs two"
+    assert batch.skipped == (("field 1", reason),)
 
 
 def test_channels_of_channel_drop_all_reach_the_crops():
@@ -266,3 +279,45 @@ def test_ranks_of_a_stream_have_fields_of_their_own(streamed):
     parts = [BatchMaker(plan(streamed, batch_size=6, rank=rank, world_size=2)).batch(0) for rank in range(2)]
     assert not torch.equal(parts[0].global_crops, parts[1].global_crops)
     assert parts[0].global_crops.shape[1] == 3
+
+
+def nan_pixel(pixels):
+    pixels[0, 3, 3] = np.nan
+    return pixels
+
+
+def blank_channel(pixels):
+    pixels[1] = 0.5
+    return pixels
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "views", "cause"),
+    [
+        (nan_pixel, "mean_vs_single", "1 of 3200 pixels are NaN or infinite"),
+        (lambda pixels: pixels[:1], "channel_drop", "it has 1 channels, and the network takes 2"),
+        (blank_channel, "pairwise", "it has one channel that is not blank, and the view strategy pairwise needs two"),
+    ],
+)
+def test_a_stream_puts_another_field_in_the_place_of_one_that_cannot_be_used(folder, tmp_path, spoiled, views, cause):
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    pixels = spoiled(np.random.default_rng(9).random((2, 40, 40)).astype(np.float32))
+    write_image(tmp_path / "bad.tif", Image(pixels, ("DNA", "ER")[: len(pixels)], None, False, "drawn"))
+    settings = plan(
+        open_folder_fields(tmp_path),
+        reuses=2,
+        buffer_fields=4,
+        views=Views(strategy=views),
+        channels=2 if views == "channel_drop" else None,
+        quarantine=tmp_path / "quarantine.jsonl",
+    )
+    maker = BatchMaker(settings)
+    whole = [maker.batch(step) for step in range(8)]  # two epochs
+    (bad,) = read_quarantine(tmp_path / "quarantine.jsonl")
+    assert bad.key == "bad.tif"
+    assert bad.cause.startswith(cause)
+    for start in (1, 5):  # now it is known to be bad, and not asked for
+        later = BatchMaker(settings, start=start)
+        for step in range(start, 8):
+            assert_equal(later.batch(step), whole[step])

@@ -23,7 +23,7 @@ from dinocell_io import FieldList, FieldStream, StreamError
 from dinocell_ssl.augment import Augmentation
 from dinocell_ssl.crops import Crops, SampleCrops, Views, sample_crops
 from dinocell_ssl.distributed import ProcessLostError
-from dinocell_ssl.field_source import ReadFields, Skipped, StreamedFields
+from dinocell_ssl.field_source import ReadFields, ScaleFields, Skipped, StreamedFields
 from dinocell_ssl.fields import Fields
 from dinocell_ssl.masking import own_image_masks
 
@@ -39,7 +39,7 @@ class Loading(BaseModel):
         default=2, ge=0, description="processes that cut crops, at most one per core; 0: the training process itself"
     )
     prefetch: int = Field(default=2, ge=1, description="batches each worker has ready")
-    cache_mb: int = Field(default=1024, ge=0, description="decoded fields each worker keeps")
+    cache_mb: int = Field(default=1024, ge=0, description="decoded fields of folders that each worker keeps")
 
 
 class Masking(BaseModel):
@@ -68,7 +68,8 @@ class BatchPlan:
     Samples count on over the steps and go through all fields in a new order every epoch. Of the `batch_size` samples
     of a step, rank r of n has the r-th n-th part. Fields of a `FieldList` are streamed: each rank and worker has its
     own share of them, so that their numbers decide too; `quarantine` is the stream's file of bad fields. Fields
-    of another number of channels than `channels` cannot be used (None: all can).
+    of another number of channels than `channels` cannot be used (None: all can). What a folder's fields were replaced
+    for stands in `Batch.skipped`, what a stream's were in `quarantine`.
     """
 
     fields: Fields | FieldList
@@ -157,12 +158,10 @@ class BatchMaker:
                 num_epochs=None,
                 reuses=plan.reuses,
                 buffer_fields=plan.buffer_fields,
+                prepare=ScaleFields(views, plan.channels),
                 quarantine=plan.quarantine,
             )
-            used = start // stride * len(plan.own_samples)
-            self._source = StreamedFields(
-                stream, used=used, views=views, cache_mb=plan.cache_mb, channels=plan.channels
-            )
+            self._source = StreamedFields(stream, used=start // stride * len(plan.own_samples))
         else:
             self._source = ReadFields(
                 plan.fields, seed=plan.seed, views=views, cache_mb=plan.cache_mb, channels=plan.channels

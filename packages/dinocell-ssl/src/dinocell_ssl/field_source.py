@@ -2,17 +2,18 @@
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from dinocell_io import FieldPixels, FieldStream, Image, grey_image
+from dinocell_io.decode import BadObject
+from dinocell_io.field import FieldFiles
 from dinocell_ssl.fields import Fields
 from dinocell_ssl.intensity import ScaledField, scaled_field
 
 _FIELD_ORDER = 0
-
-Key = TypeVar("Key")
 
 
 class Skipped(NamedTuple):
@@ -28,7 +29,7 @@ class ReadFields:
     def __init__(self, fields: Fields, *, seed: int, views: str, cache_mb: int, channels: int | None = None) -> None:
         """`channels`: what a field must have; None for any number."""
         self._fields, self._seed, self._views, self._channels = fields, seed, views, channels
-        self._kept: _Kept[int] = _Kept(cache_mb)
+        self._kept: _Kept = _Kept(cache_mb)
         self._order: tuple[int, np.ndarray] | None = None
 
     def field(self, number: int, skipped: list[Skipped]) -> ScaledField:
@@ -64,48 +65,70 @@ class ReadFields:
             return Skipped(self._fields.name(index), str(error))
 
 
-class StreamedFields:
-    """Fields of a stream, one for each sample, after the first `used`; the stream replaces what it cannot read."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ScaledPixels(FieldPixels):
+    """A field of a stream with its percentiles; `channels` are its planes, by their numbers."""
 
-    def __init__(
-        self, stream: FieldStream, *, used: int, views: str, cache_mb: int, channels: int | None = None
-    ) -> None:
+    scaled: ScaledField
+
+
+@dataclass(frozen=True)
+class ScaleFields:
+    """A step of `FieldStream.prepare`: percentiles of each field, found once and ahead of its use.
+
+    A field that training cannot use (NaN, another number of channels, blank, ...) is bad to the stream, which puts
+    another in its place and the reason into the quarantine file.
+    """
+
+    views: str
+    channels: int | None = None
+
+    def __call__(self, files: FieldFiles, pixels: FieldPixels) -> FieldPixels:
+        try:
+            scaled = _scaled(_stacked(pixels), self.views, self.channels)
+        except BadObject:
+            raise
+        except ValueError as error:
+            raise BadObject("damaged", str(error)) from error
+        planes = {str(number): plane for number, plane in enumerate(scaled.pixels)}
+        return ScaledPixels(pixels.key, planes, pixels.pixel_size_um, scaled=scaled)
+
+
+class StreamedFields:
+    """Fields of a stream with a step `ScaleFields`, one for each sample, after the first `used`.
+
+    The stream replaces what it cannot read and training cannot use, and keeps what it gives several times.
+    """
+
+    def __init__(self, stream: FieldStream, *, used: int) -> None:
         epoch, position = divmod(used, len(stream))
         stream.load_state_dict({**stream.state_dict(), "epoch": epoch, "position": position})
-        self._stream, self._views, self._channels = stream, views, channels
+        self._stream = stream
         self._fields: Iterator[FieldPixels] | None = None
-        self._kept: _Kept[str] = _Kept(cache_mb)  # a stream that reuses fields gives each several times
 
     def field(self, number: int, skipped: list[Skipped]) -> ScaledField:
-        """The next field. Raises ValueError for one that the views cannot show, and the stream's errors."""
+        """The next field. Raises the stream's errors."""
         if self._fields is None:
             self._fields = iter(self._stream)
         pixels = next(self._fields)
-        source = self._kept.get(pixels.key)
-        if isinstance(source, ScaledField):
-            return source
-        try:
-            source = _scaled(_stacked(pixels), self._views, self._channels)
-        except ValueError as error:
-            raise ValueError(f"{pixels.key}: {error}") from error
-        self._kept.put(pixels.key, source)
-        return source
+        assert isinstance(pixels, ScaledPixels), "the stream has no step ScaleFields"
+        return pixels.scaled
 
 
-class _Kept(Generic[Key]):
+class _Kept:
     """Fields used last, up to a number of bytes."""
 
     def __init__(self, megabytes: int) -> None:
         self._most, self._bytes = megabytes * 10**6, 0
-        self._fields: OrderedDict[Key, ScaledField | Skipped] = OrderedDict()
+        self._fields: OrderedDict[int, ScaledField | Skipped] = OrderedDict()
 
-    def get(self, key: Key) -> ScaledField | Skipped | None:
+    def get(self, key: int) -> ScaledField | Skipped | None:
         if key not in self._fields:
             return None
         self._fields.move_to_end(key)
         return self._fields[key]
 
-    def put(self, key: Key, field: ScaledField | Skipped) -> None:
+    def put(self, key: int, field: ScaledField | Skipped) -> None:
         if key in self._fields:
             self._bytes -= _num_bytes(self._fields.pop(key))
         self._fields[key] = field
@@ -127,7 +150,9 @@ def _stacked(pixels: FieldPixels) -> np.ndarray:
 
 def _scaled(pixels: np.ndarray, views: str, channels: int | None) -> ScaledField:
     if channels is not None and len(pixels) != channels:
-        raise ValueError(f"it has {len(pixels)} channels, and the network takes {channels} (network.in_channels)")
-    if views == "pairwise" and len(pixels) < 2:
-        raise ValueError("it has one channel, and the view strategy pairwise needs two or more")
-    return scaled_field(pixels, drop_constant=views != "channel_drop")
+        told = f"it has {len(pixels)} channels, and the network takes {channels} (network.in_channels)"
+        raise BadObject("shape", told)
+    scaled = scaled_field(pixels, drop_constant=views != "channel_drop")
+    if views == "pairwise" and len(scaled.pixels) < 2:
+        raise BadObject("constant", "it has one channel that is not blank, and the view strategy pairwise needs two")
+    return scaled
