@@ -119,6 +119,15 @@ def test_what_is_no_label_image_is_refused(written, pixels, options, message):
         read_ctc_labels(written(pixels, **options))
 
 
+@pytest.mark.parametrize(("dtype", "bits"), [("float16", 11), ("float32", 24), ("float64", 53)])
+def test_floats_too_large_to_tell_labels_apart_are_refused(written, dtype, bits):
+    assert read_ctc_labels(written(np.array([[2**bits - 1]], dtype)))[0].tolist() == [[2**bits - 1]]
+    with pytest.raises(
+        ValueError, match=rf"the labels in .*mask000\.tif reach {2**bits} in {dtype}, expected less than 2"
+    ):
+        read_ctc_labels(written(np.array([[2**bits]], dtype)))
+
+
 def test_pages_of_different_sizes_are_refused(written, tmp_path):
     path = tmp_path / "mask000.tif"
     with tifffile.TiffWriter(path) as writer:

@@ -120,3 +120,12 @@ def test_an_empty_prediction_scores_zero(evaluated):
 def test_images_without_background_keep_their_first_label(evaluated):
     halves = np.repeat(np.array([[1, 2]], np.uint16), 12, axis=0).repeat(10, axis=1)
     assert seg_shown(evaluated(saved(halves), saved(halves))) == "1.0000"
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [("float16", 11), ("float32", 24), ("float64", 53)])
+def test_float_arrays_too_large_to_tell_labels_apart_are_refused(dtype, bits):
+    exact = np.full((4, 4), 2**bits - 1, dtype)
+    assert evaluate([exact], [exact], num_replicates=0).objects.label.tolist() == [2**bits - 1] * 2
+    for sign in (1, -1):
+        with pytest.raises(ValueError, match=rf"the predicted labels reach {2**bits} in {dtype}, expected less"):
+            evaluate([exact], [exact * 0 + np.array(sign * 2**bits, dtype)], num_replicates=0)

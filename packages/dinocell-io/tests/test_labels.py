@@ -158,6 +158,22 @@ def test_several_planes_are_refused_as_labels(tmp_path: Path) -> None:
         read_labels(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize(("dtype", "limit"), [("float16", 2**11), ("float32", 2**24), ("float64", 2**53)])
+def test_floats_too_large_to_tell_labels_apart_are_refused(tmp_path: Path, dtype: str, limit: int) -> None:
+    for suffix in ("tif", "npy"):
+        path = tmp_path / f"a.{suffix}"
+        save = tifffile.imwrite if suffix == "tif" else np.save
+        save(path, np.array([[0, limit - 1]], dtype))
+        assert read_labels(path).tolist() == [[0, limit - 1]]
+        save(path, np.array([[limit - 1, limit + 1]], np.int64).astype(dtype))  # limit + 1 has become limit
+        bits = limit.bit_length() - 1
+        message = (
+            rf"the labels in .*a\.{suffix} reach {limit} in {dtype}, expected less than 2\*\*{bits}, .* as integers"
+        )
+        with pytest.raises(ValueError, match=message):
+            read_labels(path)
+
+
 def test_float_tiffs_are_labels_only_if_whole(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "whole.tif", np.array([[0, 70000]], np.float32))
     assert read_labels(tmp_path / "whole.tif").tolist() == [[0, 70000]]

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer, Shaped
 
+from dinocell_io.labels import check_exact
+
 _OFFICIAL_COMPRESSIONS = {1, 5, 8, 32773, 32946}  # none, LZW, deflate, PackBits, deflate (old)
 _WHITE_IS_ZERO, _RGB, _YCBCR = 0, 2, 6
 
@@ -18,10 +20,10 @@ _WHITE_IS_ZERO, _RGB, _YCBCR = 0, 2, 6
 def read_ctc_labels(path: str | Path, *, strict: bool = False) -> tuple[Integer[np.ndarray, "*shape"], tuple[str, ...]]:
     """Labels [y x] or [z y x] with the numbers that are in the file, and notes: what the official tools would misread.
 
-    Any integer type is read exactly, and floats that are whole numbers, compressed or tiled in any way. The official
-    tools invert WhiteIsZero files, read Zstandard and tiled ones as garbage without an error, and refuse all but 16-bit
-    unsigned integers; `strict` refuses all of these. Raises ValueError for colour, fractions, NaN, negative numbers,
-    pages of different sizes, more than three axes, and damaged files.
+    Any integer type is read exactly, and floats that are whole numbers their type can tell apart, compressed or tiled
+    in any way. The official tools invert WhiteIsZero files, read Zstandard and tiled ones as garbage without an error,
+    and refuse all but 16-bit unsigned integers; `strict` refuses all of these. Raises ValueError for colour, fractions,
+    NaN, negative numbers, pages of different sizes, more than three axes, and damaged files.
     """
     path = Path(path)
     if not path.is_file():
@@ -132,12 +134,9 @@ def _whole_numbers(stored: Shaped[np.ndarray, "..."], path: Path) -> Integer[np.
     if stored.dtype.kind == "b":
         return stored.astype(np.uint8)
     if stored.dtype.kind == "f":
-        if (
-            not np.isfinite(stored).all()
-            or (stored != np.trunc(stored)).any()
-            or np.abs(stored).max(initial=0) >= 2**53
-        ):
+        if not np.isfinite(stored).all() or (stored != np.trunc(stored)).any():
             raise ValueError(f"{path} holds {stored.dtype} that are not all whole numbers, expected integer labels")
+        check_exact(stored, f"the labels in {path}")
         stored = stored.astype(np.int64)
     if stored.dtype.kind not in "ui":
         raise ValueError(f"{path} holds {stored.dtype}, expected integer labels")

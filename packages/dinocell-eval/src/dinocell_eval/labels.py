@@ -4,11 +4,14 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Integer, Shaped
 
+from dinocell_io.labels import check_exact
+
 
 def as_labels(labels: npt.ArrayLike, *, name: str, role: str) -> Integer[np.ndarray, "y x"]:
     """A label image as an integer array; 0 is background, every other value one object.
 
-    Floats are accepted when every value is a whole number. `name` and `role` ("truth" or "predicted") say in
+    Floats are accepted when every value is a whole number below 2048 in float16, 2**24 in float32, 2**53 in float64:
+    from there on different labels become one number. `name` and `role` ("truth" or "predicted") say in
     the error message which array was wrong. Negative labels are refused later, where the occurring labels are
     known (`overlap.pair_table`), so that this function need not read the pixels.
     """
@@ -48,6 +51,5 @@ def _whole_numbers(array: Shaped[np.ndarray, "y x"], where: str) -> Integer[np.n
             f"{where} are {array.dtype} with values that are not whole numbers, expected integer labels; "
             "a distance or probability map has to be turned into labels first"
         )
-    if array.size and np.abs(array).max() >= 2**63:
-        raise ValueError(f"{where} reach {array.max()}, expected at most 2**63 - 1; relabel the image")
+    check_exact(array, where)
     return array.astype(np.int64)

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Integer, Shaped
+from jaxtyping import Float, Integer, Shaped
 
 from .image import TIFF_SUFFIXES
 from .memory import check_memory
@@ -29,8 +29,8 @@ def read_labels(
     address (`image.zarr/labels/nuclei`) or by `scene`.
 
     A colour map or WhiteIsZero is display and changes no number; a bilevel file gives 0 and 1. Floats
-    that are whole numbers become integers. The dtype is the file's integer type. `scene`, `z` and `t` choose a plane as
-    in `read_image`; of OME-Zarr, `scene` is the name of the labels.
+    that are whole numbers become integers, as far as their type holds every one. The dtype is the file's integer
+    type. `scene`, `z` and `t` choose a plane as in `read_image`; of OME-Zarr, `scene` is the name of the labels.
     Raises ValueError for colour, several planes, fractions, NaN or negative numbers, for JPEG (it changes
     numbers), and for pickled npy (it could run code); else as `read_image`.
     """
@@ -112,7 +112,21 @@ def whole_numbers(numbers: Shaped[np.ndarray, "..."], name: str) -> Integer[np.n
     if smallest < 0:
         raise ValueError(f"{name} holds negative numbers (down to {smallest}), expected labels from 0 (background) up")
     if kind == "f":
-        if numbers.max() >= 2**53:
-            raise ValueError(f"{name} holds floats above 2**53, which are not exact; save the labels as integers")
-        return numbers.astype(np.uint32 if numbers.max() < 2**32 else np.int64)
+        largest = check_exact(numbers, f"the labels in {name}")
+        return numbers.astype(np.uint32 if largest < 2**32 else np.int64)
     return numbers
+
+
+def check_exact(numbers: Float[np.ndarray, "..."], subject: str) -> float:
+    """The largest magnitude; ValueError from the size on where floats of their type no longer hold every whole number.
+
+    There two labels may have become one when they were saved: from 2048 in float16, 2**24 in float32, 2**53 in float64.
+    """
+    largest = float(max(numbers.max(initial=0), -numbers.min(initial=0)))
+    bits = min(np.finfo(numbers.dtype).nmant + 1, 63)
+    if largest >= 2**bits:
+        raise ValueError(
+            f"{subject} reach {largest:.16g} in {numbers.dtype}, expected less than 2**{bits}, from where on "
+            "different labels become one number; save the labels as integers where they are made"
+        )
+    return largest
