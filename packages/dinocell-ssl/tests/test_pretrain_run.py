@@ -27,9 +27,11 @@ from dinocell_ssl.assemble import assemble
 from dinocell_ssl.backbone_file import read_backbone_facts, save_backbone_weights
 from dinocell_ssl.cli import pretrain as pretrain_command
 from dinocell_ssl.distributed import Ranks
+from dinocell_ssl.export import export_backbone
 from dinocell_ssl.fields import open_folders
 from dinocell_ssl.monitor import CollapseError
 from dinocell_ssl.network import SslNetwork
+from dinocell_ssl.open_backbone import open_backbone
 from dinocell_ssl.pretrain import pretrain
 from dinocell_ssl.recipe import PretrainRecipe
 from dinocell_ssl.resume import latest_checkpoint
@@ -377,6 +379,17 @@ def test_the_licence_of_the_first_start_passes_on_to_runs_that_continue_the_resu
     facts = read_backbone_facts(tmp_path / "second" / "backbone.safetensors")["start"]
     assert facts["licence"] == facts["origin"]["licence"] == "DINOv3 License"
     assert facts["origin"]["origin"] == {"started_from": "random weights"}
+
+
+def test_a_checkpoint_tells_of_its_origin_what_the_backbone_file_does(finished, folder, tmp_path):
+    start = {"start_from": finished / "backbone.safetensors", "start_licence": "DINOv3 License"}
+    pretrain(recipe_of(folder, network=start, schedule={"steps": 1, "head_only": 0.0}), tmp_path / "run")
+    _, told = open_backbone(tmp_path / "run" / "backbone.safetensors")
+    backbone, facts = open_backbone(latest_checkpoint(tmp_path / "run"))
+    assert facts == {name: told[name] for name in ("size", "step", "start", "recipe", "normalization")}
+    export_backbone(backbone, tmp_path / "hf", layout="hugging_face", facts=facts)
+    config = json.loads((tmp_path / "hf" / "config.json").read_text())
+    assert config["dinocell"]["start"]["licence"] == "DINOv3 License"
 
 
 def test_a_run_that_starts_from_ones_own_is_bound_by_nobodys_licence(finished, folder, tmp_path):

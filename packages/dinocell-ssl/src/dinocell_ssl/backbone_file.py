@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dinocell_core import DinoVisionTransformer, ViTConfig
 from dinocell_io import atomic_path
+from dinocell_ssl.intensity import NORMALIZATION
 
 _HEADER = "dinocell_backbone"
 
@@ -65,6 +66,26 @@ def read_backbone_facts(path: str | Path) -> dict[str, Any]:
     return facts
 
 
+def read_checkpoint_facts(path: str | Path) -> dict[str, Any]:
+    """The same of a checkpoint of a run, as far as it tells them: size, step, start, recipe and normalisation.
+
+    {} for a file of others.
+    """
+    try:
+        content = torch.load(path, map_location="meta", weights_only=True)
+    except pickle.UnpicklingError:  # more than tensors
+        return {}
+    if not isinstance(content, Mapping) or not {"teacher", "step", "recipe"} <= content.keys():
+        return {}
+    return {
+        "size": content["recipe"]["network"]["size"],
+        "step": content["step"],
+        "start": dict(content.get("start", {})),
+        "recipe": content["recipe"],
+        "normalization": NORMALIZATION,
+    }
+
+
 def start_of(path: str | Path) -> dict[str, Any]:
     """What the run of a `backbone.safetensors` or a checkpoint started from, {} for files of others."""
     path = Path(path)
@@ -72,8 +93,4 @@ def start_of(path: str | Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get(_HEADER)
         return dict(json.loads(header).get("start", {})) if header else {}
-    try:
-        content = torch.load(path, map_location="meta", weights_only=True)
-    except pickle.UnpicklingError:  # of others: more than tensors
-        return {}
-    return dict(content.get("start", {})) if isinstance(content, Mapping) else {}
+    return dict(read_checkpoint_facts(path).get("start", {}))

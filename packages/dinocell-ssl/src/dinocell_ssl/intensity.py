@@ -12,6 +12,7 @@ from jaxtyping import Float32, Num
 LOW_PERCENTILE, HIGH_PERCENTILE = 1.0, 99.8
 NETWORK_MEAN, NETWORK_STD = 0.5, 0.25
 NETWORK_LOW, NETWORK_HIGH = -4.0, 6.0
+NORMALIZATION = {"method": "percentile", "low_percentile": LOW_PERCENTILE, "high_percentile": HIGH_PERCENTILE}
 EMPTY_CHANNEL = (0 - NETWORK_MEAN) / NETWORK_STD  # what the network sees of v = 0: a dropped or constant channel
 
 _MAX_HISTOGRAM_BINS = 1 << 16

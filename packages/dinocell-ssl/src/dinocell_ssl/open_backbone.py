@@ -12,7 +12,7 @@ from torch import Tensor
 from dinocell_core import BACKBONES, DinoVisionTransformer, create_backbone, load_backbone_weights
 from dinocell_core.checkpoint_file import layout_of
 from dinocell_core.checkpoint_layouts import to_meta_layout
-from dinocell_ssl.backbone_file import read_backbone_facts
+from dinocell_ssl.backbone_file import read_backbone_facts, read_checkpoint_facts
 
 _TEACHER_BACKBONE = "backbone."
 
@@ -84,7 +84,7 @@ def _architecture(tensors: Mapping[str, Tensor], path: Path) -> tuple[str, int, 
 
 def _facts(path: Path) -> dict[str, Any]:
     if path.suffix != ".safetensors":
-        return {}
+        return read_checkpoint_facts(path)
     try:
         return read_backbone_facts(path)
     except ValueError:  # of another origin

@@ -6,6 +6,7 @@ from typing import Any
 
 from dinocell_ssl.assemble import Run, data_identity
 from dinocell_ssl.backbone_file import read_backbone_facts, save_backbone_weights
+from dinocell_ssl.intensity import NORMALIZATION
 from dinocell_ssl.resume import checkpoint_contents, checkpoint_path, remove_old_checkpoints, save_checkpoint
 
 
@@ -84,5 +85,5 @@ def _facts(run: Run) -> dict[str, Any]:
         "num_fields": len(run.plan.fields),
         "start": dict(run.start.facts),
         "recipe": run.state.recipe,
-        "normalization": {"method": "percentile", "low_percentile": 1.0, "high_percentile": 99.8},
+        "normalization": NORMALIZATION,
     }
