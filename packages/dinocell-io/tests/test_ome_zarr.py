@@ -300,6 +300,37 @@ def test_labels_that_are_all_background_are_read_back(tmp_path: Path) -> None:
     assert read_labels(tmp_path / "new.zarr").max() == 0
 
 
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_labels_without_the_key_image_label_are_read_at_their_address(tmp_path: Path, version: str) -> None:
+    write_ome_zarr(tmp_path / "a.zarr", [np.full((40, 50), 9, np.uint8)], "yx", version=version)
+    write_group(tmp_path / "a.zarr" / "labels", version, labels=["cells", "nuclei"])
+    for number, name in enumerate(("cells", "nuclei"), start=1):
+        labels = np.full((40, 50), number, np.uint16)
+        write_ome_zarr(tmp_path / "a.zarr" / "labels" / name, [labels], "yx", version=version)
+    assert read_labels(tmp_path / "a.zarr" / "labels" / "nuclei").min() == 2
+    assert read_labels(f"{tmp_path}/a.zarr/labels/cells/").max() == 1
+    with pytest.raises(ValueError, match=r"expected one; give the address of one: image\.zarr/labels/NAME"):
+        read_labels(tmp_path / "a.zarr")
+
+
+def test_an_image_in_a_folder_named_labels_is_not_taken_for_labels(tmp_path: Path) -> None:
+    write_ome_zarr(tmp_path / "labels" / "a.zarr", [np.full((40, 50), 9, np.uint8)], "yx")
+    with pytest.raises(ValueError, match="holds 0 label images"):
+        read_labels(tmp_path / "labels" / "a.zarr")
+    write_labels(tmp_path / "labels" / "a.zarr", np.ones((40, 50), int))
+    assert read_labels(tmp_path / "labels" / "a.zarr").max() == 1
+
+
+@pytest.mark.parametrize("place", ["a.zarr", "a.zarr/labels/cells", "a.zarr/labels/cells/0", "plain.zarr"])
+def test_labels_of_which_no_chunk_is_stored_are_empty(tmp_path: Path, place: str) -> None:
+    empty = np.zeros((40, 50), np.uint16)  # zarr-python stores no chunk of zeros
+    write_ome_zarr(tmp_path / "a.zarr", [empty + 9], "yx")
+    write_group(tmp_path / "a.zarr" / "labels", "0.4", labels=["cells"])
+    write_ome_zarr(tmp_path / "a.zarr" / "labels" / "cells", [empty], "yx")
+    zarr.create_array(tmp_path / "plain.zarr", shape=(40, 50), chunks=(20, 20), dtype="uint16")[:] = 0
+    np.testing.assert_array_equal(read_labels(tmp_path / place), empty)
+
+
 def test_labels_are_not_replaced_and_must_have_the_images_size(tmp_path: Path) -> None:
     write_ome_zarr(tmp_path / "a.zarr", [np.zeros((40, 50), np.uint8)], "yx")
     with pytest.raises(ValueError, match=r"a\.zarr is an image of 40 x 50 pixels, its labels are 40 x 51"):

@@ -56,13 +56,15 @@ def zarr_place(uri: str | Path, store: Store | None) -> tuple[Store, str, str]:
     return store, text.strip("/"), text
 
 
-def open_zarr_image(store: Store, key: str, uri: str, scene: str | int | None = None) -> LazyImage:
-    """The image at `key`; `uri` is its address for messages."""
+def open_zarr_image(
+    store: Store, key: str, uri: str, scene: str | int | None = None, *, may_be_empty: bool = False
+) -> LazyImage:
+    """The image at `key`; `uri` is its address for messages. One that `may_be_empty` has planes without a chunk."""
     with damage_named(uri, "OME-Zarr"):
         group = open_group(store, key, uri)
         attributes = group.attributes
         if "multiscales" in attributes:
-            return _multiscale(group, scene)
+            return _multiscale(group, scene, may_be_empty=may_be_empty)
         if "plate" in attributes:
             return _image_of_plate(group, scene)
         if "well" in attributes:
@@ -72,7 +74,7 @@ def open_zarr_image(store: Store, key: str, uri: str, scene: str | int | None = 
         if "bioformats2raw.layout" in attributes:
             return _inside(group, _series_of(group), scene)
         if group.zarr_format is None:
-            return _plain_array(group, scene)
+            return _plain_array(group, scene, may_be_empty=may_be_empty)
     raise ValueError(
         f"{group.uri} is a Zarr group without an image (no multiscales, plate or well in its attributes); give "
         "the path of an image inside it"
@@ -95,7 +97,7 @@ def open_group(store: Store, key: str, uri: str) -> ZarrGroup:
     return ZarrGroup(uri, key, store, {**attributes, **(nested or {})}, zarr_format)
 
 
-def _multiscale(group: ZarrGroup, scene: str | int | None) -> LazyImage:
+def _multiscale(group: ZarrGroup, scene: str | int | None, *, may_be_empty: bool) -> LazyImage:
     images: Sequence[Mapping[str, Any]] = group.attributes["multiscales"]
     names = [str(image.get("name") or index) for index, image in enumerate(images)]
     if len(set(names)) < len(names):
@@ -118,7 +120,7 @@ def _multiscale(group: ZarrGroup, scene: str | int | None) -> LazyImage:
         pixel_size_um=pixel_size_um(multiscale, stored_axes),
         scenes=names_tuple,
         scene=names_tuple[number] if names_tuple else None,
-        may_be_empty="image-label" in group.attributes,
+        may_be_empty=may_be_empty or "image-label" in group.attributes,
     )
 
 
@@ -177,7 +179,7 @@ def lazy_from_arrays(
     )
 
 
-def _plain_array(group: ZarrGroup, scene: str | int | None) -> LazyImage:
+def _plain_array(group: ZarrGroup, scene: str | int | None, *, may_be_empty: bool) -> LazyImage:
     """An array without OME metadata: its own names of axes, or [y x], or [channel y x] of few channels."""
     chosen_scene(group.uri, ("array",), scene)
     array = open_zarr_array(group.store, group.key, group.uri)
@@ -194,7 +196,7 @@ def _plain_array(group: ZarrGroup, scene: str | int | None) -> LazyImage:
         )
     check_channel_count(group.uri, _length(array, axes, "c"))
     channels = numbered_channels(_length(array, axes, "c"))
-    return lazy_from_arrays(group.uri, (array,), axes, channels=channels, pixel_size_um=None)
+    return lazy_from_arrays(group.uri, (array,), axes, channels=channels, pixel_size_um=None, may_be_empty=may_be_empty)
 
 
 def _image_of_plate(group: ZarrGroup, scene: str | int | None) -> LazyImage:

@@ -20,16 +20,26 @@ def read_zarr_labels(
     t: int | None = None,
     store: Store | None = None,
 ) -> Shaped[np.ndarray, "y x"]:
-    """The full-size numbers of a label image, or of the only one in an image's `labels` group."""
+    """The full-size numbers of a label image, or of the only one in an image's `labels` group.
+
+    Labels may be empty: where no chunk is stored, they are the fill value.
+    """
     place, key, text = zarr_place(uri, store)
     with damage_named(text, "OME-Zarr labels"):
         group = open_group(place, key, text)
-        if group.zarr_format is not None and "image-label" not in group.attributes:
+        if group.zarr_format is not None and not _is_label_image(group):
             group = _chosen_labels(group, scene)
-        image = open_zarr_image(group.store, group.key, group.uri)
+        image = open_zarr_image(group.store, group.key, group.uri, may_be_empty=True)
     if len(image.channels) != 1:
         raise ValueError(f"{group.uri} has {len(image.channels)} channels, expected one plane of labels [y x]")
     return image.read(z=z, t=t)[0]
+
+
+def _is_label_image(group: ZarrGroup) -> bool:
+    """By the key "image-label", which some writers leave out, or as an image that stands in a `labels` group."""
+    folder, _, name = group.key.rstrip("/").rpartition("/")
+    inside = folder.rpartition("/")[2] == "labels" and not name.lower().endswith(".zarr")
+    return "image-label" in group.attributes or (inside and "multiscales" in group.attributes)
 
 
 def _chosen_labels(group: ZarrGroup, scene: str | int | None) -> ZarrGroup:
