@@ -31,6 +31,24 @@ def test_pixels_names_and_colour_come_back(tmp_path: Path, dtype: str, channels:
     assert back.pixel_size_um == (None if suffix == ".png" else pytest.approx(0.25))
 
 
+@pytest.mark.parametrize("dtype", ["i1", "i4", "f8", ">u2"])
+def test_every_type_of_ome_tiff_comes_back(tmp_path: Path, dtype: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 100, (2, 9, 11)).astype(dtype)
+    write_image(tmp_path / "a.tif", Image(pixels, ("a", "b"), None, False, "here"))
+    back = read_image(tmp_path / "a.tif").pixels
+    assert back.dtype == pixels.dtype.newbyteorder("=")
+    np.testing.assert_array_equal(back, pixels)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "float16", "int64", "uint64", "complex64"])
+def test_types_that_ome_tiff_does_not_hold_are_refused_before_a_file_is_made(tmp_path: Path, dtype: str) -> None:
+    image = Image(np.ones((1, 4, 5), dtype), ("C0",), None, False, "here")
+    message = rf"a\.tif: an OME-TIFF holds uint8, .* float64, got {dtype}; convert the pixels to one of these"
+    with pytest.raises(ValueError, match=message):
+        write_image(tmp_path / "a.tif", image)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_other_readers_see_the_same(tmp_path: Path) -> None:
     pixels = np.random.default_rng(1).integers(0, 255, (3, 9, 11)).astype(np.uint8)
     write_image(tmp_path / "a.png", Image(pixels, ("red", "green", "blue"), None, True, "here"))

@@ -7,15 +7,16 @@ import numpy as np
 from .atomic import atomic_path
 from .image import TIFF_SUFFIXES, Image
 
+_OME_DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
 _PNG_DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16))
 
 
 def write_image(uri: str | Path, image: Image) -> None:
-    """Write atomically and losslessly: PNG for one channel or RGB, OME-TIFF (deflate) for anything.
+    """Write atomically and losslessly: PNG for one channel or RGB, OME-TIFF (deflate) for any channels.
 
     OME-TIFF keeps channel names and pixel size; PNG has no place for them.
-    Raises ValueError for another suffix, or for what a PNG cannot hold: several non-RGB channels, or
-    pixels other than uint8 and uint16.
+    Raises ValueError for another suffix, for what OME-TIFF cannot hold (booleans, float16, integers of 64 bits,
+    complex numbers), and for what a PNG cannot: several non-RGB channels, or pixels other than uint8 and uint16.
     """
     path = Path(uri)
     suffix = path.suffix.lower()
@@ -27,6 +28,12 @@ def write_image(uri: str | Path, image: Image) -> None:
             )
         _write_png(path, image)
     elif suffix in TIFF_SUFFIXES:
+        if image.pixels.dtype.name not in _OME_DTYPES:
+            raise ValueError(
+                f"{path}: an OME-TIFF holds {', '.join(_OME_DTYPES)}, got {image.pixels.dtype}; convert the pixels to "
+                "one of these that holds their values: uint8 for booleans, float32 for float16, uint32, int32 or "
+                "float64 for integers of 64 bits"
+            )
         _write_ome_tiff(path, image)
     else:
         raise ValueError(f"{path}: images are written as .png, {', '.join(TIFF_SUFFIXES)}; use one of these")
