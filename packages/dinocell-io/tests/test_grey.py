@@ -81,6 +81,23 @@ def test_an_unknown_channel_is_refused_with_the_names(choice: str | int, problem
         grey_image(stains("DNA", "ER", "AGP"), channel=choice)
 
 
+@pytest.mark.parametrize(
+    ("names", "choice", "index"),
+    [
+        (("405", "488", "561"), "488", 1),  # a wavelength
+        (("405", "488", "561"), 488, 1),  # as YAML reads it
+        (("405", "488", "561"), "2", 2),
+        (("1", "2", "3"), "1", 0),  # a name comes before an index
+        (("1", "2", "3"), 1, 1),  # a number is an index where there is one
+        (("1", "2", "3"), "0", 0),
+        (("1", "2", "3"), 3, 2),
+        (("DNA", "ER", "AGP"), "1", 1),
+    ],
+)
+def test_a_number_may_be_a_name(names: tuple[str, ...], choice: str | int, index: int) -> None:
+    assert (grey_image(stains(*names), channel=choice) == index).all()
+
+
 def test_a_name_that_two_channels_share_is_refused() -> None:
     with pytest.raises(ValueError, match="2 channels are named 'dna'"):
         grey_image(stains("DNA", "Dna"), channel="dna")

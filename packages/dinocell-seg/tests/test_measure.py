@@ -139,6 +139,8 @@ def test_channels_with_odd_or_equal_names_get_distinct_columns() -> None:
     plane = labels.astype(np.uint8)
     table = measure_cells(labels, image_of(plane, plane, plane, channels=("a b/c", "ER", "ER")))
     assert [name for name in table if name.startswith("mean_")] == ["mean_a_b_c", "mean_ER_1", "mean_ER_2"]
+    table = measure_cells(labels, image_of(plane, plane, plane, channels=("A", "A", "A_0")))
+    assert len([name for name in table if name.startswith("mean_")]) == 3
 
 
 def test_an_image_without_cells_has_a_table_with_a_header_only(tmp_path: Path) -> None:

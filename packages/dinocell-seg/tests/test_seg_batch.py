@@ -45,6 +45,29 @@ def images(tmp_path: Path, three_discs: np.ndarray) -> list[str]:
     return [str(path) for path in paths]
 
 
+def test_memory_that_the_cpu_lacks_fails_one_image_and_a_bug_stops_all(
+    pipeline: DINOCellPipeline, images: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dinocell_seg import batch
+
+    problem = "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 784000000 bytes"
+
+    calls = iter(range(6))
+
+    def segment(plane: Any, pipeline: DINOCellPipeline) -> Segmentation:
+        if next(calls) in (1, 4):
+            raise RuntimeError(problem)
+        return segment_image(plane, pipeline)
+
+    monkeypatch.setattr(batch, "segment_image", segment)
+    outcomes = segment_files(images, tmp_path / "out", pipeline)
+    assert [outcome.status for outcome in outcomes] == ["done", "failed", "done"]
+    assert "can't allocate memory" in outcomes[1].message
+    problem = "a bug"
+    with pytest.raises(RuntimeError, match="a bug"):
+        segment_files(images, tmp_path / "again", pipeline)
+
+
 def run(monkeypatch: pytest.MonkeyPatch, stand_in: nn.Module, *words: str | Path) -> Result:
     identity = ModelIdentity("stand-in", "0" * 64, None)
     monkeypatch.setattr("dinocell_seg.pipeline._loaded", lambda model, device: (stand_in, identity))

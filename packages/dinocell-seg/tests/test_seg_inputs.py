@@ -37,6 +37,12 @@ def test_what_an_earlier_run_wrote_is_no_input(folder: Path) -> None:
     assert names(find_images([str(folder)])) == ["a.png", "b.tif", "c.PNG", "foreign_labels.tif"]
 
 
+def test_what_a_killed_run_left_without_a_record_is_no_input(folder: Path) -> None:
+    for ending in ("_labels.tif", "_overlay.png"):
+        (folder / f"b{ending}").touch()
+    assert names(find_images([str(folder)])) == ["a.png", "b.tif", "c.PNG"]
+
+
 def test_a_file_whose_name_looks_like_a_pattern_is_a_file(folder: Path) -> None:
     (folder / "well[1].tif").touch()
     assert names(find_images([str(folder / "well[1].tif")])) == ["well[1].tif"]

@@ -1,9 +1,11 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +13,16 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from dinocell_core import load_model
+from dinocell_core import file_sha256, load_model, save_model
 from dinocell_io import Sample, write_labels
 from dinocell_seg.augment import Augmentation
 from dinocell_seg.calibrate import calibrate, store_calibration, sweep
 from dinocell_seg.crops import Sampling, random_batch, validation_batches
 from dinocell_seg.normalize import Normalization
 from dinocell_seg.pipeline import DINOCellPipeline
-from dinocell_seg.train import train
+from dinocell_seg.train import _pixel_size_um, train
 from dinocell_seg.train_recipe import TrainRecipe
-from dinocell_seg.training_images import image_probabilities, load_training_images, with_splits
+from dinocell_seg.training_images import TrainingImage, image_probabilities, load_training_images, with_splits
 
 RECIPE = {
     "network": {"decoder_channels": [8, 8, 8, 8], "stem_channels": [4, 4, 4, 4]},
@@ -129,6 +131,75 @@ def test_resuming_with_another_recipe_names_the_difference(folder, tmp_path):
         train([folder], tmp_path, recipe=recipe(steps=4), resume=True)
 
 
+def test_resuming_with_other_images_is_refused(folder, tmp_path):
+    settings = recipe(steps=2)
+    train([folder], tmp_path / "run", recipe=settings)
+    moved = shutil.copytree(folder, tmp_path / "moved")
+    train([moved], tmp_path / "run", recipe=settings, resume=True)
+    splits = (moved / "splits.csv").read_text()
+    (moved / "splits.csv").write_text(splits.replace(",train", ",val", 1))
+    with pytest.raises(ValueError, match=r"was trained on other images .* resume with the same --data"):
+        train([moved], tmp_path / "run", recipe=settings, resume=True)
+
+
+def test_a_line_of_the_log_that_is_cut_is_dropped(folder, tmp_path):
+    train([folder], tmp_path, recipe=recipe(steps=2))
+    log = tmp_path / "log.jsonl"
+    (line,) = log.read_text().splitlines()
+    log.write_text(f'{line}\n{{"step": 4, "train_lo')
+    train([folder], tmp_path, recipe=recipe(steps=2), resume=True)
+    assert log.read_text().splitlines() == [line]
+
+
+def test_a_model_file_of_something_else_is_not_overwritten(folder, tmp_path):
+    (tmp_path / "model.safetensors").write_text("mine")
+    with pytest.raises(ValueError, match=r"already holds a model\.safetensors; choose another folder"):
+        train([folder], tmp_path, recipe=recipe(steps=2))
+    assert (tmp_path / "model.safetensors").read_text() == "mine"
+
+
+def started_from(path: Path, **sections: dict) -> TrainRecipe:
+    values = recipe(steps=2).model_dump()
+    return TrainRecipe.model_validate({**values, "network": {"start_from": path}, **sections})
+
+
+def test_a_model_tells_what_it_started_from(folder, tmp_path):
+    base = train([folder], tmp_path / "base", recipe=recipe(steps=2))
+    model = load_model(base)
+    save_model(base, model, metadata={**without_format(model.metadata), "licence": "CC-BY-NC-4.0"})
+    facts = load_model(train([folder], tmp_path / "next", recipe=started_from(base))).metadata["started_from"]
+    assert facts["sha256"] == file_sha256(base)
+    assert facts["licence"] == "CC-BY-NC-4.0"
+    assert facts["training_data"] == [{"folder": folder.name, "num_train": 3}]
+
+
+def without_format(metadata: dict) -> dict:
+    return {key: value for key, value in metadata.items() if key != "format"}
+
+
+def test_another_normalisation_than_that_of_the_model_it_starts_from_is_refused(folder, tmp_path):
+    clahe = {"normalization": {"method": "clahe"}}
+    values = {**recipe(steps=2).model_dump(), **clahe}
+    base = train([folder], tmp_path / "base", recipe=TrainRecipe.model_validate(values))
+    with pytest.raises(ValueError, match=r"another normalisation; keep it with --set normalization\.method=clahe"):
+        train([folder], tmp_path / "next", recipe=started_from(base))
+    train([folder], tmp_path / "next", recipe=started_from(base, **clahe))
+
+
+def test_a_network_of_several_channels_is_refused_before_images_are_read(folder, tmp_path):
+    values = recipe().model_dump()
+    values["network"]["in_channels"] = 3
+    with pytest.raises(ValueError, match="takes 3 channels, but training reads one plane of each image"):
+        train([folder], tmp_path, recipe=TrainRecipe.model_validate(values))
+
+
+def test_the_pixel_size_of_the_training_images_is_recorded_where_all_tell_theirs():
+    image = TrainingImage("a", "m", np.zeros((2, 2), np.float16), np.zeros((2, 2), np.int32), np.zeros((0, 2)), 0.0)
+    known = [replace(image, pixel_size_um=size) for size in (0.2, 0.3, 0.5)]
+    assert _pixel_size_um(known) == 0.3
+    assert _pixel_size_um([*known, image]) is None
+
+
 def test_a_setting_that_came_later_had_its_default_before(folder, tmp_path):
     train([folder], tmp_path, recipe=recipe(steps=2))
     contents = torch.load(tmp_path / "last.ckpt", weights_only=True)
@@ -161,6 +232,20 @@ def test_training_stops_when_the_validation_loss_no_longer_improves(folder, tmp_
         on_epoch=lambda epoch: steps.append(epoch["step"]),
     )
     assert steps == [1, 2, 3]
+
+
+def test_patience_counts_from_the_last_improvement_that_counts(folder, tmp_path, monkeypatch):
+    """Every epoch improves by two thirds of min_delta: every other one counts, and the run goes on."""
+    losses = iter(1 - 2e-3 * epoch for epoch in range(20))
+    monkeypatch.setattr("dinocell_seg.train._validate", lambda *arguments: next(losses))
+    steps = []
+    train(
+        [folder],
+        tmp_path,
+        recipe=recipe(steps=8, steps_per_epoch=1, patience=2, min_delta=3e-3),
+        on_epoch=lambda epoch: steps.append(epoch["step"]),
+    )
+    assert steps == list(range(1, 9))
 
 
 def test_the_model_file_is_of_the_lowest_validation_loss_however_small_the_step(folder, tmp_path):
@@ -242,16 +327,12 @@ def test_targets_of_a_cut_cell_agree_with_the_whole_image(folder):
 
 
 def test_modalities_are_drawn_by_the_square_root_of_their_size(folder):
-    from dataclasses import replace
-
     images = load_training_images([folder], split="train", normalization=Normalization())
     images = [replace(images[0], modality="a")] * 9 + [replace(images[1], modality="b")]
     np.testing.assert_allclose(image_probabilities(images, balance=0.5), [0.75 / 9] * 9 + [0.25])
 
 
 def test_images_are_drawn_by_their_weights_within_their_modality(folder):
-    from dataclasses import replace
-
     (image, *_) = load_training_images([folder], split="train", normalization=Normalization())
     images = [replace(image, name=name, modality=name[0]) for name in ("a1", "a2", "a3", "b1")]
     probabilities = image_probabilities(images, balance=0.0, weights={"a1": 3.0, "a3": 0.0})

@@ -178,7 +178,7 @@ def test_an_interrupted_training_says_how_to_go_on(folder, tmp_path, monkeypatch
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dinocell_seg.train._start", interrupted)
+    monkeypatch.setattr("dinocell_seg.train.start", interrupted)
     result = run("train", *words, "--resume")
     assert result.exit_code == 130
     assert "stopped; the same command with --resume goes on from the last epoch" in result.output
@@ -197,7 +197,7 @@ def test_calibrate_takes_a_channel_by_index(folder, tmp_path):
     assert "calibrated on 1 image:" in result.output
     result = run("calibrate", tmp_path / "run" / "model.safetensors", "--data", folder, "--channel", "7")
     assert result.exit_code == 1
-    assert "there is no channel 7" in result.output
+    assert "no channel is named '7' or has that index" in result.output
 
 
 def test_an_image_that_cannot_be_read_ends_with_exit_code_1_and_no_run(folder, tmp_path):

@@ -26,7 +26,7 @@ class FewShotSegmentation:
     The images of a seed are nested: those of 5 are among those of 10. Backbones are frozen unless `fine_tune`; a
     random one is frozen too, so that both train the same parameters for the same `steps`. Thresholds are calibrated
     on the training images, and the score is the mean over up to `max_scored` images of val. The folders of the
-    trainings stay in `work`.
+    trainings stay in `work`, until the same training is made anew.
     """
 
     dataset: Path
@@ -45,9 +45,10 @@ class FewShotSegmentation:
         """OP_CSB of [0, 1]. Raises ValueError when the train split is smaller than `num_images`."""
         chosen, scored = self._images(num_images, seed)
         folder = self.work / f"{num_images}_images_seed_{seed}"
-        if not folder.exists():
-            _copy(chosen, scored[:1], folder)
         output = self.work / f"{num_images}_images_seed_{seed}_{'random' if backbone is None else 'pretrained'}"
+        for earlier in (folder, output):  # of a probe before this one
+            shutil.rmtree(earlier, ignore_errors=True)
+        _copy(chosen, scored[:1], folder)
         model = train([folder], output, recipe=self._recipe(backbone, seed), device=self.device)
         thresholds = calibrate(
             DINOCellPipeline(load_model(model), device=self.device),

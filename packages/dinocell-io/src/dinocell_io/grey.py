@@ -16,12 +16,13 @@ def grey_image(image: Image, *, channel: str | int | None = None) -> Shaped[np.n
     One channel is itself. An RGB image is one colour image and becomes its luma
     0.299 red + 0.587 green + 0.114 blue (ITU-R BT.601), rounded to nearest for integers; equal red,
     green and blue give exactly that value. `channel` picks a plane by name (any case) or by index
-    from 0, also of an RGB image. The plane of a single channel is a view, not a copy.
+    from 0, also of an RGB image; the text "488" is a name first, an index where no channel has that name, and the
+    number 488 a name where there is no such index. The plane of a single channel is a view, not a copy.
     Raises ValueError, listing the names, if several non-RGB channels come without a choice
     or if the choice names none or several of them.
     """
     if channel is not None:
-        return image.pixels[_index_of(image, channel)]
+        return image.pixels[channel_index(image, channel)]
     if image.is_rgb:
         return _luma(image.pixels)
     if len(image.channels) == 1:
@@ -32,16 +33,20 @@ def grey_image(image: Image, *, channel: str | int | None = None) -> Shaped[np.n
     )
 
 
-def _index_of(image: Image, channel: str | int) -> int:
-    if isinstance(channel, str):
-        found = [i for i, name in enumerate(image.channels) if name.casefold() == channel.casefold()]
-        if len(found) == 1:
-            return found[0]
-        problem = f"{len(found) or 'no'} channel{'s are' if found else ' is'} named {channel!r}"
-    else:
-        if 0 <= channel < len(image.channels):
-            return channel
+def channel_index(image: Image, channel: str | int) -> int:
+    """Where a channel is that is chosen as in `grey_image`; ValueError, listing the names, if none or several are."""
+    if isinstance(channel, int) and 0 <= channel < len(image.channels):
+        return channel
+    found = [i for i, name in enumerate(image.channels) if name.casefold() == str(channel).casefold()]
+    if len(found) == 1:
+        return found[0]
+    if isinstance(channel, str) and not found and channel.isdecimal() and int(channel) < len(image.channels):
+        return int(channel)
+    if isinstance(channel, int):
         problem = f"there is no channel {channel}"
+    else:
+        problem = f"{len(found) or 'no'} channel{'s are' if found else ' is'} named {channel!r}"
+        problem += " or has that index" if channel.isdecimal() and not found else ""
     raise ValueError(
         f"{image.uri}: {problem}; it has {', '.join(image.channels)}. "
         f"Choose one of these names or an index from 0 to {len(image.channels) - 1}"

@@ -151,7 +151,7 @@ class _Work:
             if self.existing == "skip" and files["run"].exists():
                 return Outcome(image, "skipped", _cells_of_same_run(image, files, self.pipeline, self.choice))
             return open_image_to_segment(image, self.choice)
-        except FILE_ERRORS as error:
+        except (*FILE_ERRORS, RuntimeError) as error:
             return _failed(image, error)
 
     def segment(self, image: str, opened: OpenedImage | Outcome) -> tuple[OpenedImage, Segmentation] | Outcome:
@@ -159,7 +159,7 @@ class _Work:
             return opened
         try:
             return opened, segment_image(opened.plane, self.pipeline)
-        except FILE_ERRORS as error:
+        except (*FILE_ERRORS, RuntimeError) as error:
             return _failed(image, error)
 
     def write(self, image: str, segmented: tuple[OpenedImage, Segmentation] | Outcome) -> Outcome:
@@ -168,12 +168,15 @@ class _Work:
         save = self.save_distance_map
         try:
             result = write_segmentation(*segmented, self.output, self.pipeline, save_distance_map=save)
-        except FILE_ERRORS as error:
+        except (*FILE_ERRORS, RuntimeError) as error:
             return _failed(image, error)
         return Outcome(image, "done", result.num_cells, result.seconds)
 
 
 def _failed(image: str, error: Exception) -> Outcome:
+    """The outcome of an image with this error, which is raised again if it is a bug."""
+    if not isinstance(error, FILE_ERRORS) and "can't allocate memory" not in str(error):
+        raise error  # torch tells of memory that a CPU lacks by a plain RuntimeError
     return Outcome(image, "failed", message=" ".join(str(error).split()) or type(error).__name__)
 
 

@@ -60,7 +60,8 @@ class Calibration:
     slice: Sweep
 
     def thresholds(self) -> Thresholds:
-        return Thresholds(**{name: getattr(self.best, name) for name in Thresholds.model_fields})
+        chosen = {name: value for name, value in asdict(self.best).items() if name != "score"}
+        return Thresholds(**chosen, min_size_of="network")
 
     def interval(self) -> tuple[float, float] | None:
         """95 % bootstrap interval of the best score over the images; None for a single image."""
@@ -165,15 +166,19 @@ def sweep(
     """
     names = tuple(dict.fromkeys((*metric.split("+"), *SHOWN_METRICS)))
     points = {}
+    seen_at = scales or [1.0] * len(maps)
     with ThreadPoolExecutor() as pool:  # the kernels run without the GIL
         for peak, fill, prominence in product(peaks, fills, prominences):
             if peak < fill:
                 continue
             for full_px in full_prominences_px if prominence is not None else full_prominences_px[:1]:
                 thresholds = Thresholds(peak=peak, fill=fill, prominence=prominence, full_prominence_px=full_px)
-                whole = list(pool.map(partial(_labelled, thresholds), maps, scales or [1.0] * len(maps)))
+                whole = list(pool.map(partial(_labelled, thresholds), maps, seen_at))
                 for min_size in min_sizes:
-                    predictions = (remove_small(labels, min_size=min_size)[0] for labels in whole)
+                    predictions = (
+                        remove_small(labels, min_size=round(min_size / scale**2))[0]
+                        for labels, scale in zip(whole, seen_at, strict=True)
+                    )
                     values = per_image_values(truths, predictions, metrics=names)
                     values[metric] = np.mean([values[name] for name in metric.split("+")], axis=0)
                     score = _mean_score(values, metric)

@@ -25,7 +25,7 @@ def segment(
     model: Annotated[
         str, typer.Option("--model", "-m", help="Model file, or 'default' for the one that is built in.")
     ] = "default",
-    channel: Annotated[str | None, typer.Option(help="Channel to segment, by name or by index from 0.")] = None,
+    channel: Annotated[str | None, typer.Option(help="Channel to segment, by name, else by index from 0.")] = None,
     scene: Annotated[str | None, typer.Option(help="Image of a file that holds several, by name or index.")] = None,
     z: Annotated[int | None, typer.Option(help="Plane of a stack, from 0.")] = None,
     t: Annotated[int | None, typer.Option(help="Time of a series, from 0.")] = None,
@@ -86,7 +86,7 @@ def segment(
     """
     from rich.console import Console
 
-    from dinocell_seg.plane_choice import PlaneChoice, channel_of
+    from dinocell_seg.plane_choice import PlaneChoice
 
     options = _settings_of(
         tile=tile,
@@ -102,6 +102,7 @@ def segment(
             "prominence": prominence,
             "full_prominence_px": None if prominence is None else 0.0,
             "min_size": min_size,
+            "min_size_of": None if min_size is None else "image",
         },
     )
     existing: Literal["refuse", "overwrite", "skip"] = (
@@ -113,7 +114,7 @@ def segment(
             output,
             model=model,
             device=device,
-            choice=PlaneChoice(channel_of(channel), scene, z, t),
+            choice=PlaneChoice(channel, scene, z, t),
             changes=(preset, recipe, set_ or [], options),
             refuse=existing == "refuse",
         )

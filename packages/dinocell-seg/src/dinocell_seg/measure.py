@@ -219,4 +219,6 @@ def _in_micrometres(table: Table, pixel_size_um: float) -> Table:
 def _column_names(channels: tuple[str, ...]) -> list[str]:
     """Channel names that are safe and distinct as the ends of column names."""
     names = [re.sub(r"\W+", "_", name).strip("_") or "C" for name in channels]
-    return [f"{name}_{index}" if names.count(name) > 1 else name for index, name in enumerate(names)]
+    while len(set(names)) < len(names):
+        names = [f"{name}_{index}" if names.count(name) > 1 else name for index, name in enumerate(names)]
+    return names

@@ -2,6 +2,8 @@
 
 from pathlib import Path, PurePosixPath
 
+from dinocell_io import IMAGE_SUFFIXES
+
 OUTPUT_SUFFIXES = {
     "labels": "_labels.tif",
     "cells": "_cells.csv",
@@ -29,10 +31,11 @@ def output_stem(uri: str | Path) -> str:
 
 
 def is_output(path: Path) -> bool:
-    """Whether a file was written by an earlier run: its name ends so, and that run's _run.json lies beside
-    it."""
+    """Whether a file was written by an earlier run: its name ends so, and beside it lies that run's _run.json or, of a
+    run that was killed before it wrote one, its image."""
     for suffix in (*OUTPUT_SUFFIXES.values(), DISTANCE_MAP_SUFFIX):
         if path.name.endswith(suffix):
             stem = path.name.removesuffix(suffix)
-            return path.with_name(stem + OUTPUT_SUFFIXES["run"]).is_file()
+            images = (path.with_name(stem + ending) for ending in (*IMAGE_SUFFIXES, *_DOUBLE_SUFFIXES))
+            return path.with_name(stem + OUTPUT_SUFFIXES["run"]).is_file() or any(map(Path.exists, images))
     return False

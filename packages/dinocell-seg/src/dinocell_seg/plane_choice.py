@@ -19,8 +19,3 @@ class PlaneChoice:
     def as_record(self) -> dict[str, Any]:
         """The choice as _run.json holds it; records from before stacks were read lack all but the channel."""
         return {"channel_asked": self.channel, "scene": self.scene, "z": self.z, "t": self.t}
-
-
-def channel_of(word: str | None) -> str | int | None:
-    """The channel a word of a command line means: an index if it is a number, else a name."""
-    return int(word) if word is not None and word.isdecimal() else word

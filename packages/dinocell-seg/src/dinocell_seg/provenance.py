@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from dinocell_io import Image, atomic_path
+from dinocell_io.grey import channel_index
 from dinocell_io.uri import split_uri
 from dinocell_seg.pipeline import DINOCellPipeline
 from dinocell_seg.plane_choice import PlaneChoice
@@ -113,9 +114,7 @@ def channel_used(image: Image, channel: str | int | None) -> str:
     """The name of the plane that was segmented; "luma" for RGB turned grey."""
     if channel is None:
         return "luma" if image.is_rgb else image.channels[0]
-    if isinstance(channel, int):
-        return image.channels[channel]
-    return next((name for name in image.channels if name.lower() == channel.lower()), channel)
+    return image.channels[channel_index(image, channel)]
 
 
 def software_versions() -> dict[str, str | None]:

@@ -18,9 +18,10 @@ class Thresholds(BaseModel):
     `prominence` None seeds a cell at every component above `peak`; a number seeds one at every maximum above `peak`
     that rises that much above the pass to a higher one, which splits cells that touch above `peak` and keeps a cell
     with two humps whole. The valleys between small cells are shallow: in an image whose median cell is less than
-    `full_prominence_px` pixels across (pixels that the network sees), the prominence is lowered in proportion. The
-    defaults are SAMCell's published pair. They suit its blurry predictor and shrink the
-    cells of a sharp one, so each model file carries thresholds of its own, calibrated on validation images.
+    `full_prominence_px` pixels across (pixels that the network sees), the prominence is lowered in proportion.
+    `min_size_of` "network" says that `min_size`, too, counts pixels that the network sees, as calibration does; else
+    it counts those of the image. The defaults are SAMCell's published pair. They suit its blurry predictor and shrink
+    the cells of a sharp one, so each model file carries thresholds of its own, calibrated on validation images.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -30,6 +31,7 @@ class Thresholds(BaseModel):
     prominence: float | None = Field(default=None, ge=0, lt=1)
     full_prominence_px: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     min_size: int = Field(default=0, ge=0)
+    min_size_of: Literal["image", "network"] = "image"
 
     @model_validator(mode="after")
     def _ordered(self) -> "Thresholds":
@@ -42,7 +44,14 @@ class Thresholds(BaseModel):
 
     def for_map(self, *, scale: float) -> dict[str, Any]:
         """Arguments of `labels_from_distance_map` for the map of an image that the network saw resized by `scale`."""
-        return {**self.model_dump(), "full_prominence_px": self.full_prominence_px / scale}
+        min_size = self.min_size if self.min_size_of == "image" else round(self.min_size / scale**2)
+        return {
+            "peak": self.peak,
+            "fill": self.fill,
+            "prominence": self.prominence,
+            "full_prominence_px": self.full_prominence_px / scale,
+            "min_size": min_size,
+        }
 
 
 PRESETS: dict[str, dict[str, Any]] = {

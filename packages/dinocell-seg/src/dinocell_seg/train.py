@@ -1,6 +1,8 @@
 """Training: dataset folders in, a model file and a log out."""
 
+import hashlib
 import math
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,15 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dinocell_core import DINOCell, create_dinocell_model, load_model, save_model
+from dinocell_core import DINOCell, save_model
 from dinocell_io import open_dataset
 from dinocell_seg.crops import Batch, random_batches, validation_batches
 from dinocell_seg.losses import distance_loss
-from dinocell_seg.optimizer import create_optimizer, learning_rate_factor
-from dinocell_seg.pipeline import default_model_path
+from dinocell_seg.optimizer import learning_rate_factor
 from dinocell_seg.train_recipe import TrainRecipe
-from dinocell_seg.training_images import load_training_images, with_splits
+from dinocell_seg.training_images import TrainingImage, load_training_images, with_splits
 from dinocell_seg.training_log import TrainingLog
+from dinocell_seg.training_start import origin, start
 from dinocell_seg.training_state import TrainingState, average_weights, load_state, save_state
 
 
@@ -58,6 +60,7 @@ class PreparedTraining:
     recipe: TrainRecipe
     device: str
     state: TrainingState
+    data: str
 
 
 def prepare_training(
@@ -71,21 +74,24 @@ def prepare_training(
     checkpoint = output / "last.ckpt"
     if checkpoint.exists() and not resume:
         raise ValueError(f"{output} already holds a run; continue it with --resume or choose another folder")
+    if (output / "model.safetensors").exists() and not resume:
+        raise ValueError(f"{output} already holds a model.safetensors; choose another folder")
     if resume and not checkpoint.exists():
         raise ValueError(f"there is no {checkpoint} to resume; start without --resume")
     _refuse_repeated(paths)
     for folder in paths:
         if not folder.is_dir():
             raise FileNotFoundError(f"there is no folder {folder}; a dataset is a folder with images/ and masks/ in it")
-    state = _start(recipe, device)
+    state, data = start(recipe, device), _data_of(paths)
     if resume:
         load_state(
             checkpoint,
             state,
             recipe=recipe.model_dump(mode="json"),
+            data=data,
             defaults=TrainRecipe().model_dump(mode="json"),
         )
-    return PreparedTraining(paths, output, recipe, device, state)
+    return PreparedTraining(paths, output, recipe, device, state, data)
 
 
 def run_training(
@@ -113,12 +119,14 @@ def run_training(
         "normalization": recipe.normalization.model_dump(mode="json"),
         "training_data": [
             {
-                "folder": folder.name,
+                "folder": folder.resolve().name,
                 "num_train": sum(sample.split == "train" for sample in with_splits(open_dataset(folder))),
             }
             for folder in folders
         ],
         "diameter_px": [diameters[round(q * (len(diameters) - 1))] for q in (0.05, 0.5, 0.95)] if diameters else None,
+        "pixel_size_um": _pixel_size_um(training_images),
+        **origin(recipe),
         "tile": recipe.sampling.crop_px,
         "overlap": recipe.sampling.crop_px // 4,
     }
@@ -146,9 +154,11 @@ def run_training(
             last = state.step == recipe.schedule.steps
             if state.step % recipe.schedule.steps_per_epoch == 0 or last:
                 validation_loss = _validate(state.averaged, validation, recipe)
-                improved = validation_loss < state.best_loss - recipe.schedule.min_delta
-                state.epochs_without_improvement = 0 if improved else state.epochs_without_improvement + 1
-                if validation_loss < state.best_loss:  # by however little: min_delta is for patience
+                if validation_loss < state.loss_to_beat - recipe.schedule.min_delta:
+                    state.loss_to_beat, state.epochs_without_improvement = validation_loss, 0
+                else:
+                    state.epochs_without_improvement += 1
+                if validation_loss < state.best_loss:  # by however little
                     state.best_loss = validation_loss
                     facts["step"] = state.step
                     facts["validation_loss"] = validation_loss
@@ -161,7 +171,7 @@ def run_training(
                     "learning_rate": state.optimizer.param_groups[0]["lr"],
                     "crops_per_second": crops / (time.perf_counter() - started),
                 }
-                save_state(checkpoint, state, recipe=recipe.model_dump(mode="json"))
+                save_state(checkpoint, state, recipe=recipe.model_dump(mode="json"), data=prepared.data)
                 log.epoch(epoch)
                 if on_epoch is not None:
                     on_epoch(epoch)
@@ -179,39 +189,16 @@ def _refuse_repeated(folders: Sequence[Path]) -> None:
         seen.add(folder.resolve())
 
 
-def _start(recipe: TrainRecipe, device: str) -> TrainingState:
-    torch.manual_seed(recipe.seed)
-    network = recipe.network
-    if network.start_from is not None:
-        path = default_model_path() if str(network.start_from) == "default" else network.start_from
-        if not path.is_file():
-            raise ValueError(f"there is no model file {path} to start from; give a .safetensors file, or 'default'")
-        model = load_model(path)
-    else:
-        if network.pretrained is not None and not network.pretrained.exists():
-            raise ValueError(
-                f"there is no file {network.pretrained} of backbone weights; give what 'dinocell pretrain' wrote, or "
-                "DINOv3 weights as .pth or .safetensors"
-            )
-        model = create_dinocell_model(
-            network.size,
-            patch=network.patch,
-            in_channels=network.in_channels,
-            stem_channels=network.stem_channels,
-            decoder_channels=network.decoder_channels,
-            norm=network.norm,
-            pretrained=network.pretrained,
-        )
-    crop_px, multiple = recipe.sampling.crop_px, model.size_multiple
-    if crop_px % multiple:  # no tile of that side could be segmented afterwards
-        raise ValueError(
-            f"sampling.crop_px is {crop_px}, no multiple of {multiple}, the model's coarsest grid; "
-            f"use {max(1, crop_px // multiple) * multiple}"
-        )
-    if network.freeze_backbone:
-        model.freeze_backbone()
-    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch stubs lack it
-    return TrainingState(model, create_optimizer(model, recipe.optimization))
+def _data_of(folders: Sequence[Path]) -> str:
+    """A hash of the names and splits of all images: the same data at another place are the same."""
+    rows = [(sample.name, sample.split) for folder in folders for sample in with_splits(open_dataset(folder))]
+    return hashlib.sha256(repr(rows).encode()).hexdigest()
+
+
+def _pixel_size_um(images: Sequence[TrainingImage]) -> float | None:
+    """The median pixel size of the images; None if a file does not tell its own."""
+    sizes = [image.pixel_size_um for image in images if image.pixel_size_um is not None]
+    return statistics.median(sizes) if len(sizes) == len(images) else None
 
 
 def _step(state: TrainingState, batch: Batch, recipe: TrainRecipe) -> float:

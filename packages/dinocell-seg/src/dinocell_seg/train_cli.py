@@ -86,7 +86,9 @@ def calibrate(
     data: Data,
     split: Annotated[str, typer.Option(help="Split to calibrate on; never the test split.")] = "val",
     metric: Annotated[str, typer.Option(help="Metric to maximise, averaged over images.")] = "ap_mean",
-    channel: Annotated[str | None, typer.Option(help="Channel of the images, by name or by index from 0.")] = None,
+    channel: Annotated[
+        str | None, typer.Option(help="Channel of the images, by name, or else by index from 0.")
+    ] = None,
     device: Device = "auto",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for calibration.json and calibration.html.")
@@ -95,7 +97,6 @@ def calibrate(
     """Choose a model's thresholds on validation images and store them in its file."""
     from dinocell_io.output_folder import check_output_folder
     from dinocell_seg.calibrate import check_choice
-    from dinocell_seg.plane_choice import channel_of
 
     with errors_told(WRONG_COMMAND_LINE):
         if str(model) == "default":
@@ -112,7 +113,7 @@ def calibrate(
         check_choice(metric=metric, split=split)
         samples = _samples(data, split=split)
     with errors_told(FAILED):
-        _calibrate(model, samples, metric=metric, channel=channel_of(channel), device=device, output=output)
+        _calibrate(model, samples, metric=metric, channel=channel, device=device, output=output)
 
 
 def _samples(data: list[Path], *, split: str) -> "list[Sample]":

@@ -23,6 +23,7 @@ class TrainingImage:
     labels: Integer[np.ndarray, "y x"]
     centers: Float[np.ndarray, "cell 2"]
     median_diameter: float
+    pixel_size_um: float | None = None
 
 
 def load_training_images(
@@ -81,7 +82,8 @@ def read_training_image(
     sample: Sample, dataset: str, *, normalization: Normalization, channel: str | int | None = None
 ) -> TrainingImage:
     """Read, normalise and index one labelled image."""
-    plane = grey_image(read_image(sample.image_path), channel=channel)
+    whole = read_image(sample.image_path)
+    plane = grey_image(whole, channel=channel)
     labels = read_labels(sample.labels_path)
     if plane.shape != labels.shape:
         raise ValueError(
@@ -106,6 +108,7 @@ def read_training_image(
         labels=labels,
         centers=centers[cells],
         median_diameter=float(np.median(np.sqrt(areas[cells] * 4 / np.pi))) if cells.any() else 0.0,
+        pixel_size_um=whole.pixel_size_um,
     )
 
 

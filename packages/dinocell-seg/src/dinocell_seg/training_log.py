@@ -1,11 +1,14 @@
 """Where a run is and how it goes: a progress bar, one JSON line per epoch, Weights & Biases if asked."""
 
+import contextlib
 import json
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dinocell_io import atomic_path
 
 
 class TrainingLog:
@@ -15,11 +18,13 @@ class TrainingLog:
         self, folder: Path, *, recipe: dict[str, Any], step: int = 0, wandb_project: str | None = None
     ) -> None:
         self.path = folder / "log.jsonl"
-        kept = []
-        if step and self.path.exists():
-            kept = [line for line in self.path.read_text().splitlines() if json.loads(line)["step"] <= step]
-        self.path.write_text("".join(f"{line}\n" for line in kept))
-        (folder / "recipe.json").write_text(json.dumps(recipe, indent=2) + "\n")
+        kept = _lines_up_to(self.path, step) if step and self.path.exists() else []
+        for path, text in (
+            (self.path, "".join(f"{line}\n" for line in kept)),
+            (folder / "recipe.json", json.dumps(recipe, indent=2) + "\n"),
+        ):
+            with atomic_path(path) as temporary:
+                Path(temporary).write_text(text, encoding="utf-8")
         self.run = _start_wandb(wandb_project, recipe, folder) if wandb_project else None
         self.progress = Progress(
             TextColumn("step"),
@@ -55,6 +60,16 @@ class TrainingLog:
             f"step {facts['step']}: train {facts['train_loss']:.4f}, validation {facts['validation_loss']:.4f} "
             f"(best {facts['best_loss']:.4f}), {facts['crops_per_second']:.1f} crops/s"
         )
+
+
+def _lines_up_to(path: Path, step: int) -> list[str]:
+    """The lines of a log up to a step; one that a full disk or a power cut left half written is dropped."""
+    kept = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with contextlib.suppress(ValueError):
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+    return kept
 
 
 def _start_wandb(project: str, recipe: dict[str, Any], folder: Path) -> Any:

@@ -21,6 +21,7 @@ class TrainingState:
         self.optimizer = optimizer
         self.step = 0
         self.best_loss = float("inf")
+        self.loss_to_beat = float("inf")  # by min_delta, for patience
         self.epochs_without_improvement = 0
 
 
@@ -35,29 +36,32 @@ def average_weights(averaged: DINOCell, model: DINOCell, *, decay: float, step: 
         old[name].copy_(new[name])
 
 
-def save_state(path: str | Path, state: TrainingState, *, recipe: dict[str, Any]) -> None:
-    """Write a checkpoint, all of it or nothing."""
+def save_state(path: str | Path, state: TrainingState, *, recipe: dict[str, Any], data: str) -> None:
+    """Write a checkpoint, all of it or nothing; `data` tells the images apart, see `load_state`."""
     contents = {
         "model": state.model.state_dict(),
         "averaged": state.averaged.state_dict(),
         "optimizer": state.optimizer.state_dict(),
         "step": state.step,
         "best_loss": state.best_loss,
+        "loss_to_beat": state.loss_to_beat,
         "epochs_without_improvement": state.epochs_without_improvement,
         "rng": torch.get_rng_state(),
         "recipe": recipe,
+        "data": data,
     }
     with atomic_path(path) as temporary:
         torch.save(contents, temporary)
 
 
 def load_state(
-    path: str | Path, state: TrainingState, *, recipe: dict[str, Any], defaults: dict[str, Any] | None = None
+    path: str | Path, state: TrainingState, *, recipe: dict[str, Any], data: str, defaults: dict[str, Any] | None = None
 ) -> None:
-    """Continue from a checkpoint of the same recipe; a setting that its version did not know had its default.
+    """Continue from a checkpoint of the same recipe and data; a setting that its version did not know had its default.
 
     Raises:
-        ValueError: the file is damaged, or was written with another recipe (the message names what differs).
+        ValueError: the file is damaged, or was written with another recipe (the message names what differs), or of
+            other data.
     """
     try:
         contents = torch.load(path, map_location="cpu", weights_only=True)
@@ -69,11 +73,17 @@ def load_state(
             f"{path} was written with another recipe ({'; '.join(differences)}); resume with the same recipe or "
             "start in another folder"
         )
+    if contents.get("data", data) != data:
+        raise ValueError(
+            f"{path} was trained on other images (other folders, names or splits); resume with the same --data, in the "
+            "same order, or start in another folder, from this run's model with --start-from"
+        )
     state.model.load_state_dict(contents["model"])
     state.averaged.load_state_dict(contents["averaged"])
     state.optimizer.load_state_dict(contents["optimizer"])
     state.step = contents["step"]
     state.best_loss = contents["best_loss"]
+    state.loss_to_beat = contents.get("loss_to_beat", state.best_loss)
     state.epochs_without_improvement = contents["epochs_without_improvement"]
     torch.set_rng_state(contents["rng"])
 

@@ -1,0 +1,77 @@
+"""What a training starts from: a new network, a backbone's weights, or a whole model."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dinocell_core import DINOCell, create_dinocell_model, file_sha256, load_model
+from dinocell_seg.optimizer import create_optimizer
+from dinocell_seg.pipeline import default_model_path
+from dinocell_seg.train_recipe import TrainRecipe
+from dinocell_seg.training_state import TrainingState
+
+
+def start(recipe: TrainRecipe, device: str) -> TrainingState:
+    """The state before the first step. Raises ValueError for what the recipe names and is not there or does not fit."""
+    torch.manual_seed(recipe.seed)
+    network = recipe.network
+    path = _start_path(recipe)
+    if path is not None:
+        if not path.is_file():
+            raise ValueError(f"there is no model file {path} to start from; give a .safetensors file, or 'default'")
+        model = load_model(path)
+        _require_normalization(model, recipe, path)
+    else:
+        if network.pretrained is not None and not network.pretrained.exists():
+            raise ValueError(
+                f"there is no file {network.pretrained} of backbone weights; give what 'dinocell pretrain' wrote, or "
+                "DINOv3 weights as .pth or .safetensors"
+            )
+        model = create_dinocell_model(
+            network.size,
+            patch=network.patch,
+            in_channels=network.in_channels,
+            stem_channels=network.stem_channels,
+            decoder_channels=network.decoder_channels,
+            norm=network.norm,
+            pretrained=network.pretrained,
+        )
+    crop_px, multiple = recipe.sampling.crop_px, model.size_multiple
+    if crop_px % multiple:  # no tile of that side could be segmented afterwards
+        raise ValueError(
+            f"sampling.crop_px is {crop_px}, no multiple of {multiple}, the model's coarsest grid; "
+            f"use {max(1, crop_px // multiple) * multiple}"
+        )
+    if model.architecture.in_channels != 1:
+        raise ValueError(
+            f"the network takes {model.architecture.in_channels} channels, but training reads one plane of each image; "
+            "use network.in_channels 1"
+        )
+    if network.freeze_backbone:
+        model.freeze_backbone()
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch stubs lack it
+    return TrainingState(model, create_optimizer(model, recipe.optimization))
+
+
+def origin(recipe: TrainRecipe) -> dict[str, Any]:
+    """What is known of the model that a training starts from, for whoever asks for the data behind the weights."""
+    path = _start_path(recipe)
+    if path is None:
+        return {}
+    before = load_model(path).metadata
+    known = ("version", "licence", "training_data", "started_from")
+    return {"started_from": {"sha256": file_sha256(path), **{key: before[key] for key in known if key in before}}}
+
+
+def _start_path(recipe: TrainRecipe) -> Path | None:
+    given = recipe.network.start_from
+    return default_model_path() if given is not None and str(given) == "default" else given
+
+
+def _require_normalization(model: DINOCell, recipe: TrainRecipe, path: Path) -> None:
+    """Raise ValueError if the model was trained on images that were normalised in another way."""
+    before, now = model.metadata.get("normalization"), recipe.normalization.model_dump(mode="json")
+    if before is not None and before != now:
+        settings = " ".join(f"--set normalization.{key}={value}" for key, value in before.items() if value != now[key])
+        raise ValueError(f"{path} was trained with another normalisation; keep it with {settings}")
