@@ -244,6 +244,39 @@ def test_a_prefix_of_a_bucket_is_streamed(folder, tmp_path, monkeypatch):
             recipe_of("s3://bucket/set").data.open()
 
 
+def test_of_a_prefix_with_splits_only_those_to_train_on_are_streamed(folder, monkeypatch):
+    image = next(iter(folder.iterdir())).read_bytes()
+    table = b"\xef\xbb\xbfname,split\r\na,train\r\nb,val\r\nc,test\r\nd,train\r\n"
+    objects = {f"set/images/{name}.tif": image for name in "abcd"} | {
+        "set/splits.csv": table,
+        "other/images/e.tif": image,
+    }
+    with ObjectServer(objects) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+
+        def names(uri, **data):
+            return list(recipe_of(uri, {"data": data}).data.open().names)
+
+        assert names("s3://bucket/set") == ["images/a.tif", "images/d.tif"]
+        assert names("s3://bucket/set/images/", split="val") == ["b.tif"]
+        assert names("s3://bucket/set/images", split=None) == ["a.tif", "b.tif", "c.tif", "d.tif"]
+        assert names("s3://bucket/other") == ["images/e.tif"]
+        with pytest.raises(ValueError, match=r"none of the 4 images in s3://bucket/set is of the split 'held'"):
+            names("s3://bucket/set", split="held")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"split": "val"}, r"split 'val' is of folders and does nothing to a stream"),
+        ({"channel_pattern": "(?P<f>.)(?P<channel>.)"}, r"channel_pattern is of folders .* data.stream.channels"),
+    ],
+)
+def test_settings_of_folders_are_refused_for_a_stream(setting, message):
+    with pytest.raises(ValueError, match=message):
+        validated(PretrainRecipe, {"data": {"stream": {"index": "index"}, **setting}})
+
+
 def test_of_prefixes_one_alone_is_streamed(folder):
     recipe = recipe_of(folder, {"data": {"folders": ["s3://bucket/a", str(folder)]}})
     with pytest.raises(ValueError, match=r"s3://bucket/a, .* one alone can be streamed"):

@@ -2,16 +2,19 @@
 
 import csv
 import hashlib
+import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Num
 
-from dinocell_io import IMAGE_SUFFIXES, grey_image, read_image
+from dinocell_io import IMAGE_SUFFIXES, FieldList, grey_image, open_folder_fields, read_image
+from dinocell_io.store import NotFound, open_store
 
 FOLDERS_OF_LABELS = {"masks", "labels"}
 
@@ -90,11 +93,7 @@ def open_folders(
                 "(folders named masks or labels are not looked at)"
             )
         files = _of_split(images, split)
-        if not files:
-            raise ValueError(
-                f"none of the {len(images)} images in {folder} is of the split {split!r} of its splits.csv; set "
-                "data.split to one that it has, or to null for all"
-            )
+        _require_split(files, images, folder, split)
         found = [(path,) for path in files] if channel_pattern is None else _grouped(files, channel_pattern)
         if not found:
             raise ValueError(
@@ -103,6 +102,35 @@ def open_folders(
             )
         fields += found
     return FolderFields(tuple(fields))
+
+
+def open_prefix(uri: str, *, split: str | None = "train") -> FieldList:
+    """All images of an `s3://` prefix and below it, to be streamed: one file per field; no pixel is read.
+
+    Of images in a folder `images` beside a `splits.csv` only those of `split` (None: all), as `open_folders` does.
+    Raises ValueError for a prefix without an image or with labels, and for a split that no image has.
+    """
+    fields = open_folder_fields(uri)
+    labels = [name for name in fields.names if not FOLDERS_OF_LABELS.isdisjoint(name.split("/")[:-1])]
+    if labels:
+        raise ValueError(f"{uri} holds labels ({labels[0]}), which are no fields; give the prefix of the images")
+    if split is None:
+        return fields
+    paths = [PurePosixPath(fields.prefix + name) for name in fields.names]
+    store, _ = open_store(fields.store_uri)
+    tables: dict[PurePosixPath, dict[str, str] | None] = {}
+    for parent in {path.parent for path in paths}:
+        key, tables[parent] = str(parent.parent / "splits.csv"), None
+        if parent.name == "images":
+            with suppress(NotFound):
+                tables[parent] = _splits(store.get(key).decode("utf-8-sig"), f"{fields.store_uri}{key}")
+    chosen = tuple(
+        name
+        for name, path in zip(fields.names, paths, strict=True)
+        if (splits := tables[path.parent]) is None or splits.get(path.stem) == split
+    )
+    _require_split(chosen, fields.names, uri, split)
+    return replace(fields, names=chosen)
 
 
 def _images(folder: Path) -> list[Path]:
@@ -131,11 +159,22 @@ def _read_splits(table: Path) -> dict[str, str] | None:
     if not table.is_file():
         return None
     # utf-8-sig: spreadsheets write a byte order mark
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
+    return _splits(table.read_text(encoding="utf-8-sig"), table)
+
+
+def _splits(text: str, table: str | Path) -> dict[str, str]:
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
     if rows and not {"name", "split"} <= rows[0].keys():
         raise ValueError(f"{table} has the columns {', '.join(rows[0])}; expected name and split")
     return {row["name"]: row["split"] for row in rows}
+
+
+def _require_split(chosen: Sequence[object], images: Sequence[object], place: str | Path, split: str | None) -> None:
+    if not chosen:
+        raise ValueError(
+            f"none of the {len(images)} images in {place} is of the split {split!r} of its splits.csv; set data.split "
+            "to one that it has, or to null for all"
+        )
 
 
 def _grouped(files: Sequence[Path], pattern: str) -> list[tuple[Path, ...]]:

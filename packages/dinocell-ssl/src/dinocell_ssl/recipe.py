@@ -6,14 +6,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from dinocell_io import FieldList, jump_fields, open_folder_fields, open_jump_index, select_sites
+from dinocell_io import FieldList, jump_fields, open_jump_index, select_sites
 from dinocell_io.jump_fields import read_selection
 from dinocell_io.jump_tables import STAINS
 from dinocell_io.uri import is_remote
 from dinocell_ssl.augment import Augmentation
 from dinocell_ssl.crops import Crops, Views
 from dinocell_ssl.data import Loading, Masking
-from dinocell_ssl.fields import FOLDERS_OF_LABELS, Fields, open_folders
+from dinocell_ssl.fields import Fields, open_folders, open_prefix
 from dinocell_ssl.gram_anchor import Gram
 from dinocell_ssl.monitoring import Monitoring
 from dinocell_ssl.network import Head, Network
@@ -42,11 +42,21 @@ class Data(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     folders: tuple[str | Path, ...] = Field(default=(), description="or one s3:// prefix, whose fields are streamed")
-    split: str | None = Field(default="train", description="of folders that have splits; null: all images")
+    split: str | None = Field(default="train", description="of folders and prefixes that have splits; null: all")
     channel_pattern: str | None = Field(
         default=None, description="for one file per channel; see dinocell_ssl.fields.open_folders"
     )
     stream: Stream | None = None
+
+    @model_validator(mode="after")
+    def _settings_of_folders_are_not_given_for_a_stream(self) -> "Data":
+        if self.stream is not None and (self.split not in (None, "train") or self.channel_pattern is not None):
+            given = f"split {self.split!r}" if self.channel_pattern is None else "channel_pattern"
+            raise ValueError(
+                f"{given} is of folders and does nothing to a stream; leave it out, and choose the sites with "
+                "data.stream.selection and the channels with data.stream.channels"
+            )
+        return self
 
     @property
     def is_remote(self) -> bool:
@@ -76,13 +86,7 @@ class Data(BaseModel):
                 f"data.folders is {', '.join(map(str, self.folders))}; of s3:// prefixes one alone can be streamed, "
                 "with all channels of a field in one file (no data.channel_pattern); copy the others to a folder"
             )
-        fields = open_folder_fields(self.folders[0])
-        labels = [name for name in fields.names if not FOLDERS_OF_LABELS.isdisjoint(name.split("/")[:-1])]
-        if labels:
-            raise ValueError(
-                f"{self.folders[0]} holds labels ({labels[0]}), which are no fields; give the prefix of the images"
-            )
-        return fields
+        return open_prefix(str(self.folders[0]), split=self.split)
 
 
 class Loss(BaseModel):
