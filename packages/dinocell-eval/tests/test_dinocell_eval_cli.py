@@ -325,3 +325,33 @@ def test_results_of_cellpose_are_read_beside_their_images(app, folders, tmp_path
     assert "ignored: no labels" in result.output
     expected = evaluate([CASES[n].truth for n in NAMES], [CASES[n].predicted for n in NAMES])
     assert summary(folders / "report")["metrics"]["seg"]["pooled"] == expected.pooled["seg"]
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_an_image_that_cannot_be_drawn_leaves_an_earlier_report_as_it_was(app, folders):
+    assert app(folders / "masks", folders / "masks", "--output", folders / "report").exit_code == 0
+    before = contents(folders / "report")
+    (folders / "images").mkdir()
+    for name in NAMES:
+        tifffile.imwrite(
+            folders / "images" / f"{name}.tif", np.zeros((5, 9, 9), np.uint8), metadata={"axes": "ZYX"},
+            photometric="minisblack",
+        )  # fmt: skip
+    arguments = [folders / "masks", folders / "out", "--output", folders / "report", "--images", folders / "images"]
+    result = app(*arguments)
+    assert (result.exit_code, "expected one plane" in result.output) == (1, True), result.output
+    assert contents(folders / "report") == before
+
+
+def test_a_comparison_that_fails_leaves_an_earlier_one_as_it_was(app, folders):
+    arguments = [folders / "masks", folders / "masks", "--compare", folders / "out", "--output", folders / "report"]
+    assert app(*arguments).exit_code == 0
+    (folders / "report" / "first" / "summary.json").write_text("of the first run")
+    before = contents(folders / "report")
+    assert len(before) == 10
+    write_labels(folders / "out" / "split_cell_labels.tif", np.ones((3, 3), int))
+    assert app(*arguments).exit_code == 1
+    assert contents(folders / "report") == before

@@ -1,7 +1,7 @@
 """Evaluation of folders of files, from reading them to the reports in the output folder."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, strftime
@@ -16,9 +16,9 @@ from dinocell_eval.evaluate import Evaluation, check_settings, evaluate
 from dinocell_eval.folders import FilePair, Pairing
 from dinocell_eval.printed import print_comparison, print_metrics
 from dinocell_eval.reading import ReadAhead
-from dinocell_eval.report import describe_inputs, write_comparison, write_report
+from dinocell_eval.report import comparison_json, describe_inputs, report_texts, write_texts
 from dinocell_eval.result_files import TRUTH_ENDINGS, read_result
-from dinocell_io import IMAGE_SUFFIXES, atomic_path, grey_image, read_image
+from dinocell_io import IMAGE_SUFFIXES, grey_image, read_image
 from dinocell_io.counted import counted
 
 if TYPE_CHECKING:
@@ -46,24 +46,9 @@ class Settings:
 
 
 def evaluate_folder(console: "Console", predictions: Predictions, output: Path, *, settings: Settings) -> Evaluation:
-    """Evaluate paired files, print the metrics and write the reports into `output`."""
-    folder, pairing = predictions
-    planes = _image_files(settings.images, pairing.pairs)
-    evaluation, inputs = _evaluate(console, pairing, settings=settings)
-    print_metrics(console, evaluation)
-    written = ["summary.json", "images.csv", "objects.csv"]
-    replaces = (output / "summary.json").exists()
-    write_report(output, evaluation, inputs=inputs)
-    if settings.html:
-        from dinocell_eval.pages import evaluation_page
-
-        page = evaluation_page(
-            evaluation, title=f"Segmentation of {folder.name or folder}", facts=_facts(pairing, [folder]),
-            gallery=_gallery(evaluation, pairing.pairs, planes, number=settings.gallery), inputs=inputs,
-        )  # fmt: skip
-        _write_text(output / "report.html", page)
-        written.append("report.html")
-    _tell_written(console, output, written, replaces=replaces, page="report.html")
+    """Evaluate paired files, print the metrics and write the reports into `output`, once all of them are made."""
+    evaluation, texts = _evaluated(console, predictions, settings=settings)
+    _write(console, output, texts, page="report.html")
     return evaluation
 
 
@@ -72,37 +57,57 @@ def compare_folders(
 ) -> None:
     """Evaluate two predictions of the same truth into `output`/first and `output`/second, and write their comparison.
 
-    Raises ValueError if they do not have the same images, as with `evaluate` of one folder.
+    Nothing is written before all is made. Raises ValueError if they do not have the same images, as with `evaluate`
+    of one folder.
     """
     names = _short_names(first[0], second[0])
 
-    def evaluated(which: str, predictions: Predictions) -> Evaluation:
+    def evaluated(which: str, predictions: Predictions) -> tuple[Evaluation, dict[str, str]]:
         console.print(f"{which}: {predictions[0]}", markup=False, soft_wrap=True)
-        return evaluate_folder(console, predictions, output / which, settings=settings)
+        return _evaluated(console, predictions, settings=settings)
 
-    one, other = evaluated("first", first), evaluated("second", second)
+    (one, texts_of_one), (other, texts_of_other) = evaluated("first", first), evaluated("second", second)
     comparison = compare(one, other)
     print_comparison(console, comparison, names)
-    replaces = (output / "comparison.json").exists()
-    write_comparison(output, comparison, names=names)
-    written = ["comparison.json"]
+    texts = {"comparison.json": comparison_json(comparison, names=names)}
     if settings.html:
         from dinocell_eval.pages import comparison_page
 
         facts = _facts(first[1], [first[0], second[0]])
-        page = comparison_page(one, other, comparison, names=names, facts=facts,
-                               title=f"{names[1]} against {names[0]}")  # fmt: skip
-        _write_text(output / "comparison.html", page)
-        written.append("comparison.html")
-    _tell_written(console, output, written, replaces=replaces, page="comparison.html")
+        texts["comparison.html"] = comparison_page(one, other, comparison, names=names, facts=facts,
+                                                   title=f"{names[1]} against {names[0]}")  # fmt: skip
+    _write(console, output / "first", texts_of_one, page="report.html")
+    _write(console, output / "second", texts_of_other, page="report.html")
+    _write(console, output, texts, page="comparison.html")
 
 
-def _tell_written(console: "Console", output: Path, written: Sequence[str], *, replaces: bool, page: str) -> None:
-    """Names the files, and says that they replace those of an earlier evaluation, or that an earlier page is left."""
+def _evaluated(
+    console: "Console", predictions: Predictions, *, settings: Settings
+) -> tuple[Evaluation, dict[str, str]]:
+    """The evaluation, its metrics printed, and its files by name."""
+    folder, pairing = predictions
+    planes = _image_files(settings.images, pairing.pairs)
+    evaluation, inputs = _evaluate(console, pairing, settings=settings)
+    print_metrics(console, evaluation)
+    texts = report_texts(evaluation, inputs=inputs)
+    if settings.html:
+        from dinocell_eval.pages import evaluation_page
+
+        texts["report.html"] = evaluation_page(
+            evaluation, title=f"Segmentation of {folder.name or folder}", facts=_facts(pairing, [folder]),
+            gallery=_gallery(evaluation, pairing.pairs, planes, number=settings.gallery), inputs=inputs,
+        )  # fmt: skip
+    return evaluation, texts
+
+
+def _write(console: "Console", output: Path, texts: Mapping[str, str], *, page: str) -> None:
+    """Writes and names the files; says that they replace those of an earlier evaluation, or which page is older."""
+    replaces = any((output / name).exists() for name in texts if name.endswith(".json"))
+    write_texts(output, texts)
     replaced = "; they replace an earlier evaluation" if replaces else ""
-    if page not in written and (output / page).exists():
+    if page not in texts and (output / page).exists():
         replaced += f"; {page} there is of an earlier one"
-    console.print(f"wrote {output}/{', '.join(written)}{replaced}", markup=False, soft_wrap=True)
+    console.print(f"wrote {output}/{', '.join(texts)}{replaced}", markup=False, soft_wrap=True)
 
 
 def _evaluate(console: "Console", pairing: Pairing, *, settings: Settings) -> tuple[Evaluation, dict[str, object]]:
@@ -197,8 +202,3 @@ def _short_names(first: Path, second: Path) -> tuple[str, str]:
         if names[0] != names[1]:
             return names
     raise ValueError(f"{first} is compared with itself; pass two folders of predictions")
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

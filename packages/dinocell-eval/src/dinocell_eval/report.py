@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -93,13 +94,8 @@ def comparison_summary(comparison: Comparison, *, names: tuple[str, str]) -> dic
     }
 
 
-def write_comparison(folder: str | Path, comparison: Comparison, *, names: tuple[str, str]) -> None:
-    """Write `comparison.json`, atomically."""
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
-    with atomic_path(target / "comparison.json") as temporary:
-        text = json.dumps(comparison_summary(comparison, names=names), indent=2, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+def comparison_json(comparison: Comparison, *, names: tuple[str, str]) -> str:
+    return json.dumps(comparison_summary(comparison, names=names), indent=2, allow_nan=False) + "\n"
 
 
 def describe_inputs(pairing: Pairing) -> dict[str, object]:
@@ -117,14 +113,27 @@ def describe_inputs(pairing: Pairing) -> dict[str, object]:
     }
 
 
+def report_texts(evaluation: Evaluation, *, inputs: Mapping[str, object] | None = None) -> dict[str, str]:
+    """The content of `images.csv` (a row an image), `objects.csv` (a row an object) and `summary.json`, by name."""
+    return {
+        "images.csv": _csv(["image", *evaluation.per_image], _image_rows(evaluation)),
+        "objects.csv": _csv(*_object_table(evaluation)),
+        "summary.json": summary_json(evaluation, inputs=inputs),
+    }
+
+
 def write_report(folder: str | Path, evaluation: Evaluation, *, inputs: Mapping[str, object] | None = None) -> None:
-    """Write `summary.json`, `images.csv` (a row an image) and `objects.csv` (a row an object), each atomically."""
+    """Write the files of `report_texts`, each atomically and none before all are made."""
+    write_texts(folder, report_texts(evaluation, inputs=inputs))
+
+
+def write_texts(folder: str | Path, texts: Mapping[str, str]) -> None:
+    """Write texts by file name into a folder, which is made if it is not there; each appears whole."""
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    _write_csv(target / "images.csv", ["image", *evaluation.per_image], _image_rows(evaluation))
-    _write_csv(target / "objects.csv", *_object_table(evaluation))
-    with atomic_path(target / "summary.json") as temporary:
-        temporary.write_text(summary_json(evaluation, inputs=inputs), encoding="utf-8")
+    for name, text in texts.items():
+        with atomic_path(target / name) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _image_rows(evaluation: Evaluation) -> Iterable[tuple[object, ...]]:
@@ -156,11 +165,12 @@ def _object_table(evaluation: Evaluation) -> tuple[list[str], Iterable[tuple[obj
     return list(columns), zip(*columns.values(), strict=True)
 
 
-def _write_csv(path: Path, columns: list[str], rows: Iterable[tuple[object, ...]]) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
+def _csv(columns: list[str], rows: Iterable[tuple[object, ...]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _sha256(path: Path) -> str:

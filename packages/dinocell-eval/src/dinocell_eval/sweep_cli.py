@@ -32,8 +32,8 @@ def sweep_command(
     An earlier sweep in --output is replaced.
     """
     from dinocell_eval.pages.sweep_page import sweep_page
+    from dinocell_eval.report import write_texts
     from dinocell_eval.sweep import FILLS, METRICS, NO_RESULT, PEAKS, check_grid, sweep_distance_maps
-    from dinocell_io import atomic_path
     from dinocell_io.output_folder import check_output_folder
 
     peaks, fills, metrics = sorted(peak or PEAKS), sorted(fill or FILLS), metric or METRICS
@@ -51,14 +51,8 @@ def sweep_command(
             names=names,
         )  # fmt: skip
         replaces = (output / "sweep.json").exists()
-        output.mkdir(parents=True, exist_ok=True)
-        texts = {
-            "sweep.json": sweep.to_json(),
-            "sweep.html": sweep_page(sweep, facts={"true labels": str(gt_dir), "distance maps": str(map_dir)}),
-        }
-        for name, content in texts.items():
-            with atomic_path(output / name) as temporary:
-                temporary.write_text(content, encoding="utf-8")
+        page = sweep_page(sweep, facts={"true labels": str(gt_dir), "distance maps": str(map_dir)})
+        write_texts(output, {"sweep.json": sweep.to_json(), "sweep.html": page})
     for name in sweep.values:
         best = sweep.best(name)
         interval = "" if best.interval is None else f", 95 % {best.interval[0]:.4f} .. {best.interval[1]:.4f}"
