@@ -63,3 +63,10 @@ def test_empty_features_are_refused():
         rankme(torch.zeros(0, 4))
     with pytest.raises(ValueError, match="give the features of one sample or more"):
         feature_variance(torch.zeros(0, 4))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_features_that_are_not_finite_have_no_rank(value):
+    features = random_features(5, 4)
+    features[2, 1] = value
+    assert math.isnan(rankme(features))

@@ -1,5 +1,7 @@
 """How many directions features use: RankMe (Garrido 2023), and how far they spread."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -11,11 +13,14 @@ def rankme(features: Float[Tensor, "sample feature"]) -> float:
     """exp(entropy of the singular values divided by their sum): the effective number of directions.
 
     1 for features that are multiples of one vector, at most the smaller of samples and features; 0 if all features
-    are 0. Features are not centred, as published: a mean that is common to all of them lowers the rank. Batches of
-    different size do not compare. Computed in float64; takes samples · features · the smaller of both operations.
+    are 0, NaN if one of them is not finite. Features are not centred, as published: a mean that is common to all of
+    them lowers the rank. Batches of different size do not compare. Computed in float64; takes
+    samples · features · the smaller of both operations.
     """
     if 0 in features.shape:
         raise ValueError(f"features are {tuple(features.shape)}; a rank needs one sample and one feature or more")
+    if not features.isfinite().all():
+        return math.nan
     singular_values = torch.linalg.svdvals(features.double().cpu())
     total = singular_values.sum()
     if total == 0:

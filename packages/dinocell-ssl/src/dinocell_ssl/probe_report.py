@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,8 @@ def _write(report: ProbeReport, checkpoint: Path, facts: dict[str, Any], setting
     def as_json(result: ProbeResult) -> dict[str, Any]:
         margins = result.consistency.pair_margins if result.consistency else None
         pairs = None if margins is None else [[None if x != x else x for x in row] for row in margins.tolist()]
-        return {"values": result.values, "channel_pair_margins": pairs}
+        values = {name: value if isfinite(value) else None for name, value in result.values.items()}  # as in the log
+        return {"values": values, "channel_pair_margins": pairs}
 
     content = {
         "checkpoint": checkpoint.name,
