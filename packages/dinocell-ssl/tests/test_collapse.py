@@ -244,3 +244,18 @@ def test_a_step_without_outputs_is_judged_by_its_loss_alone(state):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert CollapseMonitor(start_step=0).on_step(1, {"loss": 3.0}, state) == {"alarms": 0.0}
+
+
+def test_the_rank_of_patches_is_that_of_patches_of_all_images():
+    of_each_image = torch.eye(2 * SAMPLES, FEATURES)[:, None].expand(-1, 4, -1)  # its own direction
+    outputs = replace(healthy_outputs(), teacher_patch_tokens=of_each_image)
+    assert collapse_values(outputs, max_patches=40)["patch_rank"] == pytest.approx(2 * SAMPLES, rel=0.05)
+    assert collapse_values(outputs, max_patches=4000)["patch_rank"] == pytest.approx(2 * SAMPLES)
+
+
+def test_features_that_are_not_finite_end_no_run_by_being_measured():
+    outputs = healthy_outputs()
+    broken = replace(outputs, teacher_class_tokens=outputs.teacher_class_tokens * math.nan)
+    values = collapse_values(broken)
+    assert math.isnan(values["feature_rank"])
+    assert [alarm.cause for alarm in find_alarms({"loss": math.nan, **values})] == ["loss_not_finite"]

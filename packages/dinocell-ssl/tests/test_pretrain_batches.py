@@ -210,6 +210,15 @@ def test_epochs_count_samples():
     assert plan().epoch(10) == 8.0
 
 
+def test_epochs_of_a_stream_count_the_samples_of_each_field(streamed):
+    settings = plan(streamed, batch_size=7, reuses=4, buffer_fields=16)
+    maker = BatchMaker(settings)
+    for step in range(6):
+        maker.batch(step)
+    stream = maker._source._stream
+    assert settings.epoch(6) == 1.5 == stream.epoch + stream.position / len(stream)
+
+
 def test_sizes_that_patches_do_not_fill_are_refused():
     with pytest.raises(ValueError, match=r"crops.global_px is 32, which patches of 12 do not fill"):
         plan(patch=12)

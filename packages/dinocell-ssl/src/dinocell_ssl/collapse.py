@@ -145,7 +145,7 @@ def collapse_values(outputs: StepOutputs, *, max_patches: int = 1024) -> dict[st
 
     `teacher_entropy` and `prototype_perplexity` concern the targets, `student_entropy` its softmax. `feature_rank`
     and `feature_variance` are those of the teacher's class tokens, and are measured within each global crop, since
-    the two crops of an image are meant to agree; `patch_rank` that of `max_patches` patches over all images.
+    the two crops of an image are meant to agree; `patch_rank` that of `max_patches` patches, evenly over all images.
     What compares images is left out for a batch of one.
     """
     crops = outputs.teacher_class_tokens
@@ -153,13 +153,14 @@ def collapse_values(outputs: StepOutputs, *, max_patches: int = 1024) -> dict[st
     usage = prototype_usage(outputs.dino_targets.flatten(0, 1))
     student = (outputs.student_class_logits.flatten(0, 1).float() / outputs.student_temperature).softmax(dim=1)
     patches = outputs.teacher_patch_tokens.flatten(0, 1)
-    stride = max(1, len(patches) // max_patches)
+    count = min(len(patches), max_patches)
+    spread = torch.arange(count, device=patches.device) * len(patches) // max(1, count)
     values = {
         "teacher_entropy": usage.entropy,
         "student_entropy": mean_entropy(student),
         "uniform_entropy": math.log(outputs.dino_targets.shape[-1]),
         "prototype_perplexity": usage.perplexity,
-        "patch_rank": rankme(patches[::stride][:max_patches]),
+        "patch_rank": rankme(patches[spread]),
     }
     if num_samples < 2:
         return values

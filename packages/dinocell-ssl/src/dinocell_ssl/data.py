@@ -108,8 +108,9 @@ class BatchPlan:
         return range(self.rank * own, (self.rank + 1) * own)
 
     def epoch(self, step: int) -> float:
-        """Passes over all fields after `step` steps."""
-        return step * self.batch_size / len(self.fields)
+        """Passes over all fields after `step` steps; a stream's give each field `reuses` samples."""
+        samples = self.reuses if isinstance(self.fields, FieldList) else 1
+        return step * self.batch_size / (len(self.fields) * samples)
 
 
 class WorkerLostError(ProcessLostError):
