@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -355,3 +357,15 @@ def test_a_comparison_that_fails_leaves_an_earlier_one_as_it_was(app, folders):
     write_labels(folders / "out" / "split_cell_labels.tif", np.ones((3, 3), int))
     assert app(*arguments).exit_code == 1
     assert contents(folders / "report") == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text on this system")
+def test_a_name_that_is_no_utf_8_does_not_lose_the_evaluation(app, folders):
+    name = os.fsdecode(b"Z\xfcrich.tif")
+    for folder in ("masks", "out"):
+        (folders / folder / name).write_bytes((folders / "masks" / "missed_cell.tif").read_bytes())
+    result = app(folders / "masks", folders / "out", "--output", folders / "report")
+    assert result.exit_code == 0, result.output
+    for file in ("images.csv", "objects.csv", "report.html"):
+        assert "Z\\udcfcrich" in (folders / "report" / file).read_text(encoding="utf-8")
+    assert {pair["name"] for pair in summary(folders / "report")["inputs"]["pairs"]} == {*NAMES, name[:-4]}

@@ -128,12 +128,15 @@ def write_report(folder: str | Path, evaluation: Evaluation, *, inputs: Mapping[
 
 
 def write_texts(folder: str | Path, texts: Mapping[str, str]) -> None:
-    """Write texts by file name into a folder, which is made if it is not there; each appears whole."""
+    """Write texts by file name into a folder, which is made if it is not there; each appears whole.
+
+    Bytes of file names that are no UTF-8 are written as Python escapes them.
+    """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         with atomic_path(target / name) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def _image_rows(evaluation: Evaluation) -> Iterable[tuple[object, ...]]:
