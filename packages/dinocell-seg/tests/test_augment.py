@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from dinocell_seg.augment import Augmentation, change_intensities, random_affine, warp_crop
+from dinocell_seg.augment import Augmentation, _seen, change_intensities, random_affine, warp_crop
 
 PLAIN = Augmentation(
     flip=False,
@@ -90,3 +90,30 @@ def test_magnification_keeps_the_median_cell_in_the_range_of_diameters(diameter,
         matrix = random_affine(rng, settings, median_diameter=diameter)
         magnification = 1 / math.sqrt(abs(np.linalg.det(matrix)))
         assert low - 1e-9 <= magnification <= high + 1e-9
+
+
+def test_a_crop_is_that_of_the_whole_image_though_only_a_part_is_worked_on(monkeypatch):
+    rng = np.random.default_rng(5)
+    parts, wholes = [], []
+    for number in range(200):
+        shape = tuple(rng.integers(8, 300, 2))
+        image, labels = rng.random(shape, np.float32), rng.integers(0, 9, shape).astype(np.int32)
+        settings = Augmentation(wide_scale=(0.3, 2.0), wide_scale_probability=0.5)
+        matrix = random_affine(rng, settings, median_diameter=0.0)
+        center = tuple(float(rng.uniform(-20, side + 20)) for side in shape)
+        asked = {"matrix": matrix, "center": center, "size": (16, 48)[number % 2]}
+        parts.append(warp_crop(image, labels, **asked))
+        with monkeypatch.context() as patch:
+            patch.setattr("dinocell_seg.augment._seen", lambda first, last, side: slice(0, side))
+            wholes.append(warp_crop(image, labels, **asked))
+    for (part, part_labels), (whole, whole_labels) in zip(parts, wholes, strict=True):
+        np.testing.assert_allclose(part, whole, atol=0.04)  # OpenCV before 5 rounds positions to 1 / 32 pixel
+        assert np.mean(part_labels != whole_labels) < 0.005
+
+
+def test_what_a_crop_sees_of_an_axis():
+    assert _seen(10.5, 20.5, 100) == slice(10, 22)
+    assert _seen(-30.0, 5.0, 100) == slice(0, 31)
+    assert _seen(90.0, 120.0, 100) == slice(78, 100)
+    assert _seen(-5.0, 150.0, 100) == slice(0, 100)
+    assert _seen(-250.0, -240.0, 100) == slice(0, 100)

@@ -78,12 +78,19 @@ def warp_crop(
     """
     half = (size - 1) / 2
     y, x = center
-    shift = np.array([x, y]) - matrix @ np.array([half, half])
-    affine = np.concatenate([matrix, shift[:, None]], axis=1)
     magnification = 1.0 / math.sqrt(abs(float(np.linalg.det(matrix))))
-    image = image.astype(np.float32)
-    if magnification < _ANTIALIAS_BELOW_SCALE:
-        image = cv2.GaussianBlur(image, (0, 0), sigmaX=0.5 / magnification)
+    sigma = 0.5 / magnification if magnification < _ANTIALIAS_BELOW_SCALE else 0.0
+    # Only what the crop sees is worked on, with what the blur and the interpolation see of its surroundings.
+    reach = np.abs(matrix).sum(axis=1) * half + math.ceil(4 * sigma) + 2
+    columns, rows = (
+        _seen(position - extent, position + extent, side)
+        for position, extent, side in zip((x, y), reach, image.shape[::-1], strict=True)
+    )
+    image, labels = image[rows, columns].astype(np.float32), labels[rows, columns]
+    shift = np.array([x - columns.start, y - rows.start]) - matrix @ np.array([half, half])
+    affine = np.concatenate([matrix, shift[:, None]], axis=1)
+    if sigma > 0:
+        image = cv2.GaussianBlur(image, (0, 0), sigmaX=sigma)
     flags = cv2.WARP_INVERSE_MAP
     crop = cv2.warpAffine(
         image, affine, (size, size), flags=flags | cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
@@ -96,6 +103,18 @@ def warp_crop(
         carrier, affine, (size, size), flags=flags | cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101
     )
     return crop, warped.astype(np.int32)
+
+
+def _seen(first: float, last: float, side: int) -> slice:
+    """The pixels of an axis that lie in [first, last], also by one reflection at the image's border."""
+    low, high = max(0, math.floor(first)), min(side - 1, math.ceil(last))
+    if last > side - 1:
+        low = max(0, min(low, 2 * (side - 1) - math.ceil(last)))
+    if first < 0:
+        high = min(side - 1, max(high, -math.floor(first)))
+    if first < -(side - 1) or last > 2 * (side - 1):  # reflected more than once
+        low, high = 0, side - 1
+    return slice(low, high + 1)
 
 
 def change_intensities(
