@@ -1,5 +1,8 @@
 """Pairing of files."""
 
+import shutil
+import unicodedata
+
 import pytest
 
 from dinocell_eval.folders import names_of_split, pair_folders
@@ -42,6 +45,21 @@ def test_files_of_one_name_are_paired(folders, truth, predicted):
     pairs, left = shown(pair_folders(*folders([truth], [predicted])))
     assert list(pairs.values()) == [predicted]
     assert left == []
+
+
+@pytest.mark.parametrize("ending", ["_masks.tif", ".ome.tif", ".tif", "_seg.npy"])
+def test_names_pair_however_their_accents_are_written(folders, ending):
+    apart, composed = (unicodedata.normalize(form, "Zürich") for form in ("NFD", "NFC"))
+    assert apart != composed
+    for truth, predicted in ((apart, composed), (composed, apart)):
+        beside = [f"{truth}_flows.png"] if ending == "_seg.npy" else []  # of Cellpose, no labels
+        pairing = pair_folders(*folders([truth + ending, *beside], [f"{predicted}_labels.tif"]))
+        assert [pair.predicted and pair.predicted.name for pair in pairing.pairs] == [f"{predicted}_labels.tif"]
+        for name in (apart, composed):
+            chosen = pair_folders(pairing.pairs[0].truth.parent, pairing.pairs[0].predicted.parent, names={name})
+            assert chosen.pairs == pairing.pairs
+        for path in (pairing.pairs[0].truth.parent, pairing.pairs[0].predicted.parent):
+            shutil.rmtree(path)
 
 
 def test_unpaired_files_of_both_sides_are_kept_and_sorted(folders):

@@ -13,7 +13,7 @@ from jaxtyping import Integer, Num
 from dinocell_eval.average_precision import COCO_THRESHOLDS
 from dinocell_eval.comparison import compare
 from dinocell_eval.evaluate import Evaluation, check_settings, evaluate
-from dinocell_eval.folders import FilePair, Pairing
+from dinocell_eval.folders import FilePair, Pairing, file_stem
 from dinocell_eval.printed import print_comparison, print_metrics
 from dinocell_eval.reading import ReadAhead
 from dinocell_eval.report import comparison_json, describe_inputs, report_texts, write_texts
@@ -169,7 +169,7 @@ def _image_files(folder: Path | None, pairs: Sequence[FilePair]) -> list[Path | 
     if folder is None:
         return [None] * len(pairs)
     files = {
-        path.stem.removesuffix(".ome"): path
+        file_stem(path): path
         for path in sorted(folder.iterdir())
         if path.name.lower().endswith(tuple(IMAGE_SUFFIXES)) and path.is_file()
     }

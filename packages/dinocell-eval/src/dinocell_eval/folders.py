@@ -1,6 +1,7 @@
 """Pairs of true and predicted label files from two folders, matched by name and never silently."""
 
 import csv
+import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from dinocell_io import LABEL_SUFFIXES
 
 @dataclass(frozen=True)
 class FilePair:
-    """A true label file and its prediction, None where it is missing; `name` is the stem of the true file."""
+    """A true label file and its prediction, None where it is missing; `name` is the `file_stem` of the true file."""
 
     name: str
     truth: Path
@@ -102,7 +103,7 @@ def label_files(folder: Path) -> tuple[dict[str, Path], tuple[Path, ...]]:
         for end in BESIDE_OUR_LABELS
     }
     paths = [path for path in paths if file_stem(path) not in ours]
-    names = {path.name for path in paths}
+    names = {_composed(path.name) for path in paths}
     beside = {
         stem.removesuffix(ending) + companion
         for ending, companions in COMPANIONS.items()
@@ -122,8 +123,12 @@ def label_files(folder: Path) -> tuple[dict[str, Path], tuple[Path, ...]]:
 
 
 def file_stem(path: Path) -> str:
-    """The name of the image that a file is of."""
-    return path.stem.removesuffix(".ome")
+    """The name of the image that a file is of, accents composed with their letters (NFC): some systems part them."""
+    return _composed(path.stem.removesuffix(".ome"))
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def by_short_name(stems: Iterable[str], endings: tuple[str, ...], folder: str | Path) -> dict[str, str]:
@@ -148,6 +153,7 @@ def chosen_files(
     truths: dict[str, Path], predictions: dict[str, Path], names: Collection[str], *, folder: str | Path
 ) -> tuple[dict[str, Path], dict[str, Path]]:
     """The true files of these names and the predictions that may be theirs; ValueError for a name without a truth."""
+    names = {_composed(name) for name in names}
     short_names = by_short_name([stem for stem in truths if stem not in names], TRUTH_ENDINGS, folder)
     stem_of = {name: name if name in truths else short_names.get(name) for name in names}
     missing = [name for name, stem in stem_of.items() if stem is None]
