@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from dinocell_io import Image, open_folder_fields, write_image
 from dinocell_io.quarantine import read_quarantine
+from dinocell_io.reuse_buffer import ReuseSchedule
 from dinocell_ssl.augment import Augmentation
 from dinocell_ssl.crops import Crops, Views
 from dinocell_ssl.data import BatchMaker, BatchPlan, Loading, Masking, WorkerLostError, load_batches
@@ -330,3 +331,29 @@ def test_a_stream_puts_another_field_in_the_place_of_one_that_cannot_be_used(fol
         later = BatchMaker(settings, start=start)
         for step in range(start, 8):
             assert_equal(later.batch(step), whole[step])
+
+
+@pytest.mark.parametrize(("num_workers", "ranks", "share"), [(1, 1, (56, 32)), (3, 2, (9, 5)), (20, 4, (1, 2))])
+def test_workers_and_ranks_of_a_machine_share_requests_and_fields_ahead(streamed, num_workers, ranks, share):
+    settings = plan(streamed, batch_size=4, rank=0, world_size=ranks, ranks_per_node=ranks)
+    limits = BatchMaker(settings, start=0, stride=num_workers)._source._stream.limits
+    assert (limits.num_requests, limits.fields_ahead) == share
+
+
+@pytest.mark.parametrize(
+    ("num_workers", "batch_size", "buffer_fields", "share"),
+    [(1, 64, 256, 256), (2, 64, 256, 128), (10, 64, 256, 128), (10, 4, 256, 25), (10, 64, 8, 8), (200, 1, 256, 4)],
+)
+def test_workers_share_the_buffer_but_for_two_batches_each(streamed, num_workers, batch_size, buffer_fields, share):
+    settings = plan(streamed, batch_size=batch_size, reuses=4, buffer_fields=buffer_fields)
+    assert settings.buffer_share(num_workers) == share
+    assert BatchMaker(settings, start=0, stride=num_workers)._source._stream.buffer_fields == share
+
+
+def test_the_least_buffer_gives_no_field_twice_in_one_batch():
+    for seed in range(20):
+        schedule = ReuseSchedule(96, 2 * 8, 4, seed)
+        uses = [field for _, field in schedule.uses()]
+        middle = range(3 * 16, len(uses) - 3 * 16, 8)
+        repeated = [start for start in middle if len(set(uses[start : start + 8])) < 8]
+        assert not repeated

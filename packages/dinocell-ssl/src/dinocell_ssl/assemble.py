@@ -60,6 +60,7 @@ def assemble(recipe: PretrainRecipe, output: Path, fields: Fields | FieldList, *
         masking=recipe.masking,
         rank=ranks.rank,
         world_size=ranks.world_size,
+        ranks_per_node=ranks.local_world_size,
         reuses=stream.reuses if stream else 1,
         buffer_fields=stream.buffer_fields if stream else 512,
         quarantine=output / "quarantine.jsonl",
@@ -114,6 +115,8 @@ def data_identity(plan: BatchPlan, recipe: PretrainRecipe) -> dict[str, Any]:
     if isinstance(plan.fields, FieldList):
         workers = max(1, recipe.loading.num_workers)
         identity |= {"fingerprint": plan.fields.fingerprint, "ranks": plan.world_size, "workers": workers}
+        if plan.reuses > 1:
+            identity["buffer_fields"] = plan.buffer_share(workers)
     return identity
 
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from dinocell_io import FieldList, FieldStream, StreamError
+from dinocell_io import FieldList, FieldStream, StreamError, StreamLimits
 from dinocell_ssl.augment import Augmentation
 from dinocell_ssl.crops import Crops, SampleCrops, Views, sample_crops
 from dinocell_ssl.distributed import ProcessLostError
@@ -67,7 +67,9 @@ class BatchPlan:
 
     Samples count on over the steps and go through all fields in a new order every epoch. Of the `batch_size` samples
     of a step, rank r of n has the r-th n-th part. Fields of a `FieldList` are streamed: each rank and worker has its
-    own share of them, so that their numbers decide too; `quarantine` is the stream's file of bad fields. Fields
+    own share of them, so that their numbers decide too; `quarantine` is the stream's file of bad fields. Of the
+    requests under way, the fields ahead of their use and `buffer_fields`, each rank and worker of a machine has its
+    part too: see `StreamLimits` for the whole (56 requests, 32 fields) and `buffer_share`. Fields
     of another number of channels than `channels` cannot be used (None: all can). What a folder's fields were replaced
     for stands in `Batch.skipped`, what a stream's were in `quarantine`.
     """
@@ -82,6 +84,7 @@ class BatchPlan:
     masking: Masking = field(default_factory=Masking)
     rank: int = 0
     world_size: int = 1
+    ranks_per_node: int = 1
     cache_mb: int = 1024
     reuses: int = 1
     buffer_fields: int = 512
@@ -111,6 +114,14 @@ class BatchPlan:
         """Passes over all fields after `step` steps; a stream's give each field `reuses` samples."""
         samples = self.reuses if isinstance(self.fields, FieldList) else 1
         return step * self.batch_size / (len(self.fields) * samples)
+
+    def buffer_share(self, num_workers: int) -> int:
+        """Fields that one of `num_workers` workers of a rank holds to mix the reuses.
+
+        Its part of `buffer_fields`, but enough that no field comes twice in one batch: two batches.
+        """
+        needed = max(self.reuses, 2 * len(self.own_samples))
+        return min(self.buffer_fields, max(needed, self.buffer_fields // (num_workers * self.ranks_per_node)))
 
 
 class WorkerLostError(ProcessLostError):
@@ -148,6 +159,8 @@ class BatchMaker:
         views = plan.views.strategy
         self._source: ReadFields | StreamedFields
         if isinstance(plan.fields, FieldList):
+            num_readers = stride * plan.ranks_per_node
+            whole = StreamLimits()
             # The worker that makes step s is s modulo the number of workers, wherever a run starts.
             stream = FieldStream(
                 plan.fields,
@@ -158,7 +171,12 @@ class BatchMaker:
                 seed=plan.seed,
                 num_epochs=None,
                 reuses=plan.reuses,
-                buffer_fields=plan.buffer_fields,
+                buffer_fields=plan.buffer_share(stride),
+                limits=replace(
+                    whole,
+                    num_requests=max(1, whole.num_requests // num_readers),
+                    fields_ahead=max(2, whole.fields_ahead // num_readers),
+                ),
                 prepare=ScaleFields(views, plan.channels),
                 quarantine=plan.quarantine,
             )

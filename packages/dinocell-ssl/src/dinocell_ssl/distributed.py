@@ -66,12 +66,13 @@ class RankLostError(ProcessLostError):
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those of a run."""
+    """This process among those of a run, of which `local_world_size` are on its machine."""
 
     rank: int = 0
     local_rank: int = 0
     world_size: int = 1
     group: dist.ProcessGroup | None = None
+    local_world_size: int = 1
 
     @property
     def is_first(self) -> bool:
@@ -114,7 +115,9 @@ def joined_ranks(device_type: str, *, timeout_seconds: float = 600) -> Iterator[
         torch.cuda.set_device(local_rank)
     dist.init_process_group("nccl" if device_type == "cuda" else "gloo", timeout=timedelta(seconds=timeout_seconds))
     try:
-        yield Ranks(dist.get_rank(), local_rank, dist.get_world_size(), dist.group.WORLD)
+        world_size = dist.get_world_size()
+        local_world_size = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
+        yield Ranks(dist.get_rank(), local_rank, world_size, dist.group.WORLD, local_world_size)
     except RuntimeError as error:
         if not _tells_of_another_rank(error):
             raise

@@ -33,7 +33,7 @@ class Stream(BaseModel):
     channels: tuple[str, ...] | None = Field(default=None, description="null: the five stains, or the selection's")
     uri: str | None = Field(default=None, description="where the files are; null: the index's bucket")
     reuses: int = Field(default=4, ge=1, description="samples cut from each fetched field")
-    buffer_fields: int = Field(default=256, ge=1, description="fields each worker holds to mix the reuses")
+    buffer_fields: int = Field(default=256, ge=1, description="fields the workers of a machine share to mix the reuses")
 
 
 class Data(BaseModel):
