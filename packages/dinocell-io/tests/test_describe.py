@@ -49,6 +49,37 @@ def test_percentiles_are_those_of_numpy_for_every_number_type(tmp_path: Path, dt
     assert sum(channel.histogram) == plane.size
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.full(2, 1e17),
+        np.full(2, 1e17, np.float32),
+        np.full(2, 2**63, np.uint64),
+        np.full(2, -(2**63), np.int64),
+        np.array([1e17, np.nextafter(1e17, 2e17)]),
+        np.array([1.0, np.nextafter(1.0, 2.0)], np.float32),
+        np.array([0, 5e-324]),
+        np.array([-1e308, 1e308]) / 2,
+        np.array([2**63, 2**64 - 1], np.uint64),
+    ],
+)
+def test_every_range_has_a_histogram(tmp_path: Path, values: np.ndarray) -> None:
+    plane = np.repeat(values[None], 1000, axis=0)
+    np.save(tmp_path / "a.npy", plane)
+    (channel,) = describe_image(tmp_path / "a.npy").channels
+    assert sum(channel.histogram) == plane.size
+    if values[0] == values[1]:
+        assert channel.histogram[0] == plane.size
+    elif values[1] != 5e-324:  # where halves of the range are no numbers any more
+        assert (channel.histogram[0], channel.histogram[-1]) == (1000, 1000)
+
+
+def test_whole_numbers_at_the_edges_of_bins_are_in_the_upper_one(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.repeat(np.arange(0, 250, 10, dtype=np.uint16)[None], 1000, axis=0))
+    (channel,) = describe_image(tmp_path / "a.npy").channels
+    assert channel.histogram == (*[1000] * 23, 2000)
+
+
 def test_the_histogram_shows_where_the_pixels_are(tmp_path: Path) -> None:
     plane = np.repeat(np.array([[10, 20, 33]], np.uint16), 100, axis=0)
     plane[:, 0] = np.arange(100) // 50 + 10  # half 10, half 11

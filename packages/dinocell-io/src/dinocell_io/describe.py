@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Num, Shaped
+from jaxtyping import Float64, Num, Shaped
 
 from .formats import open_image
 from .lazy_image import LazyImage, Level
@@ -126,9 +126,7 @@ def _channel(name: str, bands: Iterator[Shaped[np.ndarray, "y x"]]) -> ChannelIn
         return ChannelInfo(name, None, None, None, None, None, num_not_finite, (0,) * NUM_BINS)
     up_to = np.cumsum(counts)
     low, middle, high = (_percentile(values, up_to, share) for share in (1.0, 50.0, 99.8))
-    inside = np.clip(values.astype(np.float64), low, high)
-    top = high if high > low else low + 1.0
-    histogram, _ = np.histogram(inside, NUM_BINS, range=(low, top), weights=counts)
+    histogram = _histogram(values.astype(np.float64), counts, low, high)
     return ChannelInfo(
         name,
         float(values[0]),
@@ -137,8 +135,22 @@ def _channel(name: str, bands: Iterator[Shaped[np.ndarray, "y x"]]) -> ChannelIn
         high,
         float(values[-1]),
         num_not_finite,
-        tuple(int(count) for count in histogram),
+        histogram,
     )
+
+
+def _histogram(
+    values: Float64[np.ndarray, " value"], counts: Num[np.ndarray, " value"], low: float, high: float
+) -> tuple[int, ...]:
+    """Counts of equal bins from `low` to `high`, all in the first if they are equal.
+
+    The position in units of bins is counted: next to numbers as large as 1e17 the edges of bins would be one number.
+    """
+    scale = 1 / 64  # an exact one, by which no difference or product of finite numbers overflows
+    width = high * scale - low * scale or 1.0
+    position = (np.clip(values, low, high) * scale - low * scale) * NUM_BINS / width
+    histogram, _ = np.histogram(np.minimum(position, NUM_BINS), NUM_BINS, range=(0, NUM_BINS), weights=counts)
+    return tuple(int(count) for count in histogram)
 
 
 def _distinct(
