@@ -1,6 +1,8 @@
 """Two processes share a batch and compute what one process computes with all of it."""
 
+import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,6 +14,8 @@ import torch
 from dinocell_core.recipe import merged
 from dinocell_io import Image, write_image
 from dinocell_ssl.distributed import joined_ranks
+from dinocell_ssl.field_source import ReadFields
+from dinocell_ssl.fields import open_folders
 from dinocell_ssl.monitor import CollapseError
 from dinocell_ssl.pretrain import pretrain
 from dinocell_ssl.recipe import PretrainRecipe
@@ -139,6 +143,19 @@ def test_losses_gradients_and_weights_are_those_of_one_process_with_the_whole_ba
     assert sorted(path.name for path in (tmp_path / "two").iterdir()) == sorted(
         path.name for path in (tmp_path / "one").iterdir()
     )
+
+
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="this PyTorch has no gloo")
+@pytest.mark.slow
+def test_a_field_that_another_rank_than_the_first_leaves_out_is_reported(folder, tmp_path):
+    for seed in range(8):
+        shutil.copy(folder / "field0.tif", tmp_path / f"field{seed}.tif")
+    order = ReadFields(open_folders([tmp_path]), seed=0, views="mean_vs_single", cache_mb=0).epoch_order(0)
+    seen_by_the_second = f"field{order[6]}.tif"  # of eight samples the ranks have four each
+    (tmp_path / seen_by_the_second).write_bytes(b"II*\0 cut short")
+    run_two_ranks(recipe_of(tmp_path, schedule={"steps": 1}), tmp_path / "run")
+    (line,) = (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()
+    assert seen_by_the_second in json.loads(line)["field"]
 
 
 def test_a_process_alone_has_no_group():

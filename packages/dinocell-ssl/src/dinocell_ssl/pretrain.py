@@ -44,12 +44,15 @@ def pretrain(
     """Pretrain a backbone on unlabelled fields and write the teacher's.
 
     Writes into `output`: `log.jsonl` (one line per logged step), `checkpoints/`, `backbone.safetensors` (with every
-    checkpoint), `recipe.yaml` as resolved, and `skipped.jsonl` with the fields that could not be used, and why. A
+    checkpoint), `recipe.yaml` as resolved, and `skipped.jsonl` with the fields that could not be used, and why
+    (each once per rank; of streamed fields `quarantine.jsonl`). A
     folder that holds a run is continued, exactly as the uninterrupted run would have gone on (bit for bit on a CPU
     with the same number of threads and ranks); one that is finished is left as it is (but for a backbone that is
     missing or older than the last checkpoint, which is written).
 
-    Started by torchrun, the ranks share the batch: with the same recipe they compute what one process would.
+    Started by torchrun, the ranks share the batch: with the same recipe they compute what one process would, up to
+    rounding, without drop path and the augmentation of positions (`network.drop_path` 0, `network.rope_rescale`
+    null), which each rank draws for itself; streamed fields come in another order.
 
     Args:
         fields: what to train on, instead of the recipe's data; a `FieldList` is streamed.
@@ -97,7 +100,7 @@ def pretrain(
 
 
 def _train(run: Run, monitors: Sequence[Monitor], tracker: Tracker | None) -> None:
-    """From the run's step to its last; only the first rank has a tracker and writes."""
+    """From the run's step to its last; only the first rank has a tracker and writes, but for the skipped fields."""
     state, schedule = run.state, run.recipe.schedule
     pace = Pace(device=run.device)
     batches = load_batches(
@@ -118,8 +121,8 @@ def _train(run: Run, monitors: Sequence[Monitor], tracker: Tracker | None) -> No
         values = stepper.take(batch, rates)
         pace.count(schedule.batch_size)
         _check_skips(run)
+        _report_skipped(state.output, batch, reported)
         if tracker is not None:
-            _report_skipped(state.output, batch, reported)
             values |= {
                 "lr": rates.learning_rate,
                 "backbone_lr": rates.learning_rate * rates.backbone_factor,
@@ -206,6 +209,7 @@ def _check_skips(run: Run) -> None:
 
 
 def _report_skipped(output: Path, batch: Batch, reported: set[Skipped]) -> None:
+    """Add what this rank left out to the file of all: a line is one write at its end."""
     new = [skipped for skipped in batch.skipped if skipped not in reported]
     if not new:
         return
