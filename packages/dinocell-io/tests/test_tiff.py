@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image as PillowImage
 
-from dinocell_io import open_image, read_image
+from dinocell_io import open_image, read_image, read_labels
 
 
 @pytest.fixture
@@ -180,6 +181,16 @@ def test_bilevel_becomes_0_and_255(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / "mask.tif").pixels[0], mask * np.uint8(255))
     tifffile.imwrite(tmp_path / "mask.tif", mask, photometric="miniswhite")
     np.testing.assert_array_equal(read_image(tmp_path / "mask.tif").pixels[0], ~mask * np.uint8(255))
+
+
+@pytest.mark.parametrize("compression", ["tiff_ccitt", "group3", "group4", "packbits"])
+def test_bilevel_pages_of_every_compression_read_the_same(tmp_path: Path, compression: str) -> None:
+    mask = np.random.default_rng(0).random((70, 90)) < 0.4
+    PillowImage.fromarray(mask).save(tmp_path / "mask.tif", compression=compression)
+    np.testing.assert_array_equal(read_image(tmp_path / "mask.tif").pixels[0], mask * np.uint8(255))
+    part = open_image(tmp_path / "mask.tif").read(np.s_[5:66, 11:87])
+    np.testing.assert_array_equal(part[0], mask[5:66, 11:87] * np.uint8(255))
+    np.testing.assert_array_equal(read_labels(tmp_path / "mask.tif"), mask.astype(int))
 
 
 def test_palette_is_a_colour_image_and_a_display_table_is_not(tmp_path: Path) -> None:

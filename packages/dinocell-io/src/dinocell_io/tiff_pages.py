@@ -131,7 +131,10 @@ class PageStack:
                 check_ratio(file.uri, stored=count, claimed=num_numbers * bits // 8, packed=packed)
             check_memory(file.uri, claimed)
             segment, (sample, _, y, x, _), _ = keyframe.decode(file.read(start, start + count), index, **tables)
-            if segment.dtype.kind != into.dtype.kind or segment.dtype.itemsize > into.dtype.itemsize:
+            is_bilevel = into.dtype == np.bool_ and segment.dtype == np.uint8  # fax codecs (CCITT) give 0 and 1
+            if not is_bilevel and (
+                segment.dtype.kind != into.dtype.kind or segment.dtype.itemsize > into.dtype.itemsize
+            ):
                 raise ValueError(f"its tags say {into.dtype} but its data decode to {segment.dtype}")
             put(segment[0], sample, y, x)
 
