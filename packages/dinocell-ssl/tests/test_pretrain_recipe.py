@@ -36,6 +36,28 @@ def test_a_value_out_of_range_is_named():
         validated(PretrainRecipe, {"schedule": {"steps": 0}})
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"augmentation": {"gain": [0, 1]}}, r"augmentation: gain is \[0, 1\]; give .*, two numbers above 0"),
+        ({"augmentation": {"gain": [1.4, 0.7]}}, r"augmentation: gain is \[1.4, 0.7\]; give \[lowest, highest\]"),
+        ({"augmentation": {"gamma": [1, math.inf]}}, r"augmentation: gamma is \[1, inf\]"),
+        ({"augmentation": {"offset": [0.1, -0.1]}}, r"augmentation: offset is \[0.1, -0.1\]; .*, two numbers$"),
+        ({"augmentation": {"defocus_px": [0, 1]}}, r"augmentation: defocus_px is \[0, 1\]"),
+        ({"augmentation": {"saturation": [1, 0.5]}}, r"augmentation: saturation is \[1, 0.5\]"),
+        ({"masking": {"ratios": [0.5, 0.1]}}, r"masking: ratios is \[0.5, 0.1\]; .* within \[0, 1\]"),
+        ({"masking": {"ratios": [0.5, 1.1]}}, r"masking: ratios is \[0.5, 1.1\]"),
+        ({"teacher": {"momentum": [1.5, 1.0]}}, r"teacher: momentum is \[1.5, 1.0\]; .* within \[0, 1\]"),
+        ({"teacher": {"temperature": [0.0, 0.04]}}, r"teacher: temperature is \[0.0, 0.04\]; .* above 0"),
+        ({"optimization": {"betas": [1.0, 0.999]}}, r"optimization: betas is \[1.0, 0.999\]; .* below 1"),
+        ({"optimization": {"weight_decay": [-1, 0]}}, r"optimization: weight_decay is \[-1.0, 0.0\]; .* 0 or more"),
+    ],
+)
+def test_ranges_that_cannot_be_are_refused_by_name(values, message):
+    with pytest.raises(ValueError, match=message):
+        validated(PretrainRecipe, values)
+
+
 def test_several_channels_need_views_that_show_them():
     with pytest.raises(ValueError, match=r"network.in_channels is 5 but views of mean_vs_single show one"):
         validated(PretrainRecipe, {"network": {"in_channels": 5}})

@@ -8,7 +8,7 @@ import math
 import cv2
 import numpy as np
 from jaxtyping import Float32
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Range = tuple[float, float]
 
@@ -34,6 +34,16 @@ class Augmentation(BaseModel):
     noise_probability: float = Field(default=0.5, ge=0, le=1)
     saturation: Range = Field(default=(0.6, 1.0), description="values above are cut off, as by a full well")
     saturation_probability: float = Field(default=0.1, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _ranges_are_ranges(self) -> "Augmentation":
+        for name in ("gain", "offset", "gamma", "defocus_px", "saturation"):
+            low, high = getattr(self, name)
+            is_signed = name == "offset"
+            if not (low <= high and (is_signed or low > 0) and math.isfinite(high - low)):
+                least = "" if is_signed else " above 0"
+                raise ValueError(f"{name} is [{low:g}, {high:g}]; give [lowest, highest], two numbers{least}")
+        return self
 
     @classmethod
     def none(cls) -> "Augmentation":

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
@@ -49,6 +49,15 @@ class Masking(BaseModel):
 
     share: float = Field(default=0.5, ge=0, le=1, description="share of global crops with a mask")
     ratios: tuple[float, float] = Field(default=(0.1, 0.5), description="share of their patches that is masked")
+
+    @model_validator(mode="after")
+    def _ratios_are_shares(self) -> "Masking":
+        low, high = self.ratios
+        if not 0 <= low <= high <= 1:
+            raise ValueError(
+                f"ratios is [{low:g}, {high:g}]; give [lowest, highest] share of the patches within [0, 1]"
+            )
+        return self
 
 
 class Batch(NamedTuple):

@@ -1,10 +1,11 @@
 """Groups of parameters with one learning rate and one weight decay each: layer-wise decay as in DINOv3."""
 
+import math
 import re
 from collections.abc import Mapping
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 from torch.distributed.tensor import DTensor
 
@@ -31,6 +32,14 @@ class Optimization(BaseModel):
         default=False, description="weight decay of class, storage and mask token; the published code does"
     )
     clip_norm: float = Field(default=3.0, gt=0, description="largest gradient of backbone and of each head")
+
+    @model_validator(mode="after")
+    def _values_are_possible(self) -> "Optimization":
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas is {list(self.betas)}; give two numbers from 0 to below 1")
+        if not all(0 <= decay < math.inf for decay in self.weight_decay):
+            raise ValueError(f"weight_decay is {list(self.weight_decay)}; give [first, last] value, 0 or more")
+        return self
 
 
 def parameter_groups(network: nn.Module, settings: Optimization) -> list[dict[str, object]]:

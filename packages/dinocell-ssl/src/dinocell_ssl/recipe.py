@@ -1,5 +1,6 @@
 """Everything that decides a pretraining run, as one frozen recipe."""
 
+import math
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
@@ -137,6 +138,14 @@ class Teaching(BaseModel):
         default=(0.04, 0.04), description="first value, and after its warm-up; published: 0.04 to 0.07 in long runs"
     )
     temperature_warmup: float = Field(default=0.3, ge=0, le=1, description="share of the steps")
+
+    @model_validator(mode="after")
+    def _values_are_possible(self) -> "Teaching":
+        if self.momentum is not None and not all(0 <= value <= 1 for value in self.momentum):
+            raise ValueError(f"momentum is {list(self.momentum)}; give [first, last] value within [0, 1], or null")
+        if not all(0 < value < math.inf for value in self.temperature):
+            raise ValueError(f"temperature is {list(self.temperature)}; give [first, last] value above 0")
+        return self
 
     def momentum_in(self, num_steps: int) -> tuple[float, float]:
         """First and last momentum of a run; by default a teacher remembers at first a third of the run at most."""
