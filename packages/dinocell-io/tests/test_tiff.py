@@ -237,11 +237,22 @@ def test_ome_rgb_is_colour(tmp_path: Path) -> None:
     np.testing.assert_array_equal(image.pixels, np.moveaxis(pixels, 2, 0))
 
 
-def test_several_rgb_planes_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("num_pages", [2, 4, 20])
+def test_of_several_rgb_pages_one_is_chosen(tmp_path: Path, num_pages: int) -> None:
+    pixels = np.random.default_rng(5).integers(0, 255, (num_pages, 9, 8, 3)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", metadata=None)
+    with pytest.raises(ValueError, match=rf"choose one of its {num_pages} pages, which the file does not name"):
+        read_image(tmp_path / "a.tif")
+    image = read_image(tmp_path / "a.tif", z=num_pages - 1)
+    assert image.is_rgb
+    np.testing.assert_array_equal(image.pixels, np.moveaxis(pixels[-1], 2, 0))
+
+
+def test_several_rgb_channels_are_refused(tmp_path: Path) -> None:
     pixels = np.zeros((2, 9, 8, 3), np.uint8)
-    tifffile.imwrite(tmp_path / "two.tif", pixels, photometric="rgb", metadata=None)
-    with pytest.raises(ValueError, match=r"two\.tif holds 2 RGB images"):
-        read_image(tmp_path / "two.tif")
+    tifffile.imwrite(tmp_path / "two.ome.tif", pixels, photometric="rgb", metadata={"axes": "CYXS"})
+    with pytest.raises(ValueError, match=r"two\.ome\.tif holds 2 RGB channels, expected one"):
+        read_image(tmp_path / "two.ome.tif")
 
 
 @pytest.mark.parametrize("axes", ["ZYX", "TYX", "TCYX", "ZCYX"])

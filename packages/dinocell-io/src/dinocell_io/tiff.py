@@ -3,8 +3,8 @@
 The file's metadata decide (OME-XML, ImageJ, tifffile's shape, the slide formats' own), nothing is guessed from sizes:
 
 - Z and T longer than 1 are axes of the image, of which one plane is chosen; other axes longer than 1 are refused.
-- Pages of a plain file without metadata are channels if there are at most 16 of equal size; more are a stack
-  without a name, of which one page is chosen.
+- Pages of a plain file without metadata are channels if there are at most 16 of equal size; more, and any number
+  in colour, are a stack without a name, of which one page is chosen.
 - Several images in one file are scenes, of which one is chosen. Thumbnails, labels and overviews of a slide, and
   smaller copies of the image, are not scenes; smaller copies are its levels.
 - Samples are colour only where the file says RGB (or YCbCr); other samples are channels.
@@ -93,12 +93,12 @@ def open_stored_tiff(file: StoredFile, scene: str | int | None = None) -> Stored
         dtype = np.dtype(series.dtype)
         if dtype.kind not in "buif":
             raise ValueError(f"{file.uri} holds {dtype} pixels, expected integers or floats")
-        axis_of = _axes(series, file.uri)
+        colour = photometric in (_RGB, _YCBCR)
+        axis_of = _axes(series, file.uri, colour=colour)
         num_samples = _wanted_samples(page, photometric, file.uri)
         num_planes = _size(series, axis_of["c"])
-        colour = photometric in (_RGB, _YCBCR)
         if colour and num_planes > 1:
-            raise ValueError(f"{file.uri} holds {num_planes} RGB images, expected one; save one image per file")
+            raise ValueError(f"{file.uri} holds {num_planes} RGB channels, expected one; save one image per file")
         levels, stacks = _levels(series, file)
         count = num_planes * num_samples
         check_channel_count(file.uri, count)
@@ -146,7 +146,7 @@ def _size(series: tifffile.TiffPageSeries, letter: str) -> int:
     return shape[axes.index(letter)] if letter and letter in axes else 1
 
 
-def _axes(series: tifffile.TiffPageSeries, uri: str) -> dict[str, str]:
+def _axes(series: tifffile.TiffPageSeries, uri: str, *, colour: bool) -> dict[str, str]:
     """Which letter of the stored axes is our c, z, t or i (unnamed); "" where there is none."""
     axes, shape = _sizes(series)
     sizes = [(axis, size) for axis, size in zip(axes, shape, strict=True) if axis not in "YXS" and size > 1]
@@ -164,7 +164,8 @@ def _axes(series: tifffile.TiffPageSeries, uri: str) -> dict[str, str]:
         )
     found = {axis.lower(): axis for axis, _ in sizes if axis in "CZT"}
     if unnamed:
-        found["c" if _size(series, unnamed[0]) <= MAX_PAGES_AS_CHANNELS else "i"] = unnamed[0]
+        are_channels = not colour and _size(series, unnamed[0]) <= MAX_PAGES_AS_CHANNELS
+        found["c" if are_channels else "i"] = unnamed[0]
     return {axis: found.get(axis, "") for axis in "cizt"}
 
 
