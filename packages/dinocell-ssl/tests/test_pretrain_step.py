@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from dinocell_core import create_backbone
 from dinocell_core.recipe import merged
 from dinocell_ssl import koleo_loss
 from dinocell_ssl.data import BatchMaker, BatchPlan
 from dinocell_ssl.distributed import Ranks
+from dinocell_ssl.export import export_backbone
 from dinocell_ssl.monitor import TrainState
-from dinocell_ssl.network import create_network
+from dinocell_ssl.network import Head, Network, create_network
 from dinocell_ssl.objective import Objective, TargetMaker
 from dinocell_ssl.parameter_groups import create_optimizer
 from dinocell_ssl.recipe import PretrainRecipe, step_rates
@@ -262,3 +264,19 @@ def test_compiled_blocks_take_the_same_step_as_one_graph_for_the_student_and_one
         [sys.executable, "-c", COMPILED], env=environment, capture_output=True, text=True, check=False, timeout=200
     )
     assert done.stdout.split() == ["True", "2", "0"], done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("channels", "changes", "message"),
+    [
+        (3, {"in_channels": 5}, r"takes 3 channels, and network.in_channels is 5; set it to 1 .*, or to 3 for fields"),
+        (1, {"in_channels": 5}, r"takes 1 channel, and network.in_channels is 5; set it to 1 .* than channel_drop\)$"),
+        (3, {"patch": 14}, r"16 px wide, which network.patch 14 does not divide; set it to one of 16, 8, 4, 2, 1$"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_told_in_words_of_the_recipe(tmp_path, channels, changes, message):
+    path = tmp_path / "released.pth"
+    export_backbone(create_backbone("tiny", in_channels=channels), path, layout="meta")
+    head = Head(prototypes=8, hidden=8, bottleneck=8)
+    with pytest.raises(ValueError, match=message):
+        create_network(Network(start_from=path, **changes), dino_head=head, ibot_head=head)

@@ -11,11 +11,20 @@ from jaxtyping import Bool, Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from dinocell_core import DinoVisionTransformer, RopeAugmentation, create_backbone, file_sha256, load_backbone_weights
+from dinocell_core import (
+    CheckpointReport,
+    DinoVisionTransformer,
+    RopeAugmentation,
+    create_backbone,
+    file_sha256,
+    load_backbone_weights,
+)
 from dinocell_core.model import Size
+from dinocell_io.counted import counted
 from dinocell_ssl.backbone_file import start_of
 from dinocell_ssl.dinov2_start import is_dinov2, load_dinov2
 from dinocell_ssl.head import PrototypeHead, PrototypeInit
+from dinocell_ssl.open_backbone import backbone_architecture
 
 RANDOM_WEIGHTS = "random weights"
 
@@ -152,7 +161,7 @@ def create_network(network: Network, *, dino_head: Head, ibot_head: Head) -> tup
     if is_dinov2(network.start_from):
         has_heads, loaded = False, load_dinov2(model.backbone, network.start_from)
     else:
-        report = load_backbone_weights(model.backbone, network.start_from, qkv_bias=network.qkv_bias)
+        report = _load_backbone(model.backbone, network.start_from, network)
         has_heads, loaded = _load_heads(model, network.start_from), {name: getattr(report, name) for name in _REPORTED}
     origin = start_of(network.start_from)
     facts: dict[str, Any] = {
@@ -165,6 +174,37 @@ def create_network(network: Network, *, dino_head: Head, ibot_head: Head) -> tup
     if origin:
         facts["origin"] = origin  # what the run of that file started from, and so on
     return model, Start(has_heads, facts)
+
+
+def _load_backbone(backbone: DinoVisionTransformer, path: Path, network: Network) -> CheckpointReport:
+    try:
+        return load_backbone_weights(backbone, path, qkv_bias=network.qkv_bias)
+    except ValueError as error:
+        advice = _advice(path, network)
+        if advice is None:
+            raise
+        raise ValueError(f"network.start_from is {path}, {advice}") from error
+
+
+def _advice(path: Path, network: Network) -> str | None:
+    """What to set where channels or patches do not fit: the loader advises arguments that a recipe does not have."""
+    try:
+        _, patch, channels = backbone_architecture(path)
+    except ValueError:
+        return None
+    if network.in_channels not in (1, channels):
+        several = "" if channels == 1 else f", or to {channels} for fields of {channels} channels"
+        return (
+            f"whose backbone takes {counted(channels, 'channel')}, and network.in_channels is {network.in_channels}; "
+            f"set it to 1 for views of one channel (views.strategy other than channel_drop){several}"
+        )
+    if patch % network.patch:
+        divisors = ", ".join(str(size) for size in range(patch, 0, -1) if patch % size == 0)
+        return (
+            f"whose patches are {patch} px wide, which network.patch {network.patch} does not divide; set it to one of "
+            f"{divisors}"
+        )
+    return None
 
 
 def _licence(origin: Mapping[str, Any]) -> str:
