@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image as PillowImage
+from PIL import ImageOps
 
 from dinocell_io import open_image, read_image, read_labels
 
@@ -191,6 +192,58 @@ def test_bilevel_pages_of_every_compression_read_the_same(tmp_path: Path, compre
     part = open_image(tmp_path / "mask.tif").read(np.s_[5:66, 11:87])
     np.testing.assert_array_equal(part[0], mask[5:66, 11:87] * np.uint8(255))
     np.testing.assert_array_equal(read_labels(tmp_path / "mask.tif"), mask.astype(int))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["grey", "tiled", "RGB", "palette"])
+def test_the_orientation_is_applied_as_pillow_does_to_images_and_labels(
+    tmp_path: Path, orientation: int, kind: str
+) -> None:
+    stored = np.random.default_rng(0).integers(0, 9, (40, 70, 3) if kind == "RGB" else (40, 70)).astype(np.uint8)
+    options: dict[str, Any] = {"photometric": "minisblack" if stored.ndim == 2 else "rgb"}
+    if kind == "tiled":
+        options |= {"tile": (16, 32), "compression": "zlib"}
+    if kind == "palette":
+        colours = np.random.default_rng(1).integers(0, 256, (3, 256)).astype(np.uint16) * 257
+        options |= {"photometric": "palette", "colormap": colours}
+    path = tmp_path / "turned.tif"
+    options["extratags"] = [(274, 3, 1, orientation, True)]
+    tifffile.imwrite(tmp_path / "zlib.tif", stored, metadata=None, **options | {"compression": "zlib"})
+    tifffile.imwrite(path, stored, metadata=None, **options)
+    with PillowImage.open(tmp_path / "zlib.tif") as opened:  # by libtiff: of what is not packed, 5 to 8 come unturned
+        turned = ImageOps.exif_transpose(opened)
+    labels, expected = np.asarray(turned), np.asarray(turned.convert("RGB")).transpose(2, 0, 1)
+    expected = expected if kind in ("RGB", "palette") else expected[:1]
+    image = open_image(path)
+    assert image.shape == expected.shape
+    assert (image.levels[0].height, image.levels[0].width) == expected.shape[1:]
+    pixels = read_image(path).pixels
+    np.testing.assert_array_equal(pixels, expected)
+    assert pixels.flags.c_contiguous
+    for region in (np.s_[0:7, 0:11], np.s_[3:29, 5:38], np.s_[39:40, 0:40]):
+        np.testing.assert_array_equal(image.read(region), expected[:, *region])
+    if kind != "RGB":
+        np.testing.assert_array_equal(read_labels(path), labels)
+
+
+def test_smaller_levels_are_turned_as_the_image_is(tmp_path: Path) -> None:
+    full = np.random.default_rng(0).integers(0, 9999, (64, 96)).astype(np.uint16)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        options: dict[str, Any] = {"tile": (16, 16), "photometric": "minisblack"}
+        writer.write(full, subifds=1, extratags=[(274, 3, 1, 6, True)], **options)
+        writer.write(full[::2, ::2], subfiletype=1, **options)
+    image = open_image(tmp_path / "a.tif")
+    assert [(level.height, level.width) for level in image.levels] == [(96, 64), (48, 32)]
+    small = np.rot90(full[::2, ::2], -1)
+    np.testing.assert_array_equal(image.read(level=1)[0], small)
+    np.testing.assert_array_equal(image.read(np.s_[3:40, 2:9], level=1)[0], small[3:40, 2:9])
+
+
+@pytest.mark.parametrize("value", [0, 9])
+def test_an_unknown_orientation_leaves_the_image(tmp_path: Path, value: int) -> None:
+    stored = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    tifffile.imwrite(tmp_path / "a.tif", stored, extratags=[(274, 3, 1, value, True)])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif").pixels[0], stored)
 
 
 def test_palette_is_a_colour_image_and_a_display_table_is_not(tmp_path: Path) -> None:

@@ -75,8 +75,8 @@ def read_image(
 ) -> Image:
     """Read one plane of an image whole, with all its channels, without changing a pixel.
 
-    Grey stays one channel and RGB three, in the file's own dtype. Transparency is dropped, a
-    palette becomes RGB, EXIF orientation is applied. What is ambiguous is refused with what can be chosen:
+    Grey stays one channel and RGB three, in the file's own dtype. Transparency is dropped, a palette becomes RGB,
+    the orientation in EXIF or a TIFF's tag is applied. What is ambiguous is refused with what can be chosen:
     several images in one file (`scene`, by name or index), Z or T axes longer than 1 (`z`, `t`, from 0); CMYK
     is refused. Addresses and formats are those of `open_image`, which reads regions and smaller levels.
     Raises FileNotFoundError, StoreError, or ValueError for a file that is empty, damaged, cut short, of

@@ -13,6 +13,7 @@ The file's metadata decide (OME-XML, ImageJ, tifffile's shape, the slide formats
   indices are the intensities.
 - WhiteIsZero images are turned, so that larger always means brighter; label images are not.
 - A bilevel image becomes 0 and 255.
+- The orientation tag of the image's first page turns images and label images alike, as the one in EXIF does.
 """
 
 import itertools
@@ -27,6 +28,7 @@ from jaxtyping import Shaped
 from .damage import damage_named
 from .image import RGB_CHANNELS, check_channel_count, numbered_channels
 from .lazy_image import LazyImage, Level, ReadPlanes, bilevel_as_grey, changed
+from .orientation import upright_image
 from .scenes import chosen_scene
 from .stored_file import StoredFile
 from .tiff_file import check_data_present, open_tiff
@@ -35,6 +37,7 @@ from .tiff_pages import PageStack, whole_series
 
 MAX_PAGES_AS_CHANNELS = 16
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
+_ORIENTATION_TAG = 274
 _ALPHA = (1, 2)  # ExtraSamples: associated and unassociated
 _BESIDE_THE_IMAGE = ("Thumbnail", "Label", "Macro", "Map")
 _SLIDES = ("svs", "ndpi", "scn", "bif", "qpi", "philips", "indica", "avs")
@@ -42,7 +45,7 @@ _SLIDES = ("svs", "ndpi", "scn", "bif", "qpi", "philips", "indica", "avs")
 
 @dataclass(frozen=True, eq=False)
 class StoredTiff:
-    """An image of the numbers in the file: no colour looked up, nothing inverted, nothing stretched."""
+    """An image of the numbers in the file, upright: no colour looked up, nothing inverted, nothing stretched."""
 
     image: LazyImage
     photometric: int
@@ -71,7 +74,7 @@ def open_tiff_image(file: StoredFile, scene: str | int | None = None) -> LazyIma
 
 
 def open_stored_tiff(file: StoredFile, scene: str | int | None = None) -> StoredTiff:
-    """The file's own numbers as an image.
+    """The file's own numbers as an image, turned upright.
 
     Raises ValueError for a damaged or cut file, for axes that are not channel, z, t, y and x, and for colour
     spaces that need a profile.
@@ -117,12 +120,17 @@ def open_stored_tiff(file: StoredFile, scene: str | int | None = None) -> Stored
             scenes=names if len(names) > 1 else (),
         )
         return StoredTiff(
-            image=image,
+            image=upright_image(image, _orientation(page)),
             photometric=photometric,
             bits=int(page.bitspersample),
             colormap=page.colormap if photometric == _PALETTE else None,
             is_display_table=bool(tif.is_imagej or tif.is_ome),
         )
+
+
+def _orientation(page: Any) -> int:
+    value = page.tags.valueof(_ORIENTATION_TAG, 1)
+    return int(value) if isinstance(value, int) else 1
 
 
 def _is_image(series: tifffile.TiffPageSeries) -> bool:
@@ -260,7 +268,7 @@ def _looked_up(stored: StoredTiff) -> LazyImage:
         channels: tuple[int, ...], z: int, t: int, level: int, rows: slice, columns: slice
     ) -> Shaped[np.ndarray, "channel y x"]:
         indices = image.read_planes((0,), z, t, level, rows, columns)[0]
-        return colours[list(channels)][:, indices]
+        return np.take(colours[list(channels)], indices, axis=1)
 
     return replace(
         image,
