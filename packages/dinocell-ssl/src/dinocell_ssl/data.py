@@ -78,9 +78,9 @@ class BatchPlan:
     of a step, rank r of n has the r-th n-th part. Fields of a `FieldList` are streamed: each rank and worker has its
     own share of them, so that their numbers decide too; `quarantine` is the stream's file of bad fields. Of the
     requests under way, the fields ahead of their use and `buffer_fields`, each rank and worker of a machine has its
-    part too: see `StreamLimits` for the whole (56 requests, 32 fields) and `buffer_share`. Fields
-    of another number of channels than `channels` cannot be used (None: all can). What a folder's fields were replaced
-    for stands in `Batch.skipped`, what a stream's were in `quarantine`.
+    part too: see `StreamLimits` for the whole (56 requests, 32 fields) and `buffer_share`. Fields of another number
+    of channels than `channels` cannot be used (None: all can). Why a field of a folder was replaced stands in
+    `Batch.skipped`, of a stream in `quarantine`.
     """
 
     fields: Fields | FieldList

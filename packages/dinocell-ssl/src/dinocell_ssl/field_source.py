@@ -29,7 +29,7 @@ class ReadFields:
     def __init__(self, fields: Fields, *, seed: int, views: str, cache_mb: int, channels: int | None = None) -> None:
         """`channels`: what a field must have; None for any number."""
         self._fields, self._seed, self._views, self._channels = fields, seed, views, channels
-        self._kept: _Kept = _Kept(cache_mb)
+        self._kept = _Kept(cache_mb)
         self._order: tuple[int, np.ndarray] | None = None
 
     def field(self, number: int, skipped: list[Skipped]) -> ScaledField:

@@ -5,7 +5,6 @@ import hashlib
 import io
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Protocol, runtime_checkable
@@ -14,7 +13,7 @@ import numpy as np
 from jaxtyping import Num
 
 from dinocell_io import IMAGE_SUFFIXES, FieldList, grey_image, open_folder_fields, read_image
-from dinocell_io.store import NotFound, open_store
+from dinocell_io.store import NotFound, Store, open_store
 
 FOLDERS_OF_LABELS = {"masks", "labels"}
 
@@ -116,21 +115,29 @@ def open_prefix(uri: str, *, split: str | None = "train") -> FieldList:
         raise ValueError(f"{uri} holds labels ({labels[0]}), which are no fields; give the prefix of the images")
     if split is None:
         return fields
-    paths = [PurePosixPath(fields.prefix + name) for name in fields.names]
     store, _ = open_store(fields.store_uri)
-    tables: dict[PurePosixPath, dict[str, str] | None] = {}
-    for parent in {path.parent for path in paths}:
-        key, tables[parent] = str(parent.parent / "splits.csv"), None
-        if parent.name == "images":
-            with suppress(NotFound):
-                tables[parent] = _splits(store.get(key).decode("utf-8-sig"), f"{fields.store_uri}{key}")
-    chosen = tuple(
-        name
-        for name, path in zip(fields.names, paths, strict=True)
-        if (splits := tables[path.parent]) is None or splits.get(path.stem) == split
-    )
+    tables: dict[str, dict[str, str] | None] = {}
+    chosen = []
+    for name in fields.names:
+        folder, _, file = f"{fields.prefix}{name}".rpartition("/")
+        if folder not in tables:
+            tables[folder] = _stored_splits(store, folder)
+        splits = tables[folder]
+        if splits is None or splits.get(PurePosixPath(file).stem) == split:
+            chosen.append(name)
     _require_split(chosen, fields.names, uri, split)
-    return replace(fields, names=chosen)
+    return replace(fields, names=tuple(chosen))
+
+
+def _stored_splits(store: Store, folder: str) -> dict[str, str] | None:
+    above, _, last = folder.rpartition("/")
+    if last != "images":
+        return None
+    key = f"{above}/splits.csv" if above else "splits.csv"
+    try:
+        return _splits(store.get(key).decode("utf-8-sig"), key)
+    except NotFound:
+        return None
 
 
 def _images(folder: Path) -> list[Path]:

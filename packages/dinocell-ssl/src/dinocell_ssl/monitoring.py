@@ -63,8 +63,7 @@ def run_monitors(
     `fields` are what the run trains on, of which some are shown; None for a stream, of which the masks are shown,
     and fields of `probe_folders`. `channel_pattern` is that of the run's files, `size` the side of its global crops.
     Files are read when a monitor first needs them; fields that it cannot use are left out and become a ProbeWarning.
-    `few_shot` gives the trainer of `few_shot_folder` for a folder to
-    work in.
+    `few_shot` gives the trainer of `few_shot_folder` for a folder to work in.
     Raises FileNotFoundError and ValueError for probe folders that are missing or empty, ValueError for a
     `few_shot_folder` without a trainer.
     """
