@@ -23,9 +23,10 @@ def append_quarantine(path: str | Path, failure: FailedField) -> None:
     line = (json.dumps(asdict(failure), ensure_ascii=False) + "\n").encode()
     handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        size = os.lseek(handle, 0, os.SEEK_END)
-        if size and os.pread(handle, 1, size - 1) != b"\n":
-            line = b"\n" + line
+        if os.lseek(handle, 0, os.SEEK_END) > 0:
+            os.lseek(handle, -1, os.SEEK_END)
+            if os.read(handle, 1) != b"\n":
+                line = b"\n" + line
         os.write(handle, line)
     finally:
         os.close(handle)
