@@ -37,19 +37,19 @@ def test_manifest_and_model_file_tell_the_same_licences_and_thresholds():
     assert metadata["calibration"]["split"] == "val"
 
 
-def test_the_manifest_tells_which_stages_were_averaged():
+def test_the_manifest_tells_the_average_of_which_stages_the_last_one_started_from():
     assert MANIFEST["averaged_stages"] == read_model_metadata(default_model_path())["averaged_stages"]
     assert set(map(int, MANIFEST["averaged_stages"])) <= set(range(1, len(MANIFEST["recipes"]) + 1))
 
 
 def test_the_manifest_holds_the_recipe_and_seed_of_every_stage():
-    assert [recipe["seed"] for recipe in MANIFEST["recipes"]] == [2026, 2027, 2028, 2029, 2030, 2031]
+    assert [recipe["seed"] for recipe in MANIFEST["recipes"]] == [2026, 2027, 2028, 2029, 2030, 2031, 2035]
     assert MANIFEST["recipes"][-1] == read_model_metadata(default_model_path())["recipe"]
 
 
 def test_the_model_file_tells_no_path_of_the_machine_it_was_trained_on():
     assert "/" not in json.dumps(read_model_metadata(default_model_path())["recipe"]["network"]).replace(
-        "runs/default/stage5/model.safetensors", ""
+        "runs/default/average.safetensors", ""
     )
 
 

@@ -26,7 +26,7 @@ from dinocell_seg.watershed import labels_from_distance_map
 PEAKS = (0.2, 0.3, 0.4, 0.5)
 FILLS = (0.05, 0.08, 0.1, 0.12, 0.15, 0.2)
 PROMINENCES = (None, 0.1, 0.15, 0.2, 0.25, 0.3)
-FULL_PROMINENCES_PX = (0.0, 30.0)
+FULL_PROMINENCES_PX = (0.0, 20.0, 40.0)
 MIN_SIZES = (0, 20)
 NOT_TO_MAXIMISE = ("count_error", "count_ratio")
 SHOWN_METRICS = ("op_csb", "ap_mean", "mma")
