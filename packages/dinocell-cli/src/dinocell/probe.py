@@ -24,9 +24,9 @@ def probe(
     max_fields: Annotated[int, typer.Option(min=1, help="Fields that are used, spread over the folders.")] = 50,
     max_places: Annotated[int, typer.Option(min=1, help="Squares of each field.")] = 9,
     shown: Annotated[
-        Literal["repeated", "in_its_place"],
-        typer.Option(help="How a channel is shown to a backbone of several; in_its_place for runs of channel_drop."),
-    ] = "repeated",
+        Literal["repeated", "in_its_place"] | None,
+        typer.Option(help="How a channel is shown to a backbone of several; by default as its run showed them."),
+    ] = None,
     labelled: Annotated[
         Path | None, typer.Option(help="Dataset folder with splits train and val: few-shot segmentation too.")
     ] = None,

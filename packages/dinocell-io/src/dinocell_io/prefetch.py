@@ -7,7 +7,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .cached_store import CachedStore
@@ -189,7 +189,9 @@ class Prefetcher:
             job.num_left -= 1
             is_last = job.num_left == 0
         if is_last:
-            self._complete(request)
+            # What is wrong with a whole field is told of its last channel, not of the one that happened to come last.
+            channel, object_key = list(job.files.objects.items())[-1]
+            self._complete(replace(request, channel=channel, object_key=object_key))
         return True
 
     def _complete(self, request: _Request) -> None:
