@@ -219,7 +219,7 @@ def test_resuming_nothing_is_refused(folder, tmp_path):
 def test_a_damaged_checkpoint_is_refused(folder, tmp_path):
     train([folder], tmp_path, recipe=recipe(steps=2))
     (tmp_path / "last.ckpt").write_bytes(b"not a checkpoint")
-    with pytest.raises(ValueError, match="not a complete checkpoint"):
+    with pytest.raises(ValueError, match="not a complete checkpoint; start the run again"):
         train([folder], tmp_path, recipe=recipe(steps=2), resume=True)
 
 

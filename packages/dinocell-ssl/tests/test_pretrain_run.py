@@ -237,7 +237,7 @@ def test_a_damaged_checkpoint_is_named(finished, folder, tmp_path):
     target = tmp_path / "checkpoints"
     target.mkdir()
     (target / "step_00000002.pt").write_bytes(latest_checkpoint(finished).read_bytes()[:5000])
-    with pytest.raises(ValueError, match=r"step_00000002.pt is not a complete checkpoint"):
+    with pytest.raises(ValueError, match=r"step_00000002.pt is not a complete checkpoint; remove it"):
         pretrain(recipe_of(folder), tmp_path)
 
 

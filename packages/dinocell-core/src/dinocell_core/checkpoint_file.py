@@ -32,7 +32,7 @@ def read_checkpoint(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} holds more than tensors, or is damaged; nothing of it was executed. Save a plain state "
-            f"dict by torch.save(model.state_dict(), ...) or use safetensors ({str(error).splitlines()[0]})"
+            "dict by torch.save(model.state_dict(), ...) or use safetensors"  # torch advises to execute it
         ) from error
     except (SafetensorError, RuntimeError, EOFError) as error:
         raise ValueError(

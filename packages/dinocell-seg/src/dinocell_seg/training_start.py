@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from dinocell_core import DINOCell, create_dinocell_model, file_sha256, load_model
+from dinocell_core import DINOCell, create_dinocell_model, file_sha256, load_model, read_model_metadata
 from dinocell_seg.optimizer import create_optimizer
 from dinocell_seg.pipeline import default_model_path
 from dinocell_seg.train_recipe import TrainRecipe
@@ -59,7 +59,7 @@ def origin(recipe: TrainRecipe) -> dict[str, Any]:
     path = _start_path(recipe)
     if path is None:
         return {}
-    before = load_model(path).metadata
+    before = read_model_metadata(path)
     known = ("version", "licence", "training_data", "started_from")
     return {"started_from": {"sha256": file_sha256(path), **{key: before[key] for key in known if key in before}}}
 

@@ -66,7 +66,7 @@ def load_state(
     try:
         contents = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} is not a complete checkpoint ({error}); start the run again") from error
+        raise ValueError(f"{path} is not a complete checkpoint; start the run again") from error
     differences = sorted(_differences(merged(defaults or {}, contents["recipe"]), recipe))
     if differences:
         raise ValueError(

@@ -53,8 +53,8 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="meta", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise ValueError(
-            f"{path} is damaged, or no file of weights ({str(error).splitlines()[0]}); give a backbone.safetensors, "
-            "a checkpoint of 'dinocell pretrain' or a DINOv3 file"
+            f"{path} is damaged, or no file of weights; give a backbone.safetensors, a checkpoint of 'dinocell "
+            "pretrain' or a DINOv3 file"
         ) from error
     if isinstance(content, Mapping) and isinstance(content.get("teacher"), Mapping):
         teacher = content["teacher"]

@@ -92,10 +92,7 @@ def load_checkpoint(path: Path, state: TrainState, *, data: Mapping[str, Any]) -
     try:
         contents = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:  # OSError: cut short
-        raise ValueError(
-            f"{path} is not a complete checkpoint ({str(error).splitlines()[0]}); remove it to continue from the one "
-            "before"
-        ) from error
+        raise ValueError(f"{path} is not a complete checkpoint; remove it to continue from the one before") from error
     # A setting that came after the checkpoint was written had its default then.
     written = merged(PretrainRecipe().model_dump(mode="json"), contents["recipe"])
     changed = differences(_binding(written), _binding(state.recipe))
