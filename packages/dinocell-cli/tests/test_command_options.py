@@ -57,7 +57,8 @@ def command_lines(text: str) -> list[list[str]]:
     found = []
     for line in lines:
         code = line.strip().removeprefix("$ ").split("  #")[0]
-        code = code[code.index("dinocell ") :] if re.match(r"(\.venv/bin/|torchrun .*--no-python )dinocell ", code) else code
+        if re.match(r"(\.venv/bin/|torchrun .*--no-python )dinocell ", code):
+            code = code[code.index("dinocell ") :]
         if code.startswith("dinocell "):
             found.append(shlex.split(code.rstrip("\\"))[1:])
     return found

@@ -61,12 +61,10 @@ def doctor(
 
 def _parity(image: Path) -> None:
     from dinocell.parity import check_parity
+    from dinocell_io.command_errors import FAILED, errors_told
 
-    try:
+    with errors_told(FAILED):
         result = check_parity(image)
-    except ValueError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from error
     for line in result.lines():
         typer.echo(line)
     if not (result.kernels_agree and result.maps_agree):

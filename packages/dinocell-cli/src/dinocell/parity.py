@@ -3,9 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32, Int32, Shaped
+
+if TYPE_CHECKING:
+    from dinocell_seg import DINOCellPipeline
 
 MAP_TOLERANCE = 1e-3  # networks sum in another order on another device; kernels must agree exactly
 
@@ -120,7 +124,8 @@ def _require_kernels(device: str) -> None:
         )
 
 
-def _run(pipeline, plane, reference):  # type: ignore[no-untyped-def]  # torch is imported with the command only
+def _run(pipeline: "DINOCellPipeline", plane: Shaped[np.ndarray, "y x"], reference: DeviceRun | None) -> DeviceRun:
+    """One image on the pipeline's device; `reference` is the first device's run, None for itself."""
     import time
 
     import torch

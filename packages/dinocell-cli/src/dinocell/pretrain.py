@@ -1,11 +1,15 @@
 """The command `dinocell pretrain` with the decoder training of dinocell-seg as its few-shot probe."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from dinocell_ssl.cli import pretrain_command
 
+if TYPE_CHECKING:
+    from dinocell.few_shot import FewShotSegmentation
+    from dinocell_ssl.few_shot_monitor import FewShotTask
 
-def few_shot_trainer(task: Any) -> Any:
+
+def few_shot_trainer(task: "FewShotTask") -> "FewShotSegmentation":
     """The trainer for a `FewShotTask` of dinocell-ssl; nothing heavy is imported before it is asked for."""
     from dinocell.few_shot import FewShotSegmentation
 

@@ -1,12 +1,16 @@
 """The command `dinocell probe`: what a backbone knows, without labels and with few."""
 
+import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from dinocell_io.command_errors import FAILED, WRONG_COMMAND_LINE, errors_told
 from dinocell_io.counted import counted
+
+if TYPE_CHECKING:
+    from dinocell_ssl.few_shot import FewShotPoint
 
 
 def probe(
@@ -43,8 +47,11 @@ def probe(
     from rich.console import Console
     from rich.table import Table
 
+    from dinocell.few_shot import FewShotSegmentation
     from dinocell_core import resolve_device
-    from dinocell_ssl.open_backbone import require_file
+    from dinocell_io import atomic_path
+    from dinocell_ssl.few_shot import few_shot_curve
+    from dinocell_ssl.open_backbone import backbone_architecture, require_file
     from dinocell_ssl.probe import ProbeSettings
     from dinocell_ssl.probe_report import probe_checkpoint, table
 
@@ -74,49 +81,34 @@ def probe(
         for note in report.notes:
             console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
         if labelled is not None:
-            _few_shot(checkpoint, labelled, output, numbers, seeds, steps, fine_tune, precision, chosen)
+            backbone_size, patch, _ = backbone_architecture(checkpoint)
+            trainer = FewShotSegmentation(
+                dataset=labelled,
+                work=output / "few_shot",
+                size=backbone_size,
+                patch=patch,
+                steps=steps,
+                fine_tune=fine_tune,
+                precision=precision,
+                device=chosen,
+            )
+            curve = few_shot_curve(trainer, checkpoint, num_images=numbers, seeds=range(seeds))
+            with atomic_path(output / "few_shot.json") as temporary:
+                temporary.write_text(json.dumps(curve.to_json(), indent=2) + "\n")
+            for point in curve.points:
+                typer.echo(_few_shot_line(point))
     typer.echo(f"wrote {report.path}")
 
 
-def _few_shot(
-    checkpoint: Path,
-    labelled: Path,
-    output: Path,
-    numbers: tuple[int, ...],
-    seeds: int,
-    steps: int,
-    fine_tune: bool,
-    precision: Literal["fp32", "bf16"],
-    device: str,
-) -> None:
-    import json
-
-    from dinocell.few_shot import FewShotSegmentation
-    from dinocell_io import atomic_path
-    from dinocell_ssl.few_shot import few_shot_curve
-    from dinocell_ssl.open_backbone import backbone_architecture
-
-    size, patch, _ = backbone_architecture(checkpoint)
-    trainer = FewShotSegmentation(
-        dataset=labelled,
-        work=output / "few_shot",
-        size=size,
-        patch=patch,
-        steps=steps,
-        fine_tune=fine_tune,
-        precision=precision,
-        device=device,
+def _few_shot_line(point: "FewShotPoint") -> str:
+    interval = ""
+    if point.gain_interval is not None:
+        low, high = point.gain_interval
+        interval = f", 95 % interval {low:+.3f} to {high:+.3f}"
+    return (
+        f"{counted(point.num_images, 'image')}: OP_CSB {point.pretrained:.3f}, random weights {point.random:.3f} "
+        f"(gain {point.gain:+.3f}{interval})"
     )
-    curve = few_shot_curve(trainer, checkpoint, num_images=numbers, seeds=range(seeds))
-    with atomic_path(output / "few_shot.json") as temporary:
-        temporary.write_text(json.dumps(curve.to_json(), indent=2) + "\n")
-    for point in curve.points:
-        low, high = point.gain_interval or (None, None)
-        interval = f", 95 % interval {low:+.3f} to {high:+.3f}" if low is not None else ""
-        typer.echo(
-            f"{counted(point.num_images, 'image')}: OP_CSB {point.pretrained:.3f}, random weights {point.random:.3f} "
-            f"(gain {point.gain:+.3f}{interval})"
-        )
 
 
 def _numbers(words: str) -> tuple[int, ...]:
