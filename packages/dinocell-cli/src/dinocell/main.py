@@ -35,7 +35,9 @@ COMMANDS = {
     "eval-ctc": Command("dinocell_eval.ctc_cli:eval_ctc_command", "Evaluate a tracked sequence as its challenge does."),
     "info": Command("dinocell_seg.cli:info", "Show what is in an image or in a model file."),
     "cache": Command("dinocell_io.cache_cli:app", "Show, clear or fill the cache of objects from buckets."),
-    "data": Command("dinocell_io.data_cli:app", "Index, choose and copy images of public screens (JUMP)."),
+    "data": Command(
+        "dinocell_io.data_cli:app", "Make dataset folders; choose and copy images of public screens (JUMP)."
+    ),
     "simulate": Command("dinocell.simulate:simulate", "Write a simulated field of cells with its true labels."),
     "doctor": Command("dinocell.doctor:doctor", "Check this installation and say how to fix it."),
 }

@@ -40,6 +40,10 @@ from .jump_listing import rows_of_listing as rows_of_listing
 from .jump_select import select_sites as select_sites
 from .jump_tables import rows_of_load_data as rows_of_load_data
 from .jump_tables import rows_of_parquet as rows_of_parquet
+from .label_pieces import BinaryMaskWarning as BinaryMaskWarning
+from .label_pieces import binary_mask_sign as binary_mask_sign
+from .label_pieces import refuse_binary_masks as refuse_binary_masks
+from .label_pieces import split_pieces as split_pieces
 from .labels import LABEL_SUFFIXES as LABEL_SUFFIXES
 from .labels import read_labels as read_labels
 from .labels_write import write_label_rows as write_label_rows

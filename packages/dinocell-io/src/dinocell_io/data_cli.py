@@ -1,4 +1,4 @@
-"""The commands `dinocell data jump index`, `subset` and `fetch`."""
+"""The commands `dinocell data split-pieces` and `dinocell data jump index`, `subset` and `fetch`."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,11 +13,34 @@ if TYPE_CHECKING:
     from .jump_index import JumpIndex
     from .jump_tables import SiteRows
 
-app = typer.Typer(no_args_is_help=True, help="Find, choose and copy images of public screens.")
+app = typer.Typer(no_args_is_help=True, help="Make dataset folders; find, choose and copy images of public screens.")
 jump = typer.Typer(no_args_is_help=True, help="JUMP Cell Painting: an index of its sites, and its use.")
 app.add_typer(jump, name="jump")
 
 IndexFolder = Annotated[Path, typer.Argument(help="Folder of the index.", metavar="INDEX")]
+
+
+@app.command("split-pieces")
+def split_pieces_command(
+    dataset: Annotated[Path, typer.Argument(help="Folder with images/ and binary masks/.", metavar="DATASET")],
+    output: Annotated[Path, typer.Argument(help="New folder for the same images with labels.", metavar="OUTPUT")],
+) -> None:
+    """Make labels of binary masks: each separate piece becomes a cell. Cells that touch become one."""
+    with errors_told(WRONG_COMMAND_LINE):
+        from .dataset import open_dataset
+
+        samples = open_dataset(dataset)
+    with errors_told(FAILED):
+        from .dataset_write import NewSample, write_dataset
+        from .label_pieces import split_pieces
+        from .labels import read_labels
+
+        split = (
+            NewSample(one.name, one.image_path, split_pieces(read_labels(one.labels_path)), one.split, one.group,
+                      one.modality) for one in samples
+        )  # fmt: skip
+        write_dataset(output, split)
+        typer.echo(f"{counted(len(samples), 'image')} with one label for each piece in {output}")
 
 
 @jump.command()
