@@ -28,11 +28,13 @@ COMMANDS = {
     ),
     "train": Command("dinocell_seg.train_cli:train", "Train a model on labelled images."),
     "calibrate": Command("dinocell_seg.train_cli:calibrate", "Choose a model's thresholds on validation images."),
-    "eval": Command("dinocell_eval.cli:eval_command", "Compare predicted with true labels."),
+    "eval": Command("dinocell_eval.commands.eval:eval_command", "Compare predicted with true labels."),
     "eval-sweep": Command(
-        "dinocell_eval.sweep_cli:sweep_command", "Map scores of saved distance maps over thresholds."
+        "dinocell_eval.commands.eval_sweep:sweep_command", "Map scores of saved distance maps over thresholds."
     ),
-    "eval-ctc": Command("dinocell_eval.ctc_cli:eval_ctc_command", "Evaluate a tracked sequence as its challenge does."),
+    "eval-ctc": Command(
+        "dinocell_eval.commands.eval_ctc:eval_ctc_command", "Evaluate a tracked sequence as its challenge does."
+    ),
     "info": Command("dinocell_seg.cli:info", "Show what is in an image or in a model file."),
     "cache": Command("dinocell_io.cache_cli:app", "Show, clear or fill the cache of objects from buckets."),
     "data": Command(

@@ -4,11 +4,11 @@ from html import escape
 
 import numpy as np
 
-from dinocell_eval.evaluate import Evaluation
+from dinocell_eval.images.evaluate import Evaluation
+from dinocell_eval.images.taxonomy import PREDICTED_CLASSES, TRUTH_CLASSES
 from dinocell_eval.pages import charts
 from dinocell_eval.pages.colours import CLASS_COLOURS, CLASS_MEANING
 from dinocell_eval.pages.page import figure, number, table
-from dinocell_eval.taxonomy import PREDICTED_CLASSES, TRUTH_CLASSES
 
 _WORST_OBJECTS = 25
 

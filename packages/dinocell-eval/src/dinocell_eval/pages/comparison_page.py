@@ -6,9 +6,9 @@ from importlib.metadata import version
 
 import numpy as np
 
-from dinocell_eval.bootstrap import SEED
-from dinocell_eval.comparison import Comparison, Difference
-from dinocell_eval.evaluate import Evaluation
+from dinocell_eval.images.bootstrap import SEED
+from dinocell_eval.images.comparison import Comparison, Difference
+from dinocell_eval.images.evaluate import Evaluation
 from dinocell_eval.pages import charts
 from dinocell_eval.pages.cells import class_counts
 from dinocell_eval.pages.colours import CLASS_COLOURS, FIRST, SECOND

@@ -6,18 +6,18 @@ from importlib.metadata import version
 
 import numpy as np
 
-from dinocell_eval.bootstrap import FEWEST_IMAGES, SEED
-from dinocell_eval.evaluate import Evaluation
-from dinocell_eval.matching import threshold_key
-from dinocell_eval.metrics import COUNTS
+from dinocell_eval.images.bootstrap import FEWEST_IMAGES, SEED
+from dinocell_eval.images.evaluate import Evaluation
+from dinocell_eval.images.protocols import ProtocolResult
+from dinocell_eval.images.strata import STRATUM_METRICS, stratify
+from dinocell_eval.images.taxonomy import PREDICTED_CLASSES, TRUTH_CLASSES
+from dinocell_eval.metrics.metric_table import COUNTS
+from dinocell_eval.overlap.matching import threshold_key
 from dinocell_eval.pages import charts
 from dinocell_eval.pages.cells import area_figure, iou_figure, taxonomy, worst_objects
 from dinocell_eval.pages.colours import CLASS_COLOURS, FIRST, SECOND
 from dinocell_eval.pages.gallery import GalleryImage, data_uri
 from dinocell_eval.pages.page import card, details, figure, legend, notes, number, page, section, span, table
-from dinocell_eval.protocols import ProtocolResult
-from dinocell_eval.strata import STRATUM_METRICS, stratify
-from dinocell_eval.taxonomy import PREDICTED_CLASSES, TRUTH_CLASSES
 from dinocell_io.counted import counted
 
 STRIP_METRICS = ("seg", "det", "ap_0.50", "ap_mean", "pq", "aji", "mma", "dice")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Integer, Num, UInt8
 
-from dinocell_eval.evaluate import Evaluation
+from dinocell_eval.images.evaluate import Evaluation
 from dinocell_eval.pages.colours import CLASS_COLOURS
 from dinocell_kernels import distance_map
 

@@ -7,10 +7,10 @@ from importlib.metadata import version
 import numpy as np
 from jaxtyping import Float64
 
-from dinocell_eval.bootstrap import FEWEST_IMAGES
+from dinocell_eval.images.bootstrap import FEWEST_IMAGES
+from dinocell_eval.images.sweep import NO_RESULT, Optimum, Sweep
 from dinocell_eval.pages.page import card, figure, notes, number, page, section, span, table
 from dinocell_eval.pages.svg import Chart, element, text, tip
-from dinocell_eval.sweep import NO_RESULT, Optimum, Sweep
 from dinocell_io.counted import counted
 
 # Anchors of the colour map viridis, which is even in lightness for every kind of colour vision.

@@ -1,0 +1,1 @@
+"""Small images and sequences with known answers, for tests of every metric."""

@@ -1,0 +1,1 @@
+"""The commands eval, eval-sweep and eval-ctc."""

@@ -1,0 +1,1 @@
+"""Folders, label files and logs as the Cell Tracking Challenge lays them out."""

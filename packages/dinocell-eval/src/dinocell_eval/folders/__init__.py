@@ -1,0 +1,1 @@
+"""Files of true and predicted labels: which belong together, and reading them."""

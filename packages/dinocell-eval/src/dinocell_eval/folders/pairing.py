@@ -1,0 +1,178 @@
+"""Pairs of true and predicted label files from two folders, matched by name and never silently."""
+
+import csv
+import unicodedata
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dinocell_eval.folders.result_files import BESIDE_OUR_LABELS, COMPANIONS, PREDICTED_ENDINGS, TRUTH_ENDINGS
+from dinocell_io import LABEL_SUFFIXES
+
+
+@dataclass(frozen=True)
+class FilePair:
+    """A true label file and its prediction, None where it is missing; `name` is the `file_stem` of the true file."""
+
+    name: str
+    truth: Path
+    predicted: Path | None
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Pairs sorted by name, also those without prediction; predictions without truth; files that are no labels.
+
+    What `dinocell segment` wrote beside its labels is in none of them.
+    """
+
+    pairs: tuple[FilePair, ...]
+    predicted_only: tuple[Path, ...]
+    ignored: tuple[Path, ...]
+
+    @property
+    def truth_only(self) -> tuple[Path, ...]:
+        return tuple(pair.truth for pair in self.pairs if pair.predicted is None)
+
+
+def pair_folders(
+    truth_folder: str | Path, predicted_folder: str | Path, *, names: Collection[str] | None = None
+) -> Pairing:
+    """Pair the label files of two folders: by equal stem, then by stem without an ending of `result_files`.
+
+    `_labels` counts on predictions only. Overlays and distance maps beside `<stem>_labels` are left out. What else
+    stands beside labels and is none is `ignored`: the image, pictures and `_seg.npy` beside `<stem>_cp_masks`. With
+    `names`, only these are paired and everything else is left out. Raises ValueError if names are ambiguous, if
+    nothing pairs, or if one of `names` has no true file.
+    """
+    truths, _ = label_files(Path(truth_folder))
+    predictions, ignored = label_files(Path(predicted_folder))
+    if not truths:
+        raise ValueError(no_labels(Path(truth_folder)))
+    if names is not None:
+        truths, predictions = chosen_files(truths, predictions, names, folder=truth_folder)
+
+    partner = {stem: predictions.pop(stem) for stem in truths if stem in predictions}
+    left = by_short_name([stem for stem in truths if stem not in partner], TRUTH_ENDINGS, truth_folder)
+    found = by_short_name(predictions, PREDICTED_ENDINGS, predicted_folder)
+    for short in left.keys() & found.keys():
+        partner[left[short]] = predictions.pop(found[short])
+    if not partner:
+        raise ValueError(
+            f"no file of {predicted_folder} ({_listed(predictions)}) has the name of one of {truth_folder} "
+            f"({_listed(truths)}); expected <name> or <name>_labels for each <name>"
+        )
+    pairs = tuple(FilePair(stem, path, partner.get(stem)) for stem, path in sorted(truths.items()))
+    return Pairing(pairs, tuple(path for _, path in sorted(predictions.items())), ignored)
+
+
+def find_splits(truth_folder: Path) -> Path | None:
+    """The `splits.csv` in or above a folder of true labels, None if there is none."""
+    tables = (truth_folder / "splits.csv", truth_folder.absolute().parent / "splits.csv")
+    return next((table for table in tables if table.is_file()), None)
+
+
+def names_of_split(splits_csv: str | Path, split: str) -> frozenset[str]:
+    """Names of one split in a table with the columns `name` and `split`; ValueError if there is none."""
+    with Path(splits_csv).open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        columns = reader.fieldnames or []
+        if "name" not in columns or "split" not in columns:
+            raise ValueError(f"{splits_csv} has the columns {', '.join(columns)}, expected name and split")
+        rows = [(row["name"], row["split"]) for row in reader]
+    names = frozenset(name for name, its_split in rows if its_split == split)
+    if not names:
+        known = ", ".join(sorted({its_split for _, its_split in rows if its_split}))
+        raise ValueError(f"{splits_csv} has no split {split!r}, its splits are: {known}")
+    return names
+
+
+def label_files(folder: Path) -> tuple[dict[str, Path], tuple[Path, ...]]:
+    """Label files by stem, and files of other programs that stand beside them and are no labels."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder; pass a folder of label images")
+    paths = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in LABEL_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    ]
+    ours = {
+        file_stem(path).removesuffix("_labels") + end
+        for path in paths
+        if file_stem(path).endswith("_labels")
+        for end in BESIDE_OUR_LABELS
+    }
+    paths = [path for path in paths if file_stem(path) not in ours]
+    names = {_composed(path.name) for path in paths}
+    beside = {
+        stem.removesuffix(ending) + companion
+        for ending, companions in COMPANIONS.items()
+        for stem in map(file_stem, paths)
+        for companion in companions
+        if stem.endswith(ending) and (ending != "_seg" or f"{stem}.npy" in names)
+    }
+    found: dict[str, Path] = {}
+    for path in paths:
+        stem = file_stem(path)
+        if stem in beside:
+            continue
+        if stem in found:
+            raise ValueError(f"{folder} holds {found[stem].name} and {path.name}, expected one file a name; remove one")
+        found[stem] = path
+    return found, tuple(path for path in paths if file_stem(path) in beside)
+
+
+def file_stem(path: Path) -> str:
+    """The name of the image that a file is of, accents composed with their letters (NFC): some systems part them."""
+    return _composed(path.stem.removesuffix(".ome"))
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def by_short_name(stems: Iterable[str], endings: tuple[str, ...], folder: str | Path) -> dict[str, str]:
+    """Stems by their name without ending; ValueError where two of them come to the same name."""
+    found: dict[str, str] = {}
+    for stem in stems:
+        short = _short(stem, endings)
+        if short in found:
+            raise ValueError(f"{folder} holds {found[short]} and {stem}, expected one file for {short}; remove one")
+        found[short] = stem
+    return found
+
+
+def _short(stem: str, endings: tuple[str, ...]) -> str:
+    for ending in endings:
+        if stem.endswith(ending) and stem != ending:
+            return stem.removesuffix(ending)
+    return stem
+
+
+def chosen_files(
+    truths: dict[str, Path], predictions: dict[str, Path], names: Collection[str], *, folder: str | Path
+) -> tuple[dict[str, Path], dict[str, Path]]:
+    """The true files of these names and the predictions that may be theirs; ValueError for a name without a truth."""
+    names = {_composed(name) for name in names}
+    short_names = by_short_name([stem for stem in truths if stem not in names], TRUTH_ENDINGS, folder)
+    stem_of = {name: name if name in truths else short_names.get(name) for name in names}
+    missing = [name for name, stem in stem_of.items() if stem is None]
+    if missing:
+        raise ValueError(f"{folder} has no label file for {_listed(missing)}; check the names of the split")
+    kept = {stem: truths[stem] for stem in stem_of.values() if stem is not None}
+    possible = kept.keys() | {_short(stem, TRUTH_ENDINGS) for stem in kept}
+    return kept, {
+        stem: path for stem, path in predictions.items() if {stem, _short(stem, PREDICTED_ENDINGS)} & possible
+    }
+
+
+def no_labels(folder: Path) -> str:
+    """What to tell of a folder without label files."""
+    hint = f"; did you mean {folder / 'masks'}?" if (folder / "masks").is_dir() else ""
+    return f"{folder} holds no label images, expected files ending in {', '.join(LABEL_SUFFIXES)}{hint}"
+
+
+def _listed(names: Collection[str], limit: int = 5) -> str:
+    ordered = sorted(names)
+    more = f", ... {len(ordered) - limit} more" if len(ordered) > limit else ""
+    return (", ".join(ordered[:limit]) or "none") + more

@@ -1,0 +1,1 @@
+"""Label images against the truth: values per image and pooled, intervals, comparisons, strata, sweeps."""

@@ -1,0 +1,1 @@
+"""The pixels that true and predicted objects share, and who matches whom."""

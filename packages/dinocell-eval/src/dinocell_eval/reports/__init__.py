@@ -1,0 +1,1 @@
+"""An evaluation as printed tables and as files."""
