@@ -20,9 +20,10 @@ from dinocell_seg.calibrate import calibrate, store_calibration, sweep
 from dinocell_seg.crops import Sampling, random_batch, validation_batches
 from dinocell_seg.normalize import Normalization
 from dinocell_seg.pipeline import DINOCellPipeline
-from dinocell_seg.train import _pixel_size_um, train
+from dinocell_seg.train import train
 from dinocell_seg.train_recipe import TrainRecipe
 from dinocell_seg.training_images import TrainingImage, image_probabilities, load_training_images, with_splits
+from dinocell_seg.training_preparation import _pixel_size_um
 
 RECIPE = {
     "network": {"decoder_channels": [8, 8, 8, 8], "stem_channels": [4, 4, 4, 4]},

@@ -178,7 +178,7 @@ def test_an_interrupted_training_says_how_to_go_on(folder, tmp_path, monkeypatch
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dinocell_seg.train.start", interrupted)
+    monkeypatch.setattr("dinocell_seg.training_preparation.start", interrupted)
     result = run("train", *words, "--resume")
     assert result.exit_code == 130
     assert "stopped; the same command with --resume goes on from the last epoch" in result.output

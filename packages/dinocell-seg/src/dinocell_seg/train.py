@@ -1,11 +1,8 @@
 """Training: dataset folders in, a model file and a log out."""
 
-import hashlib
 import math
-import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +10,13 @@ import torch
 from torch import Tensor
 
 from dinocell_core import DINOCell, save_model
-from dinocell_io import open_dataset
-from dinocell_seg.crops import Batch, random_batches, validation_batches
+from dinocell_seg.crops import Batch, random_batches
 from dinocell_seg.losses import distance_loss
 from dinocell_seg.optimizer import learning_rate_factor
 from dinocell_seg.train_recipe import TrainRecipe
-from dinocell_seg.training_images import TrainingImage, load_training_images, with_splits
 from dinocell_seg.training_log import TrainingLog
-from dinocell_seg.training_start import origin, start
-from dinocell_seg.training_state import TrainingState, average_weights, load_state, save_state
+from dinocell_seg.training_preparation import PreparedTraining, model_facts, prepare_training, read_images
+from dinocell_seg.training_state import TrainingState, average_weights, save_state
 
 
 def train(
@@ -51,49 +46,6 @@ def train(
     return run_training(prepared, wandb_project=wandb_project, on_epoch=on_epoch)
 
 
-@dataclass(frozen=True)
-class PreparedTraining:
-    """A run whose settings fit each other, of which no image is read yet."""
-
-    folders: tuple[Path, ...]
-    output: Path
-    recipe: TrainRecipe
-    device: str
-    state: TrainingState
-    data: str
-
-
-def prepare_training(
-    folders: Sequence[str | Path], output: str | Path, *, recipe: TrainRecipe, device: str = "cpu", resume: bool = False
-) -> PreparedTraining:
-    """The first half of `train`: what can be wrong with a command line, found before anything is read or written.
-
-    Raises ValueError or FileNotFoundError.
-    """
-    paths, output = tuple(map(Path, folders)), Path(output)
-    checkpoint = output / "last.ckpt"
-    if checkpoint.exists() and not resume:
-        raise ValueError(f"{output} already holds a run; continue it with --resume or choose another folder")
-    if (output / "model.safetensors").exists() and not resume:
-        raise ValueError(f"{output} already holds a model.safetensors; choose another folder")
-    if resume and not checkpoint.exists():
-        raise ValueError(f"there is no {checkpoint} to resume; start without --resume")
-    _refuse_repeated(paths)
-    for folder in paths:
-        if not folder.is_dir():
-            raise FileNotFoundError(f"there is no folder {folder}; a dataset is a folder with images/ and masks/ in it")
-    state, data = start(recipe, device), _data_of(paths)
-    if resume:
-        load_state(
-            checkpoint,
-            state,
-            recipe=recipe.model_dump(mode="json"),
-            data=data,
-            defaults=TrainRecipe().model_dump(mode="json"),
-        )
-    return PreparedTraining(paths, output, recipe, device, state, data)
-
-
 def run_training(
     prepared: PreparedTraining,
     *,
@@ -101,104 +53,96 @@ def run_training(
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> Path:
     """The second half of `train`: reads the images, trains and writes."""
-    folders, output, recipe, device = prepared.folders, prepared.output, prepared.recipe, prepared.device
-    state, checkpoint = prepared.state, prepared.output / "last.ckpt"
-    training_images = load_training_images(
-        folders, split="train", normalization=recipe.normalization, channel=recipe.channel
-    )
-    validation_images = load_training_images(
-        folders, split="val", normalization=recipe.normalization, channel=recipe.channel
-    )
-    validation = validation_batches(
-        validation_images, sampling=recipe.sampling, max_crops=recipe.schedule.validation_crops
-    )
-    output.mkdir(parents=True, exist_ok=True)
-    diameters = sorted(image.median_diameter for image in training_images if image.median_diameter > 0)
-    facts: dict[str, Any] = {
-        "recipe": recipe.model_dump(mode="json"),
-        "normalization": recipe.normalization.model_dump(mode="json"),
-        "training_data": [
-            {
-                "folder": folder.resolve().name,
-                "num_train": sum(sample.split == "train" for sample in with_splits(open_dataset(folder))),
-            }
-            for folder in folders
-        ],
-        "diameter_px": [diameters[round(q * (len(diameters) - 1))] for q in (0.05, 0.5, 0.95)] if diameters else None,
-        "pixel_size_um": _pixel_size_um(training_images),
-        **origin(recipe),
-        "tile": recipe.sampling.crop_px,
-        "overlap": recipe.sampling.crop_px // 4,
-    }
+    recipe, output = prepared.recipe, prepared.output
+    images, validation = read_images(prepared)
     batches = random_batches(
-        training_images,
-        start=state.step,
+        images,
+        start=prepared.state.step,
         stop=recipe.schedule.steps,
         seed=recipe.seed,
         sampling=recipe.sampling,
         augmentation=recipe.augmentation,
         normalization=recipe.normalization,
-        device=device,
+        device=prepared.device,
     )
-    with TrainingLog(
-        output, recipe=recipe.model_dump(mode="json"), step=state.step, wandb_project=wandb_project
-    ) as log:
-        losses: list[float] = []
-        started, crops = time.perf_counter(), 0
-        for batch in batches:
-            if state.epochs_without_improvement >= recipe.schedule.patience:
-                break
-            losses.append(_step(state, batch, recipe))
-            crops += len(batch.images)
-            log.advance(state.step, loss=losses[-1])
-            last = state.step == recipe.schedule.steps
-            if state.step % recipe.schedule.steps_per_epoch == 0 or last:
-                validation_loss = _validate(state.averaged, validation, recipe)
-                if validation_loss < state.loss_to_beat - recipe.schedule.min_delta:
-                    state.loss_to_beat, state.epochs_without_improvement = validation_loss, 0
-                else:
-                    state.epochs_without_improvement += 1
-                if validation_loss < state.best_loss:  # by however little
-                    state.best_loss = validation_loss
-                    facts["step"] = state.step
-                    facts["validation_loss"] = validation_loss
-                    save_model(output / "model.safetensors", state.averaged, metadata=facts)
-                epoch = {
-                    "step": state.step,
-                    "train_loss": sum(losses) / len(losses),
-                    "validation_loss": validation_loss,
-                    "best_loss": state.best_loss,
-                    "learning_rate": state.optimizer.param_groups[0]["lr"],
-                    "crops_per_second": crops / (time.perf_counter() - started),
-                }
-                save_state(checkpoint, state, recipe=recipe.model_dump(mode="json"), data=prepared.data)
-                log.epoch(epoch)
-                if on_epoch is not None:
-                    on_epoch(epoch)
-                losses, started, crops = [], time.perf_counter(), 0
+    output.mkdir(parents=True, exist_ok=True)
+    resolved = recipe.model_dump(mode="json")
+    with TrainingLog(output, recipe=resolved, step=prepared.state.step, wandb_project=wandb_project) as log:
+        run = _Run(
+            prepared.state,
+            recipe,
+            output,
+            data=prepared.data,
+            validation=validation,
+            facts=model_facts(prepared, images),
+            log=log,
+            on_epoch=on_epoch,
+        )
+        run.take_steps(batches)
     return output / "model.safetensors"
 
 
-def _refuse_repeated(folders: Sequence[Path]) -> None:
-    seen: set[Path] = set()
-    for folder in folders:
-        if folder.resolve() in seen:
-            raise ValueError(
-                f"{folder} is named twice; name each dataset folder once, sampling.modality_balance weighs"
-            )
-        seen.add(folder.resolve())
+class _Run:
+    """Takes the steps of one run; `facts` go into its model file, `data` tells its images apart on resuming."""
 
+    def __init__(
+        self,
+        state: TrainingState,
+        recipe: TrainRecipe,
+        output: Path,
+        *,
+        data: str,
+        validation: Sequence[Batch],
+        facts: dict[str, Any],
+        log: TrainingLog,
+        on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        self.state, self.recipe, self.output = state, recipe, output
+        self._data, self._validation, self._facts = data, validation, facts
+        self._log, self._on_epoch = log, on_epoch
+        self._losses: list[float] = []
+        self._started, self._num_crops = time.perf_counter(), 0
 
-def _data_of(folders: Sequence[Path]) -> str:
-    """A hash of the names and splits of all images: the same data at another place are the same."""
-    rows = [(sample.name, sample.split) for folder in folders for sample in with_splits(open_dataset(folder))]
-    return hashlib.sha256(repr(rows).encode()).hexdigest()
+    def take_steps(self, batches: Iterable[Batch]) -> None:
+        """One step a batch, to the last one or until patience is at its end."""
+        schedule = self.recipe.schedule
+        for batch in batches:
+            if self.state.epochs_without_improvement >= schedule.patience:
+                break
+            self._losses.append(_step(self.state, batch, self.recipe))
+            self._num_crops += len(batch.images)
+            self._log.advance(self.state.step, loss=self._losses[-1])
+            if self.state.step % schedule.steps_per_epoch == 0 or self.state.step == schedule.steps:
+                self._end_epoch()
 
+    def _end_epoch(self) -> None:
+        loss = _validate(self.state.averaged, self._validation, self.recipe)
+        self._keep_best(loss)
+        epoch = {
+            "step": self.state.step,
+            "train_loss": sum(self._losses) / len(self._losses),
+            "validation_loss": loss,
+            "best_loss": self.state.best_loss,
+            "learning_rate": self.state.optimizer.param_groups[0]["lr"],
+            "crops_per_second": self._num_crops / (time.perf_counter() - self._started),
+        }
+        save_state(self.output / "last.ckpt", self.state, recipe=self.recipe.model_dump(mode="json"), data=self._data)
+        self._log.epoch(epoch)
+        if self._on_epoch is not None:
+            self._on_epoch(epoch)
+        self._losses, self._started, self._num_crops = [], time.perf_counter(), 0
 
-def _pixel_size_um(images: Sequence[TrainingImage]) -> float | None:
-    """The median pixel size of the images; None if a file does not tell its own."""
-    sizes = [image.pixel_size_um for image in images if image.pixel_size_um is not None]
-    return statistics.median(sizes) if len(sizes) == len(images) else None
+    def _keep_best(self, loss: float) -> None:
+        """Write the model file if no epoch was better, by however little; patience counts by `min_delta`."""
+        state = self.state
+        if loss < state.loss_to_beat - self.recipe.schedule.min_delta:
+            state.loss_to_beat, state.epochs_without_improvement = loss, 0
+        else:
+            state.epochs_without_improvement += 1
+        if loss < state.best_loss:
+            state.best_loss = loss
+            facts = {**self._facts, "step": state.step, "validation_loss": loss}
+            save_model(self.output / "model.safetensors", state.averaged, metadata=facts)
 
 
 def _step(state: TrainingState, batch: Batch, recipe: TrainRecipe) -> float:
@@ -228,6 +172,7 @@ def _step(state: TrainingState, batch: Batch, recipe: TrainRecipe) -> float:
 
 
 def _loss(model: DINOCell, batch: Batch, recipe: TrainRecipe, device: torch.device) -> Tensor:
+    """Loss of a batch in the recipe's precision, with its gradient where one is wanted."""
     images = batch.images.to(device).contiguous(memory_format=torch.channels_last)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.precision == "bf16"):
         logits = model.logits(images)
@@ -236,6 +181,7 @@ def _loss(model: DINOCell, batch: Batch, recipe: TrainRecipe, device: torch.devi
 
 @torch.inference_mode()
 def _validate(model: DINOCell, batches: Sequence[Batch], recipe: TrainRecipe) -> float:
+    """Mean loss of the crops."""
     model.eval()
     device = next(model.parameters()).device
     total = sum(float(_loss(model, batch, recipe, device)) * len(batch.images) for batch in batches)
