@@ -55,3 +55,5 @@ def test_the_distance_map_comes_back_bit_for_bit(tmp_path: Path) -> None:
     distance_map = np.random.default_rng(0).random((13, 17)).astype(np.float32)
     write_distance_map(tmp_path / "d.tif", distance_map)
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "d.tif"), distance_map)
+    with tifffile.TiffFile(tmp_path / "d.tif") as tif:
+        assert tif.pages[0].predictor == 1  # ImageJ knows no predictor for floats

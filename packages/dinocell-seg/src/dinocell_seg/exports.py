@@ -50,9 +50,12 @@ def write_overlay(path: str | Path, plane: Shaped[np.ndarray, "y x"], labels: In
 
 
 def write_distance_map(path: str | Path, distance_map: Float32[np.ndarray, "y x"]) -> None:
-    """Write a distance map as a float32 TIFF (zlib), whole or not at all."""
+    """Write a distance map as a float32 TIFF (zlib), whole or not at all.
+
+    Without a predictor: no ImageJ up to 1.54u knows the one for floats, and it opens such files as noise.
+    """
     with atomic_path(path) as temporary:
-        tifffile.imwrite(temporary, distance_map, compression="zlib", predictor=True)
+        tifffile.imwrite(temporary, distance_map, compression="zlib")
 
 
 def _palette() -> UInt8[np.ndarray, "colour 3"]:
