@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image as PillowImage
 
 from dinocell_io import read_image, read_labels, write_label_rows, write_labels
-from dinocell_io.store import ObjectInfo
+from dinocell_io.testing import ObjectServer
 
 label_arrays = hnp.arrays(
     dtype=st.sampled_from([np.uint8, np.uint16, np.uint32, np.int16, np.int32, np.int64, np.uint64]),
@@ -77,6 +77,18 @@ def test_empty_fields_and_masks_are_valid_labels(tmp_path: Path) -> None:
 def test_the_pixel_size_is_written_and_read(tmp_path: Path, pixel_size_um: float) -> None:
     write_labels(tmp_path / "labels.tif", np.ones((4, 4), np.int32), pixel_size_um=pixel_size_um)
     assert read_image(tmp_path / "labels.tif").pixel_size_um == pytest.approx(pixel_size_um, rel=1e-9)
+
+
+def test_labels_are_packed_without_a_predictor_which_older_imagej_ignores(tmp_path: Path) -> None:
+    labels = np.random.default_rng(0).integers(0, 9, (30, 40))
+    write_labels(tmp_path / "labels.tif", labels)
+    with tifffile.TiffFile(tmp_path / "labels.tif") as tif:
+        (page,) = tif.pages
+        assert page.predictor == 1
+        strips = zip(page.dataoffsets, page.databytecounts, strict=True)
+    content = (tmp_path / "labels.tif").read_bytes()
+    unpacked = b"".join(zlib.decompress(content[start : start + length]) for start, length in strips)
+    np.testing.assert_array_equal(np.frombuffer(unpacked, "<u2").reshape(30, 40), labels)
 
 
 def test_strips_of_a_wide_image_come_back(tmp_path: Path) -> None:
@@ -141,6 +153,19 @@ def test_lossy_and_unknown_suffixes_are_refused(tmp_path: Path, name: str) -> No
 def test_an_impossible_pixel_size_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"pixel_size_um is 0\.0, expected a positive length"):
         write_labels(tmp_path / "labels.tif", np.ones((2, 2), int), pixel_size_um=0.0)
+    for beyond in (1e-7, 9.9e-6, 1.1e9, 1e40):
+        with pytest.raises(ValueError, match=r"labels\.tif: pixel_size_um is .*holds 1e-05 to 1e\+09 um"):
+            write_labels(tmp_path / "labels.tif", np.ones((2, 2), int), pixel_size_um=beyond)
+        write_labels(tmp_path / "labels.png", np.ones((2, 2), int), pixel_size_um=beyond)  # it holds none
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.png"]
+
+
+@pytest.mark.parametrize("pixel_size_um", [1e-5, 1e9, 1234567.89, 3e-5])
+def test_any_pixel_size_that_a_tiff_holds_is_written(tmp_path: Path, pixel_size_um: float) -> None:
+    write_labels(tmp_path / "labels.tif", np.ones((2, 2), int), pixel_size_um=pixel_size_um)
+    with tifffile.TiffFile(tmp_path / "labels.tif") as tif:
+        per_cm, over = tif.pages[0].tags["XResolution"].value
+    assert 10_000 * over / per_cm == pytest.approx(pixel_size_um, rel=1e-4)
 
 
 def test_colour_is_refused_as_labels(tmp_path: Path) -> None:
@@ -290,30 +315,19 @@ def test_rows_of_labels_need_a_format_that_takes_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["tif", "png", "npy"])
-def test_labels_go_to_a_bucket_as_one_object(monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
-    objects: dict[str, bytes] = {}
-
-    class Bucket:
-        def put(self, key: str, data: bytes) -> None:
-            objects[key] = data
-
-        def get(self, key: str) -> bytes:
-            return objects[key]
-
-        def get_range(self, key: str, start: int, stop: int) -> bytes:
-            return objects[key][start:stop]
-
-        def size(self, key: str) -> int:
-            return len(objects[key])
-
-        def list(self, prefix: str, *, delimiter: str | None = None) -> Iterator[ObjectInfo]:
-            raise NotImplementedError
-
-    monkeypatch.setattr("dinocell_io.labels_write.open_store", lambda uri: (Bucket(), uri.removeprefix("s3://bucket/")))
+@pytest.mark.parametrize("part_bytes", [64 << 20, 40])
+def test_labels_go_to_a_bucket_as_one_object_of_one_or_many_parts(
+    monkeypatch: pytest.MonkeyPatch, suffix: str, part_bytes: int
+) -> None:
+    monkeypatch.setattr("dinocell_io.s3_store.PART_BYTES", part_bytes)
     labels = np.arange(60).reshape(6, 10)
-    write_labels(f"s3://bucket/plate/a.{suffix}", labels)
-    assert list(objects) == [f"plate/a.{suffix}"]
-    np.testing.assert_array_equal(read_labels(f"plate/a.{suffix}", store=Bucket()), labels)
+    with ObjectServer() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+        write_labels(f"s3://bucket/plate/a.{suffix}", labels)
+        assert list(server.objects) == [f"plate/a.{suffix}"]
+        num_puts = [request.method for request in server.requests].count("PUT")
+        assert (num_puts == 1) == (part_bytes > 1000)
+        np.testing.assert_array_equal(read_labels(f"s3://bucket/plate/a.{suffix}"), labels)
 
 
 def test_a_plane_of_stacked_labels_is_chosen(tmp_path: Path) -> None:

@@ -478,3 +478,29 @@ def test_names_that_no_server_knows_are_refused_at_once() -> None:
 def test_unknown_ways_to_verify_are_refused() -> None:
     with pytest.raises(ValueError, match=r"verify 'md5' is unknown; choose auto, etag or length"):
         S3Store("bucket", verify="md5")
+
+
+def test_a_file_is_put_in_parts_that_are_tried_again(
+    open_bucket: Bucket, server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dinocell_io.s3_store.PART_BYTES", 1 << 20)
+    (tmp_path / "large").write_bytes(PIXELS)
+    server.fail("large", Fault.INTERNAL_ERROR)
+    open_bucket().put_file("large", tmp_path / "large")
+    assert server.objects["large"] == PIXELS
+    assert not server.uploads.begun
+
+
+def test_a_file_whose_parts_cannot_be_put_leaves_nothing(
+    open_bucket: Bucket, server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dinocell_io.s3_store.PART_BYTES", 1 << 20)
+    (tmp_path / "large").write_bytes(PIXELS)
+    fine = server.uploads.put
+    monkeypatch.setattr(
+        server.uploads, "put", lambda query, *rest: None if query["partNumber"] == ["3"] else fine(query, *rest)
+    )
+    with pytest.raises(NotFound, match="NoSuchUpload"):
+        open_bucket().put_file("large", tmp_path / "large")
+    assert "large" not in server.objects
+    assert not server.uploads.begun

@@ -13,12 +13,14 @@ from .image import TIFF_SUFFIXES
 from .label_rows import bands, checked_rows
 from .labels import LABEL_SUFFIXES, whole_numbers
 from .ome_zarr_path import is_zarr
+from .s3_store import S3Store
 from .store import open_store
 from .uri import is_remote
 
 _CLASSIC_TIFF_BYTES = 2**32 - 2**25  # room for tags below the 4 GiB that 32-bit offsets reach
 _STRIP_BYTES = 1 << 18
 _MAX_LABEL = 2**32 - 1
+_SIZES_UM = (1e-5, 1e9)  # whose pixels per centimetre are a fraction of two numbers of 32 bits
 
 
 def write_labels(
@@ -26,10 +28,10 @@ def write_labels(
 ) -> None:
     """Write labels losslessly and atomically, as uint16, or as uint32 if one is above 65535.
 
-    The suffix picks the format: TIFF (deflate with predictor, BigTIFF when needed, the pixel size as
-    resolution per centimetre), PNG (16 bit, so labels up to 65535, no pixel size), npy, or OME-Zarr: then
-    `image.zarr` gets the label image `labels/cells`, `image.zarr/labels/nuclei` the one of that name, and a group
-    that is not there is made; labels that are there are never replaced (FileExistsError). All may be in a bucket
+    The suffix picks the format: TIFF (deflate, BigTIFF when needed, the pixel size as resolution per centimetre; no
+    predictor, which ImageJ before 1.53v ignores beside deflate), PNG (16 bit, so labels up to 65535, no pixel size),
+    npy, or OME-Zarr: then `image.zarr` gets the label image `labels/cells`, `image.zarr/labels/nuclei` the one of that
+    name, and a group that is not there is made; labels that are there are never replaced (FileExistsError). All may be in a bucket
     (`s3://`). OME-Zarr is many objects there: the one that makes them a label image is put last, so that a reader
     finds all of it or nothing; what a write that fails leaves is no label image, and the next one writes over it.
     Raises ValueError, before anything is written, for an array that is not [y x], that holds negative
@@ -81,6 +83,12 @@ def _check_target(uri: str | Path, pixel_size_um: float | int | None) -> None:
         )
     if pixel_size_um is not None and not 0 < pixel_size_um < float("inf"):
         raise ValueError(f"{uri}: pixel_size_um is {pixel_size_um}, expected a positive length or None")
+    is_tiff = not is_zarr(uri) and str(uri).lower().endswith(TIFF_SUFFIXES)
+    if is_tiff and pixel_size_um is not None and not _SIZES_UM[0] <= pixel_size_um <= _SIZES_UM[1]:
+        raise ValueError(
+            f"{uri}: pixel_size_um is {pixel_size_um}; a TIFF holds {_SIZES_UM[0]:g} to {_SIZES_UM[1]:g} um as "
+            "resolution. Give the pixel size in um, or None"
+        )
 
 
 def _write(
@@ -96,10 +104,11 @@ def _write(
         write_zarr_labels(uri, rows, shape=shape, dtype=dtype, pixel_size_um=pixel_size_um)
     elif is_remote(uri):
         store, key = open_store(uri)
+        assert isinstance(store, S3Store)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, key.rpartition("/")[2])
             _write_file(file, rows, shape, dtype, pixel_size_um)
-            store.put(key, file.read_bytes())
+            store.put_file(key, file)
     else:
         path = Path(uri)
         with atomic_path(path) as temporary:
@@ -117,11 +126,16 @@ def _write_file(
     if suffix == ".png":
         import imagecodecs
 
-        path.write_bytes(imagecodecs.png_encode(np.concatenate(list(rows))))
+        path.write_bytes(imagecodecs.png_encode(_joined(rows)))
     elif suffix == ".npy":
-        np.save(path, np.concatenate(list(rows)), allow_pickle=False)
+        np.save(path, _joined(rows), allow_pickle=False)
     else:
         _write_tiff(path, rows, shape, dtype, pixel_size_um)
+
+
+def _joined(rows: Iterable[Integer[np.ndarray, "row x"]]) -> Integer[np.ndarray, "y x"]:
+    blocks = list(rows)
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
 def _write_tiff(
@@ -140,8 +154,7 @@ def _write_tiff(
     def strips() -> Iterator[bytes]:
         # packed here: tifffile takes an iterator's arrays for whole pages
         for strip in bands(rows, height=height):
-            differences = imagecodecs.delta_encode(np.ascontiguousarray(strip), axis=-1)
-            content = np.asarray(differences, dtype.newbyteorder("<")).tobytes()
+            content = np.asarray(strip, dtype.newbyteorder("<")).tobytes()
             yield bytes(imagecodecs.zlib_encode(content, level=6))
 
     tifffile.imwrite(
@@ -153,7 +166,6 @@ def _write_tiff(
         bigtiff=shape[0] * shape[1] * dtype.itemsize > _CLASSIC_TIFF_BYTES,
         photometric="minisblack",
         compression="zlib",
-        predictor=True,
         rowsperstrip=height,
         resolution=per_cm,
         resolutionunit=None if per_cm is None else "CENTIMETER",

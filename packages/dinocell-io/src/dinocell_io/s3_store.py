@@ -2,10 +2,11 @@
 
 import threading
 from base64 import b64encode
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from hashlib import md5
+from pathlib import Path
 from typing import Any, TypeVar
 from xml.etree import ElementTree
 
@@ -24,6 +25,7 @@ Result = TypeVar("Result")
 # What a body that is reset loses at most. Planes of screens (2 to 3 MB) come in one piece: putting them together from
 # several takes a tenth of what fetching them costs the processor.
 CHUNK_BYTES = 4 << 20
+PART_BYTES = 64 << 20  # of what is put in parts, of which there may be 10,000
 
 
 class S3Store:
@@ -98,11 +100,30 @@ class S3Store:
 
     def put(self, key: str, data: bytes) -> None:
         self.place.object_address(key)
-        # the server refuses a body that arrives as another one
-        checksum = b64encode(md5(data, usedforsecurity=False).digest()).decode()
-        self._tried(
-            key, lambda boto: boto.put_object(Bucket=self.place.bucket, Key=key, Body=data, ContentMD5=checksum)
-        )
+        asked = {"Bucket": self.place.bucket, "Key": key, "Body": data, "ContentMD5": _checksum(data)}
+        self._tried(key, lambda boto: boto.put_object(**asked))
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Write a file as `put` writes bytes, holding one part of it at a time; S3 takes no body above 5 GB."""
+        if path.stat().st_size <= PART_BYTES:
+            self.put(key, path.read_bytes())
+            return
+        self.place.object_address(key)
+        upload = {"Bucket": self.place.bucket, "Key": key}
+        upload["UploadId"] = self._tried(key, lambda boto: boto.create_multipart_upload(**upload))["UploadId"]
+        parts: list[dict[str, Any]] = []
+        try:
+            with path.open("rb") as file:
+                for number, part in enumerate(iter(lambda: file.read(PART_BYTES), b""), 1):
+                    asked = {"PartNumber": number, "Body": part, "ContentMD5": _checksum(part), **upload}
+                    answer = self._tried(key, partial(_put_part, asked))
+                    parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+            whole = {"MultipartUpload": {"Parts": parts}, **upload}
+            self._tried(key, lambda boto: boto.complete_multipart_upload(**whole))
+        except BaseException:
+            with suppress(StoreError):  # what failed first is what to tell
+                self._tried(key, lambda boto: boto.abort_multipart_upload(**upload))
+            raise
 
     def _tried(self, key: str, call: Callable[[Any], Result]) -> Result:
         """The answer of one short request of boto3, with our retries."""
@@ -200,6 +221,15 @@ class S3Store:
         self.__dict__.update(state)
         self.after_fork()
         renew_after_fork(self)
+
+
+def _put_part(asked: Mapping[str, Any], boto: Any) -> Any:
+    return boto.upload_part(**asked)
+
+
+def _checksum(data: bytes) -> str:
+    """With it the server refuses a body that arrives as another one."""
+    return b64encode(md5(data, usedforsecurity=False).digest()).decode()
 
 
 def _body(address: str, response: Any, span: Span) -> Body:

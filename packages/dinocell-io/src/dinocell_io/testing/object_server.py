@@ -16,6 +16,7 @@ from typing import BinaryIO
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from .s3_listing import error_body, listing_body
+from .uploads import Uploads
 
 
 class Fault(StrEnum):
@@ -66,8 +67,8 @@ class _Answer:
 class ObjectServer:
     """Serves `objects` (key -> bytes) of one bucket at `endpoint` while its `with` block lasts.
 
-    Speaks the part of S3 that stores need: GET (with Range and If-Match), HEAD, PUT, ListObjectsV2; path style,
-    one thread per connection. Signatures are not checked, so it says nothing about credentials. An answer waits
+    Speaks the part of S3 that stores need: GET (with Range and If-Match), HEAD, PUT (also in parts), ListObjectsV2; path
+    style, one thread per connection. Signatures are not checked, so it says nothing about credentials. An answer waits
     for a latency drawn from `latency_seconds`, and a share `slow_share` of the answers for `slow_seconds` more.
     `certificate` (chain and key file) makes it speak TLS. `requests` lists what was asked, in order.
     """
@@ -91,6 +92,7 @@ class ObjectServer:
         self.slow_seconds = slow_seconds
         self.page_size = page_size
         self.requests: list[Request] = []
+        self.uploads = Uploads()
         self._faults: dict[str, deque[Fault]] = {}
         self._always: dict[str, Fault] = {}
         self._etags: dict[str, tuple[bytes, str]] = {}
@@ -174,6 +176,7 @@ class ObjectServer:
             channel.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         body = lines.read(int(headers.get("content-length", 0)))
         parts = urlsplit(target)
+        query = parse_qs(parts.query, keep_blank_values=True)
         bucket, _, key = unquote(parts.path).lstrip("/").partition("/")
         with self._lock:
             self.requests.append(Request(method, key, headers.get("range")))
@@ -186,9 +189,13 @@ class ObjectServer:
         if bucket != self.bucket:
             answer = _error(404, "NoSuchBucket")
         elif not key and method == "GET":
-            answer = self._list(parse_qs(parts.query, keep_blank_values=True))
+            answer = self._list(query)
+        elif method == "PUT" and fault in _STATUS_FAULTS:
+            answer = _error(*_STATUS_FAULTS[fault])
+        elif "uploads" in query or "uploadId" in query:
+            answer = self._upload(method, key, query, body)
         elif method == "PUT":
-            answer = _error(*_STATUS_FAULTS[fault]) if fault in _STATUS_FAULTS else self._put(key, body, headers)
+            answer = self._put(key, body, headers)
         else:
             answer = self._get(key, headers, fault)
         return self._send(channel, answer, fault, with_body=method != "HEAD")
@@ -202,6 +209,20 @@ class ObjectServer:
             return _error(501, "NotImplemented")
         self.objects[key] = body
         return _Answer(200, b"", {"ETag": self._etag(key)})
+
+    def _upload(self, method: str, key: str, query: Mapping[str, list[str]], body: bytes) -> _Answer:
+        if "uploads" in query:
+            return _Answer(*self.uploads.begin())
+        if method == "PUT":
+            put = self.uploads.put(query, body, f'"{md5(body, usedforsecurity=False).hexdigest()}"')
+            return _Answer(*put) if put else _error(404, "NoSuchUpload")
+        whole = self.uploads.complete(query["uploadId"][0], body)
+        if whole is None:
+            return _error(404, "NoSuchUpload")
+        if method == "DELETE":
+            return _Answer(204, b"", {})
+        self.objects[key] = whole
+        return _Answer(200, b"<CompleteMultipartUploadResult></CompleteMultipartUploadResult>", {})
 
     def _get(self, key: str, headers: Mapping[str, str], fault: Fault | None) -> _Answer:
         if fault in _STATUS_FAULTS:
