@@ -104,7 +104,9 @@ def test_options_reach_the_backbone():
 
 
 def test_unknown_name_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="there is no backbone 'giant'; choose one of tiny, small, small_plus, base"):
+    with pytest.raises(
+        ValueError, match="there is no backbone 'giant'; choose one of mini, tiny, small, small_plus, base"
+    ):
         create_backbone("giant")
 
 

@@ -91,3 +91,18 @@ def test_folding_batch_normalisation_keeps_the_output():
 def test_folding_a_model_that_trains_is_refused():
     with pytest.raises(ValueError, match=r"call model.eval\(\) first"):
         fold_batch_norm(ConvStem(1, (4,)).train())
+
+
+def test_a_stem_that_starts_at_stride_2_sees_the_four_pixels_of_each_position_as_channels():
+    stem = ConvStem(1, (0, 4, 8)).eval()
+    image = torch.randn(1, 1, 8, 8)
+    maps = stem(image)
+    assert maps[0] is None
+    assert [tuple(stem_map.shape) for stem_map in maps[1:]] == [(1, 4, 4, 4), (1, 8, 2, 2)]
+    pixels = torch.stack([image[0, 0, y::2, x::2] for y in (0, 1) for x in (0, 1)])[None]
+    torch.testing.assert_close(maps[1], stem.levels[0](pixels))
+
+
+def test_a_subpixel_head_makes_neighbouring_pixels_of_one_coarse_position():
+    decoder = UNetDecoder(24, patch=16, channels=(16, 8, 8), head_channels=2).eval()
+    assert decoder([torch.randn(1, 24, 3, 2) for _ in range(4)]).shape == (1, 1, 48, 32)

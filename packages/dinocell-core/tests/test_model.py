@@ -58,7 +58,7 @@ def test_summary_counts_every_parameter_once(model):
     assert model.summary().total == sum(parameter.numel() for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("size", ["tiny", "small", "base", "large", "huge_plus", "7b"])
+@pytest.mark.parametrize("size", ["mini", "tiny", "small", "base", "large", "huge_plus", "7b"])
 def test_every_size_has_four_skips_within_its_depth(size):
     with torch.device("meta"):
         model = DINOCell(Architecture(size=size))
@@ -76,5 +76,77 @@ def test_the_model_exports_with_a_free_batch_size(model):
 
 
 def test_an_unknown_size_is_refused_in_one_line_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"^size: Input should be 'tiny', .*'huge_plus' or '7b' \(it is 'huge'\)$"):
+    with pytest.raises(ValueError, match=r"^size: Input should be 'mini', .*'huge_plus' or '7b' \(it is 'huge'\)$"):
         create_dinocell_model("huge")
+
+
+HALF_RESOLUTION = {
+    "stem_channels": (0, 4, 8, 8),
+    "stem_skips": (2, 4),
+    "stem_to_tokens": True,
+    "decoder_channels": (16, 8, 8),
+    "head_channels": 2,
+    "diameter_head": True,
+}
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 3), (17, 33), (64, 48)])
+def test_a_decoder_that_stops_at_stride_2_still_gives_one_value_per_pixel(size):
+    model = create_dinocell_model("mini", **HALF_RESOLUTION).eval()
+    assert model(torch.randn(1, 1, *size)).shape == (1, 1, *size)
+
+
+def test_the_diameter_head_says_one_number_per_patch_and_a_model_without_it_none():
+    image = torch.randn(2, 1, 32, 48)
+    logits, diameters = create_dinocell_model("mini", **HALF_RESOLUTION).eval().logits_and_diameters(image)
+    assert logits.shape == (2, 1, 32, 48)
+    assert diameters.shape == (2, 1, 2, 3)
+    assert create_dinocell_model("mini").eval().logits_and_diameters(image)[1] is None
+
+
+def test_tokens_see_the_stem_only_where_it_is_added_to_them():
+    image = torch.randn(1, 1, 32, 32)
+    for to_tokens in (False, True):
+        model = create_dinocell_model("mini", **HALF_RESOLUTION | {"stem_to_tokens": to_tokens}).eval()
+        before = model.logits_and_diameters(image)[1]
+        for parameter in model.stem.parameters():
+            torch.nn.init.normal_(parameter)
+        after = model.logits_and_diameters(image)[1]
+        assert torch.equal(before, after) != to_tokens
+
+
+def test_every_parameter_of_a_half_resolution_model_gets_a_gradient():
+    model = create_dinocell_model("mini", **HALF_RESOLUTION).train()
+    logits, diameters = model.logits_and_diameters(torch.randn(2, 1, 32, 32))
+    (logits.mean() + diameters.mean()).backward()
+    without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
+    assert without <= {"backbone.mask_token"}
+    assert model.summary().total == sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_stem_dropout_hides_maps_from_the_decoder_in_training_alone():
+    model = create_dinocell_model("mini", **HALF_RESOLUTION)
+    model.stem_dropout = 1.0
+    seen = []
+    model.decoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[1]))
+    image = torch.randn(1, 1, 32, 32)
+    model.train()(image)
+    model.eval()(image)
+    hidden, shown = seen
+    assert all(stem_map.abs().max() == 0 for stem_map in hidden if stem_map is not None)
+    assert all(stem_map.abs().max() > 0 for stem_map in shown if stem_map is not None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stem_channels": (0, 0)}, "only leading levels may be 0"),
+        ({"stem_channels": (4, 0, 8)}, "only leading levels may be 0"),
+        ({"stem_channels": (0, 4), "stem_skips": (1,)}, "stem_skips names stride 1, but the stem has the strides"),
+        ({"stem_channels": (), "stem_to_tokens": True}, "stem_to_tokens needs a stem whose last stride is at most"),
+        ({"decoder_channels": (8, 8, 8)}, "or head_channels for a sub-pixel head"),
+    ],
+)
+def test_a_network_whose_parts_do_not_fit_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        create_dinocell_model("mini", **changes)

@@ -1,4 +1,4 @@
-"""The published DINOv3 vision transformers by name, and `tiny`, a small one of ours for CPUs."""
+"""The published DINOv3 vision transformers by name, and `mini` and `tiny`, small ones of ours for CPUs."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,6 +11,7 @@ from dinocell_core.vit import DinoVisionTransformer, ViTConfig
 
 BACKBONES: Mapping[str, ViTConfig] = MappingProxyType(
     {
+        "mini": ViTConfig(embed_dim=192, num_blocks=8, num_heads=3, layerscale_init=0.1),
         # LayerScale 0.1 as Touvron 2021 recommends for 12 blocks trained from scratch.
         "tiny": ViTConfig(embed_dim=192, num_blocks=12, num_heads=3, layerscale_init=0.1),
         "small": ViTConfig(embed_dim=384, num_blocks=12, num_heads=6),

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from dinocell_core.convolution import Norm, conv_norm_act
 
+BACKGROUND_LOGIT = -2.0
+
 
 class DecoderStage(nn.Module):
     """One stage: learned upsampling, one skip, two convolutions.
@@ -60,23 +62,46 @@ class DecoderStage(nn.Module):
         return self.refine(x)
 
 
+class SubpixelHead(nn.Module):
+    """Logits of pixels from a map that is `factor` times coarser (Shi 2016): no wide convolution sees all pixels.
+
+    Each position of the coarse map gives `channels` values to each of its pixels; one small convolution at pixel
+    resolution makes the logit of them, so that neighbouring positions agree.
+    """
+
+    def __init__(self, in_channels: int, channels: int, *, factor: int) -> None:
+        super().__init__()
+        self.expand = nn.Conv2d(in_channels, channels * factor**2, kernel_size=3, padding=1)
+        self.shuffle = nn.PixelShuffle(factor)
+        self.act = nn.ReLU(inplace=True)
+        self.logit = nn.Conv2d(channels, 1, kernel_size=3, padding=1)
+        nn.init.constant_(self.logit.bias, BACKGROUND_LOGIT)  # type: ignore[arg-type]
+
+    def forward(self, x: Float[Tensor, "b c _ _"]) -> Float[Tensor, "b 1 y x"]:
+        return self.logit(self.act(self.shuffle(self.expand(x))))
+
+
 class UNetDecoder(nn.Module):
     """Decoder with one stage per entry of ``channels``; the output has the image's resolution.
 
     ``log2(patch)`` stages double the grid; the others (one, for patch 8 and four stages) refine without upsampling.
+    With fewer stages the last one is coarser than the image, and a :class:`SubpixelHead` makes the pixels.
     The deepest map starts the decoder; the three shallower ones are the skips of the first three stages, deepest
-    first; the last stage has no skip of its own.
+    first; a fourth stage has no skip of its own.
 
     Args:
         embed_dim: channels of each patch-token map.
         patch: pixels per patch side, a power of two.
         channels: channels of the stages, coarse to fine.
         stem_channels: channels of the stem's levels (stride 1, 2, 4, ...); empty for no stem. A stage takes the level
-            of its own resolution, where there is one.
+            of its own resolution, where there is one; 0 for a level that it does not get.
+        head_channels: channels at pixel resolution of a sub-pixel head; 0 for a head of one convolution, which needs
+            stages up to pixel resolution.
         norm: kind of normalisation layer.
 
     Raises:
-        ValueError: ``patch`` is not a power of two, or needs more doublings than there are stages.
+        ValueError: ``patch`` is not a power of two, or needs more doublings than there are stages and the head has no
+            channels.
     """
 
     def __init__(
@@ -86,16 +111,17 @@ class UNetDecoder(nn.Module):
         patch: int,
         channels: Sequence[int] = (256, 128, 64, 32),
         stem_channels: Sequence[int] = (),
+        head_channels: int = 0,
         norm: Norm = "batch",
     ) -> None:
         super().__init__()
         num_doublings = patch.bit_length() - 1
         if patch != 1 << num_doublings:
             raise ValueError(f"patch is {patch}; the decoder doubles the grid, so it must be a power of two")
-        if num_doublings > len(channels):
+        if num_doublings > len(channels) and not head_channels:
             raise ValueError(
                 f"patch {patch} needs {num_doublings} doublings but channels {tuple(channels)} has "
-                f"{len(channels)} stages; give at least {num_doublings}"
+                f"{len(channels)} stages; give at least {num_doublings}, or head_channels for a sub-pixel head"
             )
         self.num_skips = 3
         self.bottleneck = nn.Conv2d(embed_dim, channels[0], kernel_size=1)
@@ -104,7 +130,7 @@ class UNetDecoder(nn.Module):
         previous = channels[0]
         for index, width in enumerate(channels):
             stride_log2 = max(0, num_doublings - index - 1)
-            level = stride_log2 if stride_log2 < len(stem_channels) else None
+            level = stride_log2 if stride_log2 < len(stem_channels) and stem_channels[stride_log2] else None
             self.stem_levels.append(level)
             stages.append(
                 DecoderStage(
@@ -118,14 +144,18 @@ class UNetDecoder(nn.Module):
             )
             previous = width
         self.stages = nn.ModuleList(stages)
-        self.head = nn.Conv2d(previous, 1, kernel_size=1)
-        # Most pixels are background: start near its distance, 0, instead of at 0.5.
-        nn.init.constant_(self.head.bias, -2.0)  # type: ignore[arg-type]
+        self.head: nn.Module
+        if head_channels:
+            self.head = SubpixelHead(previous, head_channels, factor=max(1, patch >> len(channels)))
+        else:
+            self.head = nn.Conv2d(previous, 1, kernel_size=1)
+            # Most pixels are background: start near its distance, 0, instead of at 0.5.
+            nn.init.constant_(self.head.bias, BACKGROUND_LOGIT)  # type: ignore[arg-type]
 
     def forward(
         self,
         token_maps: Sequence[Float[Tensor, "b d h w"]],
-        stem_maps: Sequence[Float[Tensor, "b _ _ _"]] = (),
+        stem_maps: Sequence[Float[Tensor, "b _ _ _"] | None] = (),
     ) -> Float[Tensor, "b 1 y x"]:
         """Logits of the distance map, from token maps given shallow to deep and stem maps of stride 1, 2, 4, ..."""
         *skips, deepest = token_maps

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,13 +14,14 @@ from dinocell_core.checkpoints import load_backbone_weights
 from dinocell_core.convolution import Norm
 from dinocell_core.decoder import UNetDecoder
 from dinocell_core.recipe import validated
-from dinocell_core.stem import ConvStem
+from dinocell_core.stem import ConvStem, drop_maps
 from dinocell_io.counted import counted
 
-Size = Literal["tiny", "small", "small_plus", "base", "large", "large_plus", "huge_plus", "7b"]
+Size = Literal["mini", "tiny", "small", "small_plus", "base", "large", "large_plus", "huge_plus", "7b"]
 
 # Blocks whose output feeds the decoder, by depth of the backbone: about a quarter, half, three quarters and the end.
 SKIP_BLOCKS = {
+    8: (1, 3, 5, 7),
     12: (2, 5, 8, 11),
     24: (4, 11, 17, 23),
     32: (7, 15, 23, 31),
@@ -29,7 +30,13 @@ SKIP_BLOCKS = {
 
 
 class Architecture(BaseModel):
-    """What :func:`build_model` needs to build the same network again; stored in every model file."""
+    """What builds the same network again; stored in every model file.
+
+    `stem_channels` are those of stride 1, 2, 4, ...; leading zeros leave these levels out. `stem_skips` are the strides
+    whose maps the decoder sees (None: all). With `stem_to_tokens` the coarsest level is added to the patch tokens.
+    `head_channels` gives a sub-pixel head, for a decoder that stops above pixel resolution. With `diameter_head` the
+    patch tokens also tell the diameter of the cell they lie in.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,8 +44,21 @@ class Architecture(BaseModel):
     patch: int = 16
     in_channels: int = 1
     stem_channels: tuple[int, ...] = (32, 48, 96, 128)
+    stem_skips: tuple[int, ...] | None = None
+    stem_to_tokens: bool = False
     decoder_channels: tuple[int, ...] = (256, 128, 64, 32)
+    head_channels: int = Field(default=0, ge=0)
+    diameter_head: bool = False
     norm: Norm = "batch"
+
+    @model_validator(mode="after")
+    def _stem_fits(self) -> "Architecture":
+        strides = tuple(1 << level for level, width in enumerate(self.stem_channels) if width)
+        if unknown := set(self.stem_skips or ()) - set(strides):
+            raise ValueError(f"stem_skips names stride {min(unknown)}, but the stem has the strides {strides}")
+        if self.stem_to_tokens and (not strides or strides[-1] > self.patch):
+            raise ValueError(f"stem_to_tokens needs a stem whose last stride is at most patch {self.patch}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -77,13 +97,21 @@ class DINOCell(nn.Module):
             if architecture.stem_channels
             else None
         )
+        self.stem_to_tokens = _stem_to_tokens(architecture, self.backbone.embed_dim)
+        self.stem_dropout = 0.0  # share of the stem's maps that the decoder does not see in training
+        skips = architecture.stem_skips
         self.decoder = UNetDecoder(
             self.backbone.embed_dim,
             patch=architecture.patch,
             channels=architecture.decoder_channels,
-            stem_channels=architecture.stem_channels,
+            stem_channels=tuple(
+                width if skips is None or 1 << level in skips else 0
+                for level, width in enumerate(architecture.stem_channels)
+            ),
+            head_channels=architecture.head_channels,
             norm=architecture.norm,
         )
+        self.diameter_head = nn.Conv2d(self.backbone.embed_dim, 1, 1) if architecture.diameter_head else None
         self.size_multiple = max(architecture.patch, 1 << max(0, len(architecture.stem_channels) - 1))
         self.backbone_is_frozen = False
 
@@ -103,6 +131,15 @@ class DINOCell(nn.Module):
 
     def logits(self, image: Float[Tensor, "b c y x"]) -> Float[Tensor, "b 1 y x"]:
         """The distance map before its sigmoid, for losses."""
+        return self.logits_and_diameters(image)[0]
+
+    def logits_and_diameters(
+        self, image: Float[Tensor, "b c y x"]
+    ) -> tuple[Float[Tensor, "b 1 y x"], Float[Tensor, "b 1 row column"] | None]:
+        """The logits, and for each patch log2 of the diameter, in pixels, of the cell that it lies in.
+
+        The second is None without a diameter head, and means nothing where there is no cell.
+        """
         if image.shape[1] != self.architecture.in_channels:
             raise ValueError(
                 f"the image has {counted(image.shape[1], 'channel')} but this model takes "
@@ -110,9 +147,15 @@ class DINOCell(nn.Module):
             )
         height, width = image.shape[-2:]
         image = pad_to_multiple(image, self.size_multiple)
-        token_maps = self.backbone.get_intermediate_layers(image, n=self.skip_blocks, reshape=True, norm=True)
         stem_maps = self.stem(image) if self.stem is not None else []
-        return self.decoder(token_maps, stem_maps)[..., :height, :width]
+        added = self.stem_to_tokens(stem_maps[-1]) if self.stem_to_tokens is not None else None
+        token_maps = self.backbone.get_intermediate_layers(
+            image, n=self.skip_blocks, reshape=True, norm=True, added=added
+        )
+        if self.training and self.stem_dropout > 0:
+            stem_maps = drop_maps(stem_maps, probability=self.stem_dropout)
+        diameters = self.diameter_head(token_maps[-1]) if self.diameter_head is not None else None
+        return self.decoder(token_maps, stem_maps)[..., :height, :width], diameters
 
     def forward(self, image: Float[Tensor, "b c y x"]) -> Float[Tensor, "b 1 y x"]:
         """Distance map in [0, 1], float32. Raises ValueError if the number of channels is not the model's."""
@@ -122,10 +165,22 @@ class DINOCell(nn.Module):
         """True numbers of parameters, by part."""
         return Summary(
             backbone=num_parameters(self.backbone),
-            stem=num_parameters(self.stem) if self.stem is not None else 0,
-            decoder=num_parameters(self.decoder),
+            stem=sum(num_parameters(part) for part in (self.stem, self.stem_to_tokens) if part is not None),
+            decoder=sum(num_parameters(part) for part in (self.decoder, self.diameter_head) if part is not None),
             trainable=sum(p.numel() for p in self.parameters() if p.requires_grad),
         )
+
+
+def _stem_to_tokens(architecture: Architecture, embed_dim: int) -> nn.Conv2d | None:
+    """The projection of the stem's coarsest level onto the patch grid."""
+    if not architecture.stem_to_tokens:
+        return None
+    stride = 1 << (len(architecture.stem_channels) - 1)
+    size = architecture.patch // stride
+    projection = nn.Conv2d(architecture.stem_channels[-1], embed_dim, kernel_size=size, stride=size)
+    nn.init.trunc_normal_(projection.weight, std=0.02)
+    nn.init.zeros_(projection.bias)  # type: ignore[arg-type]
+    return projection
 
 
 def num_parameters(module: nn.Module) -> int:
@@ -152,7 +207,11 @@ def create_dinocell_model(
     patch: int = 16,
     in_channels: int = 1,
     stem_channels: tuple[int, ...] | None = None,
+    stem_skips: tuple[int, ...] | None = None,
+    stem_to_tokens: bool = False,
     decoder_channels: tuple[int, ...] | None = None,
+    head_channels: int = 0,
+    diameter_head: bool = False,
     norm: Norm = "batch",
     pretrained: str | Path | None = None,
     freeze_backbone: bool = False,
@@ -163,8 +222,14 @@ def create_dinocell_model(
         size: size of the backbone, a name of ``BACKBONES``.
         patch: 16 or 8; 8 has four times the patch tokens.
         in_channels: 1 for grey images (RGB weights are folded exactly), 3 for RGB.
-        stem_channels: channels of the convolutional stem; ``()`` for none. Default (32, 48, 96, 128).
-        decoder_channels: channels of the decoder's stages. Default (256, 128, 64, 32); (128, 96, 64, 32) for tiny.
+        stem_channels: channels of the convolutional stem at stride 1, 2, 4, ...; ``()`` for none, leading zeros for
+            one that starts at a coarser stride. Default (32, 48, 96, 128).
+        stem_skips: strides whose maps the decoder sees. Default all.
+        stem_to_tokens: add the stem's coarsest level to the patch tokens.
+        decoder_channels: channels of the decoder's stages. Default (256, 128, 64, 32); (128, 96, 64, 32) for mini and
+            tiny.
+        head_channels: channels of a sub-pixel head, for a decoder with fewer stages; 0 for a plain head.
+        diameter_head: also predict cell diameters.
         norm: ``"batch"`` or ``"group"`` normalisation in stem and decoder.
         pretrained: file of backbone weights (Meta ``.pth``, Hugging Face or timm layout).
         freeze_backbone: train stem and decoder only.
@@ -175,13 +240,17 @@ def create_dinocell_model(
     """
     defaults = Architecture()
     if decoder_channels is None:
-        decoder_channels = (128, 96, 64, 32) if size == "tiny" else defaults.decoder_channels
+        decoder_channels = (128, 96, 64, 32) if size in ("mini", "tiny") else defaults.decoder_channels
     architecture = {
         "size": size,
         "patch": patch,
         "in_channels": in_channels,
         "stem_channels": defaults.stem_channels if stem_channels is None else stem_channels,
+        "stem_skips": stem_skips,
+        "stem_to_tokens": stem_to_tokens,
         "decoder_channels": decoder_channels,
+        "head_channels": head_channels,
+        "diameter_head": diameter_head,
         "norm": norm,
     }
     model = DINOCell(validated(Architecture, architecture))

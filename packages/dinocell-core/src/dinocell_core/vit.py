@@ -207,17 +207,22 @@ class DinoVisionTransformer(nn.Module):
         return_class_token: bool = False,
         return_extra_tokens: bool = False,
         norm: bool = True,
+        added: Float[Tensor, "b dim row column"] | None = None,
     ) -> tuple[Tensor, ...] | tuple[tuple[Tensor, ...], ...]:
         """Patch tokens after the last `n` blocks, or after the blocks of the given indices (0 is the first).
 
         `norm` applies the final LayerNorm to every one of them; `reshape` gives (b, dim, row, column) instead
         of (b, patch, dim). With `return_class_token` or `return_extra_tokens` each entry is a tuple
-        (patches[, cls] [, storage]). Blocks after the last one asked for are not computed.
+        (patches[, cls] [, storage]). Blocks after the last one asked for are not computed. `added` is added to the
+        embedded patches before the first block.
         """
         chosen = list(range(self.num_blocks - n, self.num_blocks)) if isinstance(n, int) else sorted(set(n))
         if not chosen or chosen[0] < 0 or chosen[-1] >= self.num_blocks:
             raise ValueError(f"blocks {n} were asked of a model whose {self.num_blocks} blocks count from 0")
         sequences, grids = self._prepare([x], [None])
+        if added is not None:
+            prefix, patches = sequences[0][:, : self.num_prefix_tokens], sequences[0][:, self.num_prefix_tokens :]
+            sequences = [torch.cat([prefix, patches + added.flatten(2).transpose(1, 2)], dim=1)]
         outputs: list[Any] = []
         for index, tables in zip(range(chosen[-1] + 1), self._tables(grids), strict=False):
             sequences = self._run(self.blocks[index], sequences, tables)
