@@ -50,3 +50,13 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_made(tmp_p
 def test_one_cell_is_no_plural(tmp_path: Path) -> None:
     result = run(tmp_path / "a.ome.tif", *SMALL, "--num-cells", "1")
     assert "(1 cell, channels" in result.stdout
+
+
+def test_shapes_contrasts_and_artefacts_can_be_chosen(tmp_path: Path) -> None:
+    words = ["--channels", "Phase, DNA", "--cell-shape", "rods", "--artefacts", "debris,frame"]
+    result = run(tmp_path / "a.ome.tif", *SMALL, *words)
+    assert result.exit_code == 0, result.output
+    assert "channels Phase, DNA" in result.stdout
+    refused = run(tmp_path / "b.ome.tif", *SMALL, "--cell-shape", "stars")
+    assert refused.exit_code == 2
+    assert "choose one of round, rods, yeast" in refused.stderr

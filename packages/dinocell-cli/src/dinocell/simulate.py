@@ -20,10 +20,17 @@ def simulate(
     nucleus_fraction: Annotated[
         float, typer.Option(help="Diameter of nucleus over cell, 0.3 to 0.95; near 0.95 nuclei touch as cells do.")
     ] = 0.5,
-    channels: Annotated[str, typer.Option(help="Of DNA, ER, AGP, RNA and Mito, with commas.")] = "DNA,ER,AGP",
+    channels: Annotated[
+        str,
+        typer.Option(help="With commas, of DNA, ER, AGP, RNA, Mito, Membrane, Phase, DIC, Brightfield and Absorbing."),
+    ] = "DNA,ER,AGP",
+    cell_shape: Annotated[str, typer.Option(help="One of round, rods, yeast, blood, spread and tissue.")] = "round",
+    artefacts: Annotated[
+        str, typer.Option(help="With commas, of debris, bubbles, scratches, defocus, frame and saturation.")
+    ] = "",
     seed: Annotated[int, typer.Option(help="The same seed gives the same image.")] = 0,
 ) -> None:
-    """Write a simulated field of cells, 16 bit, in several stains, and its true labels.
+    """Write a simulated field of cells, 16 bit, in several channels, and its true labels.
 
     Folders are made as needed. OME-TIFF keeps the channels' names; a PNG holds one channel only.
     """
@@ -38,7 +45,9 @@ def simulate(
             num_cells=num_cells,
             diameter_px=diameter,
             nucleus_fraction=nucleus_fraction,
-            channels=tuple(name.strip() for name in channels.split(",")),
+            channels=_names(channels),
+            cell_shape=cell_shape,
+            artefacts=_names(artefacts),
             seed=seed,
         )
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -52,3 +61,7 @@ def simulate(
         raise typer.Exit(FAILED if isinstance(error, OSError) else WRONG_COMMAND_LINE) from error
     written = f"{output} ({counted(num_cells, 'cell')}, channels {', '.join(field.image.channels)})"
     typer.echo(written if labels is None else f"{written} and {labels} ({objects})")
+
+
+def _names(words: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in words.split(",") if name.strip())

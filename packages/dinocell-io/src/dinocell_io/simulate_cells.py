@@ -51,9 +51,7 @@ def draw_cells(
     """
     radii = diameter_px / 2 * np.clip(rng.lognormal(0.0, 0.15, num_cells), 0.65, 1.5)
     centres = _place(shape, radii, touching, rng)
-    labels = np.zeros(shape, np.int32)
-    depth = np.full(shape, np.inf, np.float32)
-    nucleus_depth = np.full(shape, np.inf, np.float32)
+    cells = canvas(shape)
     for number, (centre, radius) in enumerate(zip(centres, radii, strict=True), start=1):
         box = _box(shape, centre, radius * _REACH)
         own = _depth_in(box, centre, radius, rng, roundness=1.0)
@@ -61,17 +59,37 @@ def draw_cells(
         shift = rng.uniform(0, 0.3 * (1 - nucleus_fraction)) * radius
         nucleus_centre = (centre[0] + shift * math.sin(turn), centre[1] + shift * math.cos(turn))
         nucleus = _depth_in(box, nucleus_centre, radius * nucleus_fraction, rng, roundness=0.5)
-        won = (own <= 1) & (own < depth[box])
-        labels[box][won], depth[box][won], nucleus_depth[box][won] = number, own[won], nucleus[won]
-    for number, (centre, radius) in enumerate(zip(centres, radii, strict=True), start=1):
-        box = _box(shape, centre, radius * _REACH)
-        loose = (labels[box] == number) & ~_largest_piece(labels[box] == number)
-        labels[box][loose], depth[box][loose], nucleus_depth[box][loose] = 0, np.inf, np.inf
+        won = (own <= 1) & (own < cells.depth[box])
+        cells.labels[box][won], cells.depth[box][won], cells.nucleus_depth[box][won] = number, own[won], nucleus[won]
+    return finished(cells)
+
+
+def canvas(shape: tuple[int, int]) -> Cells:
+    """A field without cells, to draw them into."""
+    return Cells(
+        labels=np.zeros(shape, np.int32),
+        nuclei_labels=np.zeros(shape, np.int32),
+        depth=np.full(shape, np.inf, np.float32),
+        nucleus_depth=np.full(shape, np.inf, np.float32),
+    )
+
+
+def finished(cells: Cells) -> Cells:
+    """The cells as one piece each, numbered 1..n, and their nuclei where the nucleus depth is at most 1."""
+    labels, depth, nucleus_depth = cells.labels, cells.depth, cells.nucleus_depth
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is not None:
+            loose = (labels[box] == number) & ~_largest_piece(labels[box] == number)
+            labels[box][loose], depth[box][loose], nucleus_depth[box][loose] = 0, np.inf, np.inf
+    present = np.flatnonzero(np.bincount(labels.ravel()))
+    numbers = np.zeros(int(labels.max(initial=0)) + 1, np.int32)
+    numbers[present[present > 0]] = np.arange(1, np.count_nonzero(present > 0) + 1)
+    labels = numbers[labels]
     nuclei = np.where(nucleus_depth <= 1, labels, 0).astype(np.int32)
-    for number, (centre, radius) in enumerate(zip(centres, radii, strict=True), start=1):
-        box = _box(shape, centre, radius * _REACH)
-        loose = (nuclei[box] == number) & ~_largest_piece(nuclei[box] == number)
-        nuclei[box][loose], nucleus_depth[box][loose] = 0, 1.01
+    for number, box in enumerate(ndimage.find_objects(nuclei), start=1):
+        if box is not None:
+            loose = (nuclei[box] == number) & ~_largest_piece(nuclei[box] == number)
+            nuclei[box][loose], nucleus_depth[box][loose] = 0, 1.01
     return Cells(labels, nuclei, depth, nucleus_depth)
 
 

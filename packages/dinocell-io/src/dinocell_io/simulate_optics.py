@@ -8,8 +8,8 @@ from scipy import ndimage
 
 _OFFSET_COUNTS = 100.0
 _COUNTS_PER_PHOTON = 10.0
-_HAZE_SHARE = 0.08  # light of out-of-focus structures
-_BACKGROUND = 0.03  # of the brightness of a bright structure
+HAZE_SHARE = 0.08  # of the light: structures out of focus
+BACKGROUND = 0.03  # of the brightness of a bright structure
 
 
 def uneven_light(shape: tuple[int, int], gradient: float, rng: np.random.Generator) -> Float32[np.ndarray, "y x"]:
@@ -30,16 +30,19 @@ def camera_counts(
     psf_sigma_px: float,
     photons: float,
     read_noise: float,
+    haze: float = HAZE_SHARE,
+    background: float = BACKGROUND,
     rng: np.random.Generator,
 ) -> UInt16[np.ndarray, "y x"]:
     """What a 16-bit camera records of `brightness`: shot noise is Poisson, read noise Gaussian.
 
     `photons` is their mean number at brightness 1; `read_noise` is in photons. The PSF is a Gaussian.
+    `haze` is the share of light from structures out of focus, `background` what an empty place emits.
     Counts above 65535 saturate, as they do in a camera.
     """
     sharp = ndimage.gaussian_filter(brightness, psf_sigma_px, truncate=3) if psf_sigma_px > 0 else brightness
-    haze = ndimage.uniform_filter(brightness, 1 + 2 * round(6 * max(psf_sigma_px, 1.0)))
-    mean_photons = ((1 - _HAZE_SHARE) * sharp + _HAZE_SHARE * haze + _BACKGROUND) * light * photons
+    wide = ndimage.uniform_filter(brightness, 1 + 2 * round(6 * max(psf_sigma_px, 1.0)))
+    mean_photons = ((1 - haze) * sharp + haze * wide + background) * light * photons
     recorded = rng.poisson(np.maximum(mean_photons, 0)).astype(np.float32)
     recorded += np.float32(read_noise) * rng.standard_normal(brightness.shape, dtype=np.float32)
     counts = np.rint(_OFFSET_COUNTS + _COUNTS_PER_PHOTON * recorded)

@@ -15,15 +15,15 @@ def stain_brightness(
     """The brightness of one of `STAINS`; 0 outside the cells, cells differ by about 25 %."""
     depth = np.minimum(cells.depth, 1)
     nucleus_depth = np.minimum(cells.nucleus_depth, 4)
-    fine = _grain(depth.shape, 1.0, rng)
-    coarse = _grain(depth.shape, max(1.5, diameter_px / 15), rng)
+    fine = grain(depth.shape, 1.0, rng)
+    coarse = grain(depth.shape, max(1.5, diameter_px / 15), rng)
     num_cells = int(cells.labels.max(initial=0))
     level = np.concatenate([[0], rng.lognormal(0.0, 0.25, num_cells)]).astype(np.float32)
     pattern = STAINS[stain](depth, nucleus_depth, fine, coarse)
     return np.maximum(pattern, 0) * level[cells.labels]
 
 
-def _grain(shape: tuple[int, ...], sigma_px: float, rng: np.random.Generator) -> Float32[np.ndarray, "y x"]:
+def grain(shape: tuple[int, ...], sigma_px: float, rng: np.random.Generator) -> Float32[np.ndarray, "y x"]:
     """Smooth noise of mean 0 and standard deviation 1."""
     noise = rng.standard_normal(shape, dtype=np.float32)
     smooth = ndimage.gaussian_filter(noise, sigma_px, mode="wrap", truncate=3)
@@ -59,10 +59,16 @@ def _mito(depth: np.ndarray, nucleus_depth: np.ndarray, fine: np.ndarray, coarse
     return np.where(nucleus_depth <= 1, 0.08, 0.08 + 1.2 * threads * (1 - depth) ** 0.5)
 
 
+def _membrane(depth: np.ndarray, nucleus_depth: np.ndarray, fine: np.ndarray, coarse: np.ndarray) -> np.ndarray:
+    """The border of the cell alone, as ZO-1 or E-cadherin shows it."""
+    return 0.03 + np.exp(-(((1 - depth) / 0.1) ** 2)) * (1 + 0.2 * fine)
+
+
 STAINS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
     "DNA": _dna,
     "ER": _er,
     "AGP": _agp,
     "RNA": _rna,
     "Mito": _mito,
+    "Membrane": _membrane,
 }
