@@ -45,6 +45,7 @@ $(VENV)/test.stamp: $(VENV)/packages.stamp tools/requirements-test.txt
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 
 layers: $(VENV)/test.stamp
 	$(BIN)/lint-imports
