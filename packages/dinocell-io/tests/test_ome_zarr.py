@@ -258,6 +258,70 @@ def test_labels_are_written_beside_their_image_with_its_levels_and_pixel_size(tm
     assert open_image(tmp_path / "a.zarr").channels == ("C0", "C1")
 
 
+def placed(size: float, at: float) -> list[dict[str, Any]]:
+    """The scale and translation of three axes [c y x], x of half the size of y."""
+    return [
+        {"type": "scale", "scale": [7.0, size, size / 2]},
+        {"type": "translation", "translation": [9.0, at, at / 4]},
+    ]
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("pixel_size_um", [None, 1.0])
+def test_labels_lie_where_their_image_lies(tmp_path: Path, version: str, pixel_size_um: float | None) -> None:
+    full = np.zeros((2, 90, 70), np.uint16)
+    write_ome_zarr(tmp_path / "a.zarr", [full, full[:, ::2, ::2]], "cyx", version=version)
+    file = tmp_path / "a.zarr" / ("zarr.json" if version == "0.5" else ".zattrs")
+    content = json.loads(file.read_text())
+    (multiscale,) = (content["attributes"]["ome"] if version == "0.5" else content)["multiscales"]
+    for number, dataset in enumerate(multiscale["datasets"]):
+        dataset["coordinateTransformations"] = placed(0.325 * 2**number, 1000 + number)
+    multiscale["coordinateTransformations"] = [{"type": "identity"}, {"type": "scale", "scale": [1, 10, 20]}]
+    multiscale["axes"][2]["unit"] = "nanometer"
+    file.write_text(json.dumps(content))
+
+    write_labels(tmp_path / "a.zarr", cells((90, 70)), pixel_size_um=pixel_size_um)
+    attributes = zarr.open_group(tmp_path / "a.zarr" / "labels" / "cells", mode="r").attrs
+    (written,) = (attributes["ome"] if version == "0.5" else attributes)["multiscales"]
+    assert [axis.get("unit") for axis in written["axes"]] == ["micrometer", "nanometer"]
+    assert [dataset["coordinateTransformations"] for dataset in written["datasets"]] == [
+        [{"type": "scale", "scale": [0.325, 0.1625]}, {"type": "translation", "translation": [1000.0, 250.0]}],
+        [{"type": "scale", "scale": [0.65, 0.325]}, {"type": "translation", "translation": [1001.0, 250.25]}],
+    ]
+    assert written["coordinateTransformations"] == [{"type": "scale", "scale": [10, 20]}]
+
+
+def test_labels_of_an_image_without_units_take_its_scale(tmp_path: Path) -> None:
+    write_ome_zarr(tmp_path / "a.zarr", [np.zeros((40, 30), np.uint8)], "yx", unit=None, scale=3.0)
+    write_labels(tmp_path / "a.zarr", cells((40, 30)), pixel_size_um=0.5)
+    (written,) = zarr.open_group(tmp_path / "a.zarr" / "labels" / "cells", mode="r").attrs["multiscales"]
+    assert written["axes"][1] == {"name": "x", "type": "space"}
+    assert written["datasets"][0]["coordinateTransformations"] == [{"type": "scale", "scale": [3.0, 3.0]}]
+
+
+@pytest.mark.parametrize(
+    ("transformation", "message"),
+    [
+        ({"type": "affine", "affine": [[1, 0, 0], [0, 1, 0]]}, r"a\.zarr is placed by .*'affine'.*expected a scale"),
+        ({"type": "scale", "path": "scales"}, "expected a scale or translation of its 2 axes"),
+        ({"type": "translation", "translation": [1, float("nan")]}, "expected a scale or translation of its 2 axes"),
+        ({"type": "translation", "translation": [1]}, "expected a scale or translation of its 2 axes"),
+        ({"type": "scale", "scale": [0.65, 0.65]}, r"has pixels of 0\.65 um, its labels are said to have 0\.5 um"),
+    ],
+)
+def test_labels_that_cannot_lie_on_their_image_are_not_written(
+    tmp_path: Path, transformation: dict[str, Any], message: str
+) -> None:
+    write_ome_zarr(tmp_path / "a.zarr", [np.zeros((40, 30), np.uint8)], "yx")
+    file = tmp_path / "a.zarr" / ".zattrs"
+    content = json.loads(file.read_text())
+    content["multiscales"][0]["datasets"][0]["coordinateTransformations"] = [transformation]
+    file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=message):
+        write_labels(tmp_path / "a.zarr", cells((40, 30)), pixel_size_um=0.5)
+    assert not (tmp_path / "a.zarr" / "labels").exists()
+
+
 @pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_labels_are_in_consolidated_metadata_where_an_image_has_them(tmp_path: Path, version: str) -> None:
@@ -341,7 +405,7 @@ def test_labels_are_not_replaced_and_must_have_the_images_size(tmp_path: Path) -
     assert read_labels(tmp_path / "a.zarr").min() == 1
     (tmp_path / "folder.zarr").mkdir()
     (tmp_path / "folder.zarr" / "thesis.txt").write_text("mine")
-    with pytest.raises(ValueError, match=r"folder\.zarr exists and is no Zarr group"):
+    with pytest.raises(ValueError, match=r"folder\.zarr exists and is not a Zarr group"):
         write_labels(tmp_path / "folder.zarr", np.ones((4, 4), int))
 
 

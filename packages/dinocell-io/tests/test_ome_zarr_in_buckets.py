@@ -135,7 +135,7 @@ def test_labels_in_a_bucket_are_not_replaced_and_must_have_the_images_size(
 
 def test_a_prefix_that_holds_something_else_is_refused(server: ObjectServer) -> None:
     server.objects["folder.zarr/thesis.txt"] = b"mine"
-    with pytest.raises(ValueError, match=r"s3://bucket/folder\.zarr exists and is no Zarr group"):
+    with pytest.raises(ValueError, match=r"s3://bucket/folder\.zarr exists and is not a Zarr group"):
         write_labels("s3://bucket/folder.zarr", LABELS)
     assert list(server.objects) == ["folder.zarr/thesis.txt"]
 

@@ -31,7 +31,8 @@ def write_labels(
     The suffix picks the format: TIFF (deflate, BigTIFF when needed, the pixel size as resolution per centimetre; no
     predictor, which ImageJ before 1.53v ignores beside deflate), PNG (16 bit, so labels up to 65535, no pixel size),
     npy, or OME-Zarr: then `image.zarr` gets the label image `labels/cells`, `image.zarr/labels/nuclei` the one of that
-    name, and a group that is not there is made; labels that are there are never replaced (FileExistsError). All may be in a bucket
+    name, and a group that is not there is made; labels that are there are never replaced (FileExistsError). Labels of
+    an image take its scales, translations and units; another `pixel_size_um` is refused. All may be in a bucket
     (`s3://`). OME-Zarr is many objects there: the one that makes them a label image is put last, so that a reader
     finds all of it or nothing; what a write that fails leaves is no label image, and the next one writes over it.
     Raises ValueError, before anything is written, for an array that is not [y x], that holds negative

@@ -70,6 +70,38 @@ def pixel_size_um(multiscale: Mapping[str, Any], axes: str) -> float | None:
     return sizes[1] if abs(sizes[0] - sizes[1]) <= _SQUARE * sizes[1] else None
 
 
+def plane_units(multiscale: Mapping[str, Any], axes: str) -> tuple[str | None, str | None]:
+    """The units of y and x as they are stated, None where they are not."""
+    stated = multiscale.get("axes") or []
+    found = [stated[axes.index(axis)] if stated else None for axis in "yx"]
+    y, x = (axis.get("unit") if isinstance(axis, Mapping) else None for axis in found)
+    return y, x
+
+
+def plane_transformations(described: Mapping[str, Any], axes: str, uri: str) -> list[dict[str, Any]]:
+    """The scales and translations that are listed, of y and x alone, in their order.
+
+    Raises ValueError for a transformation of another type, or without finite numbers for y and x.
+    """
+    kept = []
+    for transformation in described.get("coordinateTransformations") or []:
+        kind = transformation.get("type")
+        if kind == "identity":
+            continue
+        numbers = transformation.get(kind) if kind in ("scale", "translation") else None
+        if not isinstance(numbers, list) or len(numbers) != len(axes) or not all(map(_is_finite, numbers)):
+            raise ValueError(
+                f"{uri} is placed by the transformation {transformation}, expected a scale or translation of its "
+                f"{len(axes)} axes, which labels can take over; write them to a .zarr of their own or a .tif"
+            )
+        kept.append({"type": kind, kind: [numbers[axes.index(axis)] for axis in "yx"]})
+    return kept
+
+
+def _is_finite(number: Any) -> bool:
+    return isinstance(number, int | float) and math.isfinite(number)
+
+
 def _scale(described: Mapping[str, Any], index: int) -> float:
     """The product of the scales of an axis; 1 where only other transformations are listed; NaN where it is unknown."""
     product = 1.0

@@ -1,8 +1,9 @@
 """Writing labels in OME-Zarr: the `labels` group of an image (NGFF 0.4 in Zarr 2, NGFF 0.5 in Zarr 3)."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from jaxtyping import Integer
 
 from .atomic import atomic_folder
 from .label_rows import bands
+from .lazy_image import LazyImage
 from .local_store import LocalStore
+from .ngff_metadata import axis_names, plane_transformations, plane_units
 from .ome_zarr import open_group, open_zarr_image
 from .store import Store, open_store
 from .uri import is_remote, split_uri
@@ -20,12 +23,13 @@ from .zarr_description import open_zarr_array, read_json
 from .zarr_write import StoredFolder, write_array, write_group
 
 _CHUNK = 1024
+_SAME_SIZE = 0.01  # relative difference up to which two pixel sizes are one
 _DEFAULT_NAME = "cells"
 
 
 @dataclass(frozen=True)
 class _Target:
-    """The image group, the name of the labels, and what the image says: sizes of its levels, its pixel size."""
+    """The image group, the name of the labels, the sizes of their levels, and their axes and scales (NGFF)."""
 
     store: Store
     key: str
@@ -33,7 +37,7 @@ class _Target:
     name: str
     zarr_format: int | None  # None: the group is not there yet
     sizes: tuple[tuple[int, int], ...]
-    pixel_size_um: float | None
+    placed: Mapping[str, Any]
 
 
 def write_zarr_labels(
@@ -90,19 +94,24 @@ def _target(uri: str | Path, shape: tuple[int, int], pixel_size_um: float | None
         key, name = parent.removesuffix("/labels"), last
     text = f"{scheme}://{place}/{key}" if is_remote(uri) else str(Path(place, key))
     group = open_group(store, key, text)
-    if group.zarr_format is None:
-        if next(iter(store.list(f"{key}/", delimiter="/")), None) is not None:
-            raise ValueError(f"{text} exists and is no Zarr group; give an OME-Zarr image, or a new name")
-        return _Target(store, key, text, name, None, _halved(shape), pixel_size_um)
+    if group.zarr_format is None and next(iter(store.list(f"{key}/", delimiter="/")), None) is not None:
+        raise ValueError(f"{text} exists and is not a Zarr group; give an OME-Zarr image, or a new name")
     if "multiscales" not in group.attributes:
-        return _Target(store, key, text, name, group.zarr_format, _halved(shape), pixel_size_um)
+        sizes = _halved(shape)
+        return _Target(store, key, text, name, group.zarr_format, sizes, _placed_alone(sizes, pixel_size_um))
     image = open_zarr_image(store, key, text)
     sizes = tuple((level.height, level.width) for level in image.levels)
     if sizes[0] != shape:
         raise ValueError(
             f"{text} is an image of {sizes[0][0]} x {sizes[0][1]} pixels, its labels are {shape[0]} x {shape[1]}"
         )
-    return _Target(store, key, text, name, group.zarr_format, sizes, pixel_size_um or image.pixel_size_um)
+    placed = _placed_on(image, group.attributes["multiscales"][0], sizes)
+    if pixel_size_um and image.pixel_size_um and not isclose(pixel_size_um, image.pixel_size_um, rel_tol=_SAME_SIZE):
+        raise ValueError(
+            f"{text} has pixels of {image.pixel_size_um:g} um, its labels are said to have {pixel_size_um:g} um; leave "
+            "pixel_size_um out, labels take the image's"
+        )
+    return _Target(store, key, text, name, group.zarr_format, sizes, placed)
 
 
 def _local_path(target: _Target) -> Path:
@@ -145,26 +154,46 @@ def _smaller(folder: Path | StoredFolder, level: int, size: tuple[int, int]) -> 
 
 
 def _attributes(target: _Target, zarr_format: int) -> dict[str, Any]:
-    full_height, full_width = target.sizes[0]
-    pixel = target.pixel_size_um or 1.0
-    unit = {} if target.pixel_size_um is None else {"unit": "micrometer"}
-    multiscale: dict[str, Any] = {
-        "name": target.name,
-        "axes": [{"name": axis, "type": "space", **unit} for axis in "yx"],
-        "datasets": [
-            {
-                "path": str(number),
-                "coordinateTransformations": [
-                    {"type": "scale", "scale": [pixel * full_height / height, pixel * full_width / width]}
-                ],
-            }
-            for number, (height, width) in enumerate(target.sizes)
-        ],
-    }
+    multiscale = {"name": target.name, **target.placed}
     label = {"source": {"image": "../../"}}
     if zarr_format == 3:
         return {"ome": {"version": "0.5", "multiscales": [multiscale], "image-label": label}}
     return {"multiscales": [{"version": "0.4", **multiscale}], "image-label": {"version": "0.4", **label}}
+
+
+def _placed_alone(sizes: tuple[tuple[int, int], ...], pixel_size_um: float | None) -> dict[str, Any]:
+    """Axes and levels of labels without an image, whose first pixel is the origin."""
+    pixel = pixel_size_um or 1.0
+    unit = None if pixel_size_um is None else "micrometer"
+    return _placed((unit, unit), [[_scale(size, sizes[0], (pixel, pixel))] for size in sizes])
+
+
+def _placed_on(image: LazyImage, multiscale: Mapping[str, Any], sizes: tuple[tuple[int, int], ...]) -> dict[str, Any]:
+    """Axes and levels of labels that lie on an image where its own scales and translations put it."""
+    axes = axis_names(multiscale, len(multiscale.get("axes") or "tczyx"), image.uri)
+    levels = [plane_transformations(level, axes, image.uri) for level in multiscale["datasets"]]
+    if not any(levels):  # NGFF 0.1 to 0.3 have none
+        levels = [[_scale(size, sizes[0], (1.0, 1.0))] for size in sizes]
+    placed = _placed(plane_units(multiscale, axes), levels)
+    whole = plane_transformations(multiscale, axes, image.uri)
+    return placed | ({"coordinateTransformations": whole} if whole else {})
+
+
+def _placed(units: tuple[str | None, str | None], levels: Sequence[list[dict[str, Any]]]) -> dict[str, Any]:
+    return {
+        "axes": [
+            {"name": axis, "type": "space", **({"unit": unit} if unit else {})}
+            for axis, unit in zip("yx", units, strict=True)
+        ],
+        "datasets": [
+            {"path": str(number), "coordinateTransformations": transformations}
+            for number, transformations in enumerate(levels)
+        ],
+    }
+
+
+def _scale(size: tuple[int, int], full: tuple[int, int], pixel: tuple[float, float]) -> dict[str, Any]:
+    return {"type": "scale", "scale": [pixel[0] * full[0] / size[0], pixel[1] * full[1] / size[1]]}
 
 
 def _list(target: _Target) -> None:

@@ -67,8 +67,8 @@ class _Answer:
 class ObjectServer:
     """Serves `objects` (key -> bytes) of one bucket at `endpoint` while its `with` block lasts.
 
-    Speaks the part of S3 that stores need: GET (with Range and If-Match), HEAD, PUT (also in parts), ListObjectsV2; path
-    style, one thread per connection. Signatures are not checked, so it says nothing about credentials. An answer waits
+    Speaks the part of S3 that stores need: GET (with Range and If-Match), HEAD, PUT (in parts too), ListObjectsV2; path
+    style, a thread per connection. Signatures are not checked, so it says nothing about credentials. An answer waits
     for a latency drawn from `latency_seconds`, and a share `slow_share` of the answers for `slow_seconds` more.
     `certificate` (chain and key file) makes it speak TLS. `requests` lists what was asked, in order.
     """
