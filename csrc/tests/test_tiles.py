@@ -232,7 +232,7 @@ def test_ramps_longer_than_half_a_tile_are_refused(overlap):
 
 
 def test_rows_that_run_backwards_are_refused():
-    with pytest.raises(ValueError, match=r"rows \(5, 2\) and width 5 are no image"):
+    with pytest.raises(ValueError, match=r"rows \(5, 2\) and width 5 are not an image"):
         blend_tiles(np.ones((1, 1, 5, 5), np.float32), np.array([0]), np.array([0]), overlap=0, rows=(5, 2), width=5)
 
 

@@ -90,7 +90,7 @@ def test_tiles_in_bfloat16_are_rounded_from_float32():
         for dtype in (torch.float32, torch.bfloat16)
     )
     assert torch.equal(rounded, exact.to(torch.bfloat16))
-    with pytest.raises(ValueError, match=r"tiles can not be torch\.float16; choose torch\.float32 or torch\.bfloat16"):
+    with pytest.raises(ValueError, match=r"tiles cannot be torch\.float16; choose torch\.float32 or torch\.bfloat16"):
         torch_ops.gather_tiles(
             image, [0], [0], tile=9, scale=factor, offset=factor, low=0.0, high=50.0, dtype=torch.float16
         )

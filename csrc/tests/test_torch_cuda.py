@@ -267,12 +267,12 @@ def test_arguments_that_do_not_fit_are_refused_before_a_kernel_reads_past_their_
             lambda: cuda.gather_tiles(image, [0], [0], 4, two, two, 1.0, 0.0, bfloat16),
             r"low must not exceed high",
         ),
-        (lambda: cuda.gather_tiles(image, [0], [0], 4, two, two, 0.0, 1.0, no_kernel), r"tiles can not be"),
+        (lambda: cuda.gather_tiles(image, [0], [0], 4, two, two, 0.0, 1.0, no_kernel), r"tiles cannot be"),
         (lambda: cuda.blend_tiles(tiles, [0, 4], [0, 4], 2, 0, 9, 9), r"expected \[2 2 t t\] for 2 ys and 2 xs"),
         (lambda: cuda.blend_tiles(tiles, [0, 4], [0, 4, 8], 5, 0, 9, 9), r"overlap is 5"),
         (
             lambda: cuda.blend_tiles(tiles, [0, 4], [0, 4, 8], 2, 9, 0, 9),
-            r"rows \(9, 0\) and width 9 are no image",
+            r"rows \(9, 0\) and width 9 are not an image",
         ),
         (lambda: cuda.blend_tiles(tiles, [0, 4], [0, 4, 8], 2, 0, 20, 9), r"row 12"),
         (
@@ -369,7 +369,7 @@ def test_why_kernels_do_not_run_on_a_gpu_is_told(monkeypatch):
 
     assert told(13010, (9, 0)) is None
     assert told(14000, (8, 0)) is None
-    assert "needs a driver of CUDA 13, and this one is of CUDA 12" in told(12080, (9, 0))
+    assert "needs a driver for CUDA 13, and this one is for CUDA 12" in told(12080, (9, 0))
     assert "GPUs of capability 8.0 or newer, and this one has 7.5" in told(13000, (7, 5))
 
 

@@ -129,6 +129,6 @@ def test_operators_keep_the_rules_of_torch_library(op, arguments):
 
 def test_tensors_on_other_devices_are_refused():
     with pytest.raises(
-        ValueError, match=r"got a tensor on meta, but dinocell-kernels knows cpu and cuda only; move it or pass"
+        ValueError, match=r"got a tensor on meta, but dinocell-kernels supports only cpu and cuda; move it or pass"
     ):
         torch_ops.distance_map(torch.ones((2, 2), dtype=torch.int32, device="meta"))

@@ -1,4 +1,4 @@
-"""The compiled module. Arrays must be row-major and of a compiled type; the faces see to that."""
+"""The compiled module. Arrays must be row-major and of a compiled type; the NumPy functions make sure of it."""
 
 from types import ModuleType
 

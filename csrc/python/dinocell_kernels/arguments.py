@@ -11,7 +11,7 @@ _WIDER = {"u1": "u2", "i1": "i4", "i2": "i4", "u4": "i8", "u8": "i8"}
 def kernel_labels(labels: Shaped[np.ndarray, "..."], *, name: str = "labels") -> Integer[np.ndarray, "..."]:
     """`labels` in row-major uint16, int32 or int64, the types the kernels are compiled for.
 
-    Other integers are widened, never narrowed; a copy is made only where type or memory order differ.
+    Other integers are widened, never narrowed; a copy is made only if type or memory order differ.
     """
     if labels.dtype.kind not in "iu":
         raise ValueError(f"{name} must hold integers, got {labels.dtype}; convert with {name}.astype(numpy.int32)")
@@ -25,7 +25,7 @@ def kernel_labels(labels: Shaped[np.ndarray, "..."], *, name: str = "labels") ->
 
 
 def require_2d(array: Shaped[np.ndarray, "..."], *, name: str) -> None:
-    """Refuse all but [y x]."""
+    """Refuse arrays that are not [y x]."""
     if array.ndim != 2:
         raise ValueError(
             f"{name} must be 2-D [y x], got shape {array.shape}; pass one plane at a time, for example {name}[0]"
@@ -33,13 +33,13 @@ def require_2d(array: Shaped[np.ndarray, "..."], *, name: str) -> None:
 
 
 def require_connectivity(connectivity: int) -> None:
-    """Refuse all but 1 and 2."""
+    """Refuse values other than 1 and 2."""
     if connectivity not in (1, 2):
         raise ValueError(f"connectivity must be 1 (four neighbours) or 2 (eight neighbours), got {connectivity}")
 
 
 def thread_count(num_threads: int | None) -> int:
-    """Threads as the kernels count them: 0 lets them choose."""
+    """The number of threads to pass to a kernel; 0 lets the kernel choose."""
     if num_threads is None:
         return 0
     if num_threads < 1:
@@ -61,7 +61,7 @@ def result_array(
 ) -> Shaped[np.ndarray, "..."]:
     """`out` if it can take the result, or a new array that begins at a cache line.
 
-    Large results are written past the caches; lines that two rows share cost them half their speed.
+    Large results are written past the caches, which takes half as long again where two rows share a cache line.
     """
     if out is None:
         size = math.prod(shape) * dtype.itemsize
@@ -74,5 +74,5 @@ def result_array(
             f"make it with numpy.empty({shape}, numpy.{dtype})"
         )
     if np.may_share_memory(out, source):
-        raise ValueError("out shares memory with the input; give the result an array of its own")
+        raise ValueError("out shares memory with the input; pass a separate array for the result")
     return out

@@ -14,7 +14,7 @@ def connected_components(
 
     `mask` is boolean or integer, nonzero = foreground. `connectivity` 1 joins pixels that share a side, 2
     also those that share a corner. The numbering is that of `scipy.ndimage.label`. An image without pixels
-    has no components. `num_threads=None` takes one thread below half a megapixel, else every core; the result
+    has no components. `num_threads=None` uses one thread below half a megapixel, otherwise every core; the result
     is the same. Raises ValueError for other types (threshold first) and other connectivities.
     """
     require_2d(mask, name="mask")

@@ -16,15 +16,15 @@ def distance_map(
 ) -> Float32[np.ndarray, "y x"]:
     """Exact Euclidean distance of each pixel to its own cell's edge, divided by that cell's maximum.
 
-    Background is 0, a cell's deepest pixel is 1, a one-pixel cell is 1; touching cells stay apart, because
+    Background is 0, a cell's deepest pixel is 1, and a one-pixel cell is 1. Touching cells stay apart, because
     pixels of other cells are background to a cell. Fragments of one label share one maximum. With
     `normalize=False` the distance stays in pixels: 1 for a pixel beside the edge.
 
-    The border of the image is no edge (scipy's and OpenCV's convention) unless `border_is_background`; a
-    label that fills the whole image has no other edge, so for it the border always is one. An image without
-    pixels gives one.
+    The border of the image is not an edge (the convention of SciPy and OpenCV) unless `border_is_background`.
+    A label that fills the whole image has no other edge, so for that label the border always is one. An image
+    without pixels gives a map without pixels.
 
-    `num_threads=None` takes one thread below half a megapixel, else every core; the result is the same.
+    `num_threads=None` uses one thread below half a megapixel, otherwise every core; the result is the same.
     Raises ValueError if labels are negative or not integers. Differs from the distance transform of the
     foreground, which joins touching cells and scales once per image.
     """

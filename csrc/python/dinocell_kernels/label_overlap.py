@@ -27,8 +27,8 @@ def label_overlap(
     """Count the pixels that each pair of labels shares, over images of any number of axes.
 
     Only pairs that occur are listed, so memory grows with the cells, not with their product. Labels are exact
-    up to 2**63 - 1; images without pixels have no pairs. `num_threads=None`: one thread below half a megapixel,
-    else all cores. Raises ValueError if the shapes differ.
+    up to 2**63 - 1; images without pixels have no pairs. `num_threads=None` uses one thread below half a megapixel,
+    otherwise every core. Raises ValueError if the shapes differ.
     """
     if truth.shape != predicted.shape:
         raise ValueError(

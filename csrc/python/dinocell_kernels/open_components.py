@@ -1,4 +1,4 @@
-"""Components that the GPU's watershed leaves open, because equal heights decide them, flooded on the CPU."""
+"""Components whose labels depend on ties, which the watershed on a GPU leaves open, flooded on the CPU."""
 
 import numpy as np
 from jaxtyping import Float32, Int32, Int64
@@ -15,8 +15,8 @@ def flood_open(
 ) -> Int32[np.ndarray, " pixel"]:
     """Labels of all pixels of some components of a map's mask, listed in raster order.
 
-    `pixels` are their positions in an image of `width` columns, `codes` ~marker: -1 without one. A component's labels
-    depend on nothing outside it, so these are the labels that a flood of the whole image gives.
+    `pixels` are their positions in an image of `width` columns; `codes` are ~marker, -1 without a marker. A component's
+    labels depend on nothing outside it, so these are the labels that flooding the whole image gives.
     """
     rows, columns = np.divmod(pixels, width)
     if not pixels.size:

@@ -15,10 +15,10 @@ def prominent_maxima(
 
     The prominence of a maximum is its height above the pass, the highest level at which a 4-connected path inside
     `distance_map > fill` leads from it to a higher maximum (among equal ones, to one earlier in raster order). The
-    highest maximum of a mask component has no pass and needs `peak` alone. Markers are 1..n in raster order, 0
+    highest maximum of a mask component has no pass and only has to exceed `peak`. Markers are 1..n in raster order, 0
     elsewhere. These are the maxima that the h-maxima transform keeps (Soille, Morphological Image Analysis, 2003).
 
-    float32 and float64 are taken as they are, float16 is widened. Raises ValueError for NaN in map or thresholds, a
+    float32 and float64 are used as they are, float16 is widened. Raises ValueError for NaN in map or thresholds, a
     negative `prominence`, and if `peak` is below `fill`.
     """
     require_2d(distance_map, name="distance_map")

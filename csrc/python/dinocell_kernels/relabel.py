@@ -15,9 +15,10 @@ def relabel(
 ) -> tuple[Int32[np.ndarray, "y x"], int]:
     """Renumber labels 1..n in raster order of first appearance; return them and n.
 
-    0 stays 0; every other value is a label, negative ones too. An image without pixels has none.
+    0 stays 0; every other value is a label, including negative ones. An image without pixels has no labels.
     `out` receives the result if given: from a few megapixels on, new memory costs as much as the numbering.
-    `num_threads=None`: one thread below half a megapixel, else all cores; two leave the work to one, being no faster.
+    `num_threads=None` uses one thread below half a megapixel, otherwise every core; two threads are not faster than
+    one, so with two one does the work.
     Differs from `skimage.segmentation.relabel_sequential`, which keeps the ascending order of the old labels.
     """
     require_2d(labels, name="labels")
@@ -35,8 +36,8 @@ def remove_small(
     """Drop labels of fewer than `min_size` pixels and renumber the others 1..n; return them and n.
 
     The others keep the ascending order of their old labels (negative ones first). A label's fragments count
-    together. `out` receives the result if given. `num_threads=None`: one thread below half a megapixel, else
-    all cores. Raises ValueError if `min_size` is negative; 0 and 1 drop nothing.
+    together. `out` receives the result if given. `num_threads=None` uses one thread below half a megapixel,
+    otherwise every core. Raises ValueError if `min_size` is negative; 0 and 1 drop nothing.
     """
     require_2d(labels, name="labels")
     if min_size < 0:

@@ -22,12 +22,12 @@ def gather_tiles(
 ) -> Float32[np.ndarray, "ny nx c tile tile"]:
     """Cut tiles and bring them to the network's range: `clip(pixel * scale + offset, low, high)`.
 
-    Tile (i, j) starts at row `ys[i]`, column `xs[j]`, which may lie outside the image; there pixels are
-    mirrored about the border pixel (numpy's "reflect"), as often as needed, and an axis of one pixel repeats
+    Tile (i, j) starts at row `ys[i]`, column `xs[j]`, which may lie outside the image. There, pixels are
+    mirrored about the border pixel (numpy's "reflect") as often as needed, and an axis of one pixel repeats
     it. `image` is uint8, uint16 or float32; arithmetic is float32, the same bits on every CPU. NaN stays NaN.
-    `out` receives the result if given; large ones are written fastest where it begins at a multiple of 64
-    bytes, as new results do. `num_threads=None`: one thread below half a megapixel of output, else
-    all cores. Raises ValueError for other types, images without pixels, `low > high` and arrays that do not
+    `out` receives the result if given; a large result is written fastest if `out` begins at a multiple of 64
+    bytes, as new results do. `num_threads=None` uses one thread below half a megapixel of output, otherwise
+    every core. Raises ValueError for other types, images without pixels, `low > high` and arrays that do not
     fit together.
     """
     return _gathered(image, ys, xs, tile, scale, offset, low, high, out, np.dtype(np.float32), num_threads)
@@ -46,9 +46,9 @@ def gather_tiles_bfloat16(
     out: UInt16[np.ndarray, "ny nx c tile tile"] | None = None,
     num_threads: int | None = None,
 ) -> UInt16[np.ndarray, "ny nx c tile tile"]:
-    """As `gather_tiles`, each value rounded to the nearest bfloat16 (ties to even) and given as its 16 bits.
+    """As `gather_tiles`, with each value rounded to the nearest bfloat16 (ties to even) and returned as its 16 bits.
 
-    NumPy has no bfloat16; `torch.from_numpy(bits).view(torch.bfloat16)` takes them without a copy, and
+    NumPy has no bfloat16; `torch.from_numpy(bits).view(torch.bfloat16)` uses them without a copy, and
     `(bits.astype(numpy.uint32) << 16).view(numpy.float32)` widens them.
     """
     return _gathered(image, ys, xs, tile, scale, offset, low, high, out, np.dtype(np.uint16), num_threads)
@@ -65,13 +65,13 @@ def blend_tiles(
     out: Float32[np.ndarray, "rows width"] | None = None,
     num_threads: int | None = None,
 ) -> Float32[np.ndarray, "rows width"]:
-    """Rows `rows[0]` to `rows[1] - 1` of the image that overlapping tiles make, as their weighted mean.
+    """Rows `rows[0]` to `rows[1] - 1` of the image that the tiles cover, as the weighted mean where tiles overlap.
 
     Along each axis the weight of a tile's pixel i is `0.5 * (1 - cos(pi * (i + 0.5) / overlap))` for i <
-    `overlap`, mirrored at the far side, and 1 between; `overlap=0` weighs all alike. A pixel under one tile
+    `overlap`, mirrored at the far side, and 1 between; `overlap=0` weighs all pixels alike. A pixel under one tile
     keeps its value. To stream, pass only the tile rows that touch `rows`: the result has the same bits as
-    from all tiles at once. Parts of tiles outside the rows or the width are ignored. Raises ValueError if a
-    row or column lies under no tile and if `overlap` exceeds half a tile.
+    from all tiles at once. Parts of tiles outside the rows or the width are ignored. Raises ValueError if no tile
+    covers a row or column, or if `overlap` exceeds half a tile.
     """
     if tiles.ndim != 4 or tiles.shape[2] != tiles.shape[3] or tiles.dtype != np.float32:
         raise ValueError(f"tiles must be float32 [ny nx t t], got {tiles.dtype} {tiles.shape}; convert or reshape them")
@@ -82,7 +82,9 @@ def blend_tiles(
         )
     require_overlap(overlap, tile=tiles.shape[2])
     if rows[0] > rows[1] or width < 0:
-        raise ValueError(f"rows {rows} and width {width} are no image; rows are (first, last + 1), width is in pixels")
+        raise ValueError(
+            f"rows {rows} and width {width} are not an image; rows are (first, last + 1), width is in pixels"
+        )
     result = result_array(out, (rows[1] - rows[0], width), tiles, dtype=np.dtype(np.float32))
     _native.blend_tiles(
         np.ascontiguousarray(tiles),

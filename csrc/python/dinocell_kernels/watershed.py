@@ -9,7 +9,7 @@ from dinocell_kernels import _native
 from dinocell_kernels.arguments import native_order, require_2d, require_connectivity, thread_count
 from dinocell_kernels.connected_components import native_mask
 
-# Above it the numbers of pixels and maxima no longer fit int32 together.
+# Above this, the numbers of pixels and maxima together no longer fit int32.
 _MOST_PIXELS = 2**31 - 4
 
 
@@ -28,8 +28,8 @@ def watershed(
     in raster order of the markers' first pixels (scipy's numbering); parts of the mask without a marker stay 0.
     Pixels are taken in canonical order: (value, age), ties in raster order.
 
-    float32 and float64 are taken as they are, float16 is widened; thresholds are rounded to the map's type,
-    as NumPy compares. `num_threads=None` takes one thread below half a megapixel, else every core; the result
+    float32 and float64 are used as they are, float16 is widened; thresholds are rounded to the map's type,
+    as NumPy compares. `num_threads=None` uses one thread below half a megapixel, otherwise every core; the result
     is the same. Raises ValueError for NaN in map or thresholds, a negative `prominence`, and if `peak` is below
     `fill`.
     """
@@ -56,13 +56,13 @@ def require_thresholds(peak: float, fill: float) -> None:
 
 
 def require_prominence(prominence: float) -> None:
-    """Raise ValueError unless it is a height."""
+    """Raise ValueError unless `prominence` is a finite number of 0 or more."""
     if not 0 <= prominence < math.inf:
         raise ValueError(f"prominence is {prominence}; it is a height of the map: choose 0 (every maximum) or more")
 
 
 def native_map(distance_map: Float[np.ndarray, "y x"]) -> Float[np.ndarray, "y x"]:
-    """`distance_map` as row-major float32 or float64; those two are not copied."""
+    """`distance_map` as row-major float32 or float64; arrays of these types are not copied."""
     if distance_map.dtype.kind != "f" or distance_map.dtype.itemsize > 8:
         raise ValueError(
             f"distance_map must be float16, float32 or float64, got {distance_map.dtype}; "
@@ -82,10 +82,10 @@ def marker_watershed(
 ) -> Int32[np.ndarray, "y x"]:
     """Flood `image` from `markers` towards higher values.
 
-    Every nonzero marker is a label, negative ones too; markers outside `mask` (nonzero = inside) vanish,
-    pixels no marker reaches stay 0. `connectivity` 1 floods over sides, 2 also over corners. Values of every
+    Every nonzero marker is a label, including negative ones. Markers outside `mask` (nonzero = inside) are dropped;
+    pixels that no marker reaches stay 0. `connectivity` 1 floods over sides, 2 also over corners. Values of every
     real type are compared exactly (64-bit integers are not rounded to float64). Threads share the connected
-    parts of `mask`; `num_threads=None` takes one below half a megapixel, else every core, with the same result.
+    parts of `mask`; `num_threads=None` uses one below half a megapixel, otherwise every core, with the same result.
 
     Equals `skimage.segmentation.watershed` (0.25.2 and later) except that markers of equal value stand in
     raster order, where scikit-image leaves their order to its heap. Raises ValueError for NaN in the image,
@@ -105,9 +105,10 @@ def heap_watershed(
 ) -> Int32[np.ndarray, "y x"]:
     """As `marker_watershed`, but equal to `skimage.segmentation.watershed` (0.25.2, 0.26) for any input, ties included.
 
-    Markers of equal value come in the order in which scikit-image's heap happens to give them, which depends on
+    Markers of equal value come in the order in which scikit-image's heap happens to return them, which depends on
     the whole image: cropping it may change labels far away. Values are compared as float64, as scikit-image
-    does. For results that must match it pixel by pixel; several times slower than `marker_watershed`.
+    does. Use it where results must match scikit-image pixel by pixel; it is several times slower than
+    `marker_watershed`.
     """
     labels, inside = _flood_arguments(image, markers, mask, connectivity)
     _flood_values(image)  # for its checks

@@ -1,10 +1,10 @@
 """The operators of `torch_ops` for tensors on a GPU: memory from torch's allocator, work on torch's current stream.
 
-Imported by `torch_ops`, which defines the operators and says what they take; `_cuda` is there only in builds with nvcc.
-Leading axes number the images of a batch, which one call works on at once. Nothing here waits for the device but what
-says so.
+Imported by `torch_ops`, which defines the operators and their arguments; `_cuda` exists only in builds with nvcc.
+Leading axes number the images of a batch, which one call processes together. A function that waits for the device says
+so in its docstring.
 
-Arguments have the defaults of the operators' schemas: torch calls without those that equal them.
+Arguments have the defaults of the operators' schemas, because torch leaves out arguments that equal their default.
 """
 
 from dinocell_kernels.torch_cuda.device import has_kernels, require_kernels, why_not

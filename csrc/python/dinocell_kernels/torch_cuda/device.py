@@ -1,4 +1,4 @@
-"""What the GPU's operators share: the compiled kernels, checks of tensors, new ones, and the queue."""
+"""What the operators on a GPU share: the compiled kernels, checks of tensors, new tensors, and the queue."""
 
 import functools
 import math
@@ -39,7 +39,7 @@ def _why_not(index: int) -> str | None:
     assert _cuda is not None
     driver, runtime = _cuda.driver_version(), _cuda.runtime_version()
     if driver // 1000 < runtime // 1000:
-        return f"needs a driver of CUDA {runtime // 1000}, and this one is of CUDA {driver // 1000}: update it,"
+        return f"needs a driver for CUDA {runtime // 1000}, and this one is for CUDA {driver // 1000}: update it,"
     if (capability := torch.cuda.get_device_capability(index)) < OLDEST_CAPABILITY:
         return f"runs on GPUs of capability 8.0 or newer, and this one has {capability[0]}.{capability[1]}: use another"
     return None
@@ -51,11 +51,11 @@ def require_kernels(tensor: Shaped[Tensor, "..."]) -> None:
     if kind == "cpu":
         return
     if kind != "cuda":
-        reason: str | None = "knows cpu and cuda only; move it"
+        reason: str | None = "supports only cpu and cuda; move it"
     elif has_kernels():
         reason = why_not(tensor.device)
     else:
-        reason = "was built without CUDA; rebuild it where nvcc is,"
+        reason = "was built without CUDA; rebuild it where nvcc is installed,"
     if reason is None:
         return
     raise ValueError(f"got a tensor on {tensor.device}, but dinocell-kernels {reason} or pass tensor.cpu()")
@@ -82,8 +82,8 @@ def table_size(labels: Tensor, num_labels: int | None) -> int:
     images = math.prod(labels.shape[:-2])
     if num_labels < 0 or images * (num_labels + 1) >= 2**31:
         raise ValueError(
-            f"labels of {images} images reach {num_labels}; on a GPU there is a table of all labels from 0 to the "
-            "largest, of fewer than 2^31 in all: renumber them from 1 on, or pass tensor.cpu()"
+            f"labels of {images} images reach {num_labels}; on a GPU the table of all labels from 0 to the largest "
+            "must have fewer than 2^31 entries in all: renumber them from 1 on, or pass tensor.cpu()"
         )
     return num_labels + 1
 

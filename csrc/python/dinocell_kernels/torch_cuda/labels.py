@@ -65,7 +65,7 @@ def _relabelled(name: str, labels: Tensor, num_labels: int | None, *arguments: i
 
 
 def label_overlap(truth: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Waits for the device to count the pairs, once more for each table that was too small."""
+    """Waits for the device to count the pairs, and once more for each table that was too small."""
     truth, predicted = _same_labels(truth, predicted)
     capacity = 1 << 14
     while True:
@@ -79,7 +79,7 @@ def label_overlap(truth: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor, Ten
 
 
 def _count_pairs(truth: Tensor, predicted: Tensor, capacity: int) -> tuple[Tensor, Tensor, bool]:
-    """Pairs as signed keys that sort as they do, unsorted, and their pixels; whether the table was large enough."""
+    """Pairs as signed keys with the same order, unsorted, and their pixels; whether the table was large enough."""
     if truth.numel() >= 2**31:
         raise ValueError(f"got {truth.numel()} pixels; a GPU call takes fewer than 2^31: process the image in parts")
     keys, pixels = (new(truth, (capacity + 1,), torch.int64) for _ in range(2))
@@ -95,7 +95,7 @@ def _count_pairs(truth: Tensor, predicted: Tensor, capacity: int) -> tuple[Tenso
 
 
 def _same_labels(truth: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in one of the kernel's types; labels beyond 32 bits are refused, which takes a look at those of 64."""
+    """Both in one of the kernel's types; labels beyond 32 bits are refused, so 64-bit labels are read to check them."""
     truth, predicted = of_type(truth, LABELS, "truth"), of_type(predicted, LABELS, "predicted")
     for name, labels in (("truth", truth), ("predicted", predicted)):
         if labels.dtype == torch.int64 and labels.numel():

@@ -21,14 +21,14 @@ def gather_tiles(
     high: float,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Waits for the device if scale and offset are not there."""
+    """Waits for the device if scale and offset are not on it."""
     image = of_type(image, PIXELS, "image")
     if image.ndim < 3 or 0 in image.shape[-2:]:
         raise ValueError(f"image must be [c y x] with at least one pixel, got shape {tuple(image.shape)}")
     if not low <= high or tile < 1:
         raise ValueError(f"got low {low}, high {high} and tile {tile}; low must not exceed high, tile is at least 1")
     if dtype not in TILES:
-        raise ValueError(f"tiles can not be {dtype}; choose torch.float32 or torch.bfloat16")
+        raise ValueError(f"tiles cannot be {dtype}; choose torch.float32 or torch.bfloat16")
     images, height, width = image_sizes(image, "image", axes=3)
     channels = image.shape[-3]
     factor, shift = (_by_channel(values, image, name) for values, name in ((scale, "scale"), (offset, "offset")))
@@ -42,10 +42,10 @@ def gather_tiles(
 
 
 def _by_channel(values: Tensor, image: Tensor, name: str) -> Tensor:
-    """One value for each channel of each image, from those of each image, or of several images alike."""
+    """One value for each channel of each image, from values for each image or for several images together."""
     shape = image.shape[:-2]
     if values.shape[-1:] == shape[-1:]:
-        with contextlib.suppress(RuntimeError):  # told below
+        with contextlib.suppress(RuntimeError):  # the error below says what is wrong
             return values.detach().to(image.device, torch.float32).expand(shape).contiguous()
     raise ValueError(
         f"{name} has shape {tuple(values.shape)}, but the images have {tuple(shape)} channels; give one value each"
@@ -90,9 +90,9 @@ def spread_tiles(
 def _require_covered(
     ys: list[int], xs: list[int], tile: int, overlap: int, row_begin: int, row_end: int, width: int
 ) -> None:
-    """Raises ValueError for rows and columns under no tile, and what is no image or no ramp."""
+    """Raises ValueError for rows or columns that no tile covers, and for impossible sizes of the image or the ramps."""
     if row_begin > row_end or width < 0:
-        raise ValueError(f"rows {(row_begin, row_end)} and width {width} are no image; rows are (first, last + 1)")
+        raise ValueError(f"rows {(row_begin, row_end)} and width {width} are not an image; rows are (first, last + 1)")
     for starts, begin, end, axis in ((ys, row_begin, row_end, "row"), (xs, 0, width, "column")):
         array = np.asarray(starts, np.int64)
         _tiles.blend_weights(array, tile=tile, overlap=overlap, begin=begin, end=end, axis=axis)

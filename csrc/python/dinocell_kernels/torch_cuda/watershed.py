@@ -1,4 +1,4 @@
-"""The watershed of distance maps on a GPU, in a part that is queued and one that waits for it."""
+"""The watershed of distance maps on a GPU: a part that is queued, and a part that waits for it."""
 
 import torch
 from torch import Tensor

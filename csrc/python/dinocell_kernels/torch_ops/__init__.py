@@ -1,11 +1,11 @@
 """The kernels as PyTorch operators: `torch.ops.dinocell.<name>`, usable under torch.compile.
 
-They run where their tensor is, on the CPU or (`torch_cuda`) on a GPU. Leading axes number the images of a batch: the
-result is that of each image by itself. CPU tensors share memory with the NumPy faces, which do all checks. Functions
-here take and return tensors; starts of tiles are plain integers, so that shapes stay known to the compiler.
+They run on the device of their tensor, the CPU or (`torch_cuda`) a GPU. Leading axes number the images of a batch: the
+result is that of each image by itself. CPU tensors share memory with the NumPy functions, which do all checks.
+Functions here take and return tensors; starts of tiles are plain integers, so that the compiler knows the shapes.
 
-On a GPU work is queued on the current stream. What is said below to wait for the device can not be captured in a CUDA
-graph; all else can.
+On a GPU work is queued on the current stream. Functions that wait for the device cannot be captured in a CUDA graph;
+all others can.
 """
 
 from dinocell_kernels.torch_ops.labels import (

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-MAY_WAIT = (torch.Tag.cudagraph_unsafe,)  # torch.compile captures no operator that may wait for the device
+MAY_WAIT = (torch.Tag.cudagraph_unsafe,)  # torch.compile does not capture operators that may wait for the device
 
 
 def as_array(tensor: Tensor) -> np.ndarray:
@@ -16,7 +16,7 @@ def as_array(tensor: Tensor) -> np.ndarray:
 
 
 def of_each(function: Callable[[np.ndarray], np.ndarray], images: np.ndarray, *, axes: int) -> Tensor:
-    """`function` of each image of a batch, an image being the last `axes` axes."""
+    """Apply `function` to each image of a batch; an image is the last `axes` axes."""
     if images.ndim <= axes:
         return torch.from_numpy(function(images))
     batch = images.shape[:-axes]
@@ -25,8 +25,10 @@ def of_each(function: Callable[[np.ndarray], np.ndarray], images: np.ndarray, *,
     return torch.from_numpy(np.array(results, like.dtype).reshape(*batch, *like.shape))
 
 
-def counted(function: Callable[[np.ndarray], tuple[np.ndarray, int]], images: Tensor) -> tuple[Tensor, Tensor]:
-    """Labels of each image of a batch, and how many."""
+def labels_and_counts(
+    function: Callable[[np.ndarray], tuple[np.ndarray, int]], images: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Labels of each image of a batch, and their numbers."""
     counts: list[int] = []
 
     def labels_of(image: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from dinocell_kernels import label_overlap as _count_overlap
 from dinocell_kernels import relabel as _relabel_labels
 from dinocell_kernels import remove_small as _remove_small_labels
 from dinocell_kernels import torch_cuda
-from dinocell_kernels.torch_ops.batches import MAY_WAIT, counted, fake_labels, of_each
+from dinocell_kernels.torch_ops.batches import MAY_WAIT, fake_labels, labels_and_counts, of_each
 
 
 def distance_map(
@@ -23,9 +23,9 @@ def distance_map(
 ) -> Float32[Tensor, "*batch y x"]:
     """As `dinocell_kernels.distance_map`.
 
-    On a GPU labels are uint16, int32 or int64, sides at most 65,534 and diagonals below 65,536 pixels, and negative
-    labels become NaN. `num_labels`, the largest label, is used there; without it the call waits for the device to find
-    it, unless `normalize` is false. Larger labels become NaN.
+    On a GPU, labels are uint16, int32 or int64, sides at most 65,534 and diagonals below 65,536 pixels, and negative
+    labels become NaN. `num_labels` is the largest label there. Without it the call waits for the device to find the
+    largest, unless `normalize` is false; with it, larger labels become NaN.
     """
     torch_cuda.require_kernels(labels)
     return torch.ops.dinocell.distance_map(labels, normalize, border_is_background, num_labels)
@@ -44,8 +44,8 @@ def relabel(
 ) -> tuple[Int32[Tensor, "*batch y x"], Int64[Tensor, "*batch"]]:
     """As `dinocell_kernels.relabel`, but the count is a tensor beside the labels.
 
-    On a GPU labels are uint16, int32 or int64 from 0 to `num_labels`, and others become 0; without it the call waits
-    for the device to find the largest.
+    On a GPU, labels are uint16, int32 or int64 from 0 to `num_labels`, and others become 0. Without `num_labels` the
+    call waits for the device to find the largest.
     """
     torch_cuda.require_kernels(labels)
     return torch.ops.dinocell.relabel(labels, num_labels)
@@ -64,8 +64,8 @@ def label_overlap(
 ) -> tuple[Int64[Tensor, " pair"], Int64[Tensor, " pair"], Int64[Tensor, " pair"]]:
     """The columns `truth`, `predicted` and `pixels` of `dinocell_kernels.label_overlap`, as tensors beside the labels.
 
-    Pixels of any shape are one image. On a GPU labels are uint16, int32 or int64 within 32 bits, and the call waits for
-    the device to count the pairs.
+    Tensors of any shape are one image. On a GPU, labels are uint16, int32 or int64 within 32 bits, and the call waits
+    for the device to count the pairs.
     """
     torch_cuda.require_kernels(truth)
     if truth.shape != predicted.shape or truth.device != predicted.device:
@@ -93,7 +93,7 @@ def _(labels: Tensor, normalize: bool, border_is_background: bool, num_labels: i
 
 @torch.library.custom_op("dinocell::connected_components", mutates_args=(), device_types="cpu")
 def _connected_components_op(mask: Tensor, connectivity: int) -> tuple[Tensor, Tensor]:
-    return counted(lambda image: _connected_components(image, connectivity=connectivity), mask)
+    return labels_and_counts(lambda image: _connected_components(image, connectivity=connectivity), mask)
 
 
 @_connected_components_op.register_fake
@@ -103,7 +103,7 @@ def _(mask: Tensor, connectivity: int) -> tuple[Tensor, Tensor]:
 
 @torch.library.custom_op("dinocell::relabel", mutates_args=(), device_types="cpu", tags=MAY_WAIT)
 def _relabel_op(labels: Tensor, num_labels: int | None = None) -> tuple[Tensor, Tensor]:
-    return counted(_relabel_labels, labels)
+    return labels_and_counts(_relabel_labels, labels)
 
 
 @_relabel_op.register_fake
@@ -113,7 +113,7 @@ def _(labels: Tensor, num_labels: int | None = None) -> tuple[Tensor, Tensor]:
 
 @torch.library.custom_op("dinocell::remove_small", mutates_args=(), device_types="cpu", tags=MAY_WAIT)
 def _remove_small_op(labels: Tensor, min_size: int, num_labels: int | None = None) -> tuple[Tensor, Tensor]:
-    return counted(lambda image: _remove_small_labels(image, min_size=min_size), labels)
+    return labels_and_counts(lambda image: _remove_small_labels(image, min_size=min_size), labels)
 
 
 @_remove_small_op.register_fake

@@ -15,7 +15,7 @@ from dinocell_kernels.torch_ops.batches import as_array, of_each
 # First rows or columns of tiles.
 Starts = Sequence[int] | Integer[np.ndarray, "_"] | Integer[Tensor, "_"]
 
-# The compiler calls a fake with symbols where sizes may vary.
+# The compiler calls a fake with symbols for sizes that may vary.
 Size = int | torch.SymInt
 
 
@@ -33,8 +33,8 @@ def gather_tiles(
 ) -> Float[Tensor, "*batch ny nx c tile tile"]:
     """As `dinocell_kernels.gather_tiles`, or with `dtype` torch.bfloat16 as `gather_tiles_bfloat16`.
 
-    `scale` and `offset` are those of all images or of each. On a GPU starts ascend, and the call waits for the device
-    unless the two lie there.
+    `scale` and `offset` hold values for all images together or for each image. On a GPU, starts have to ascend, and the
+    call waits for the device unless `scale` and `offset` are on it.
     """
     torch_cuda.require_kernels(image)
     return torch.ops.dinocell.gather_tiles(image, _integers(ys), _integers(xs), tile, scale, offset, low, high, dtype)
@@ -51,7 +51,7 @@ def blend_tiles(
 ) -> Float32[Tensor, "*batch rows width"]:
     """As `dinocell_kernels.blend_tiles`; differentiable with respect to the tiles, which are float32 or bfloat16.
 
-    On a GPU starts ascend.
+    On a GPU, starts have to ascend.
     """
     torch_cuda.require_kernels(tiles)
     return torch.ops.dinocell.blend_tiles(tiles, _integers(ys), _integers(xs), overlap, rows[0], rows[1], width)
@@ -78,7 +78,7 @@ def _gather_tiles_op(
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     if dtype not in TILES:
-        raise ValueError(f"tiles can not be {dtype}; choose torch.float32 or torch.bfloat16")
+        raise ValueError(f"tiles cannot be {dtype}; choose torch.float32 or torch.bfloat16")
     gather = _tiles.gather_tiles if dtype == torch.float32 else _tiles.gather_tiles_bfloat16
     images = image.detach().numpy()
     batch = images.shape[:-3]

@@ -18,9 +18,9 @@ def watershed(
 ) -> Int32[Tensor, "*batch y x"]:
     """As `dinocell_kernels.watershed`; bfloat16 is widened.
 
-    On a GPU maps are float32 or narrower, labels are those of the CPU, and the call waits for the device. Components
-    whose labels hang on equal heights, most of them in maps of 8 or 16 bits and few in float32, are copied to the CPU,
-    flooded there and written back.
+    On a GPU, maps are float32 or narrower, labels are those of the CPU, and the call waits for the device. Components
+    whose labels depend on ties (most of them in maps of 8 or 16 bits, few in float32) are copied to the CPU, flooded
+    there and written back.
     """
     torch_cuda.require_kernels(distance_map)
     return torch.ops.dinocell.watershed(distance_map, peak, fill, prominence)
@@ -33,11 +33,11 @@ def queue_watershed(
     fill: float = 0.09,
     prominence: float | None = None,
 ) -> tuple[Int32[Tensor, "*batch y x"], Int32[Tensor, "3 *batch"]]:
-    """The part of `watershed` that does not wait for the device: labels so far, and their status, left there.
+    """The part of `watershed` that does not wait for the device: labels so far and their status, left on the device.
 
-    Status is, for each image, the number of markers, of components left open, and whether the map holds NaN. Where both
-    of the last are 0, labels are those of `watershed`; else `settle_watershed` makes them so. Open pixels hold codes
-    below 0. On the CPU nothing is left open, and NaN is refused at once.
+    The status is, for each image, the number of markers, the number of components left open, and whether the map holds
+    NaN. If the last two are 0, labels are those of `watershed`; otherwise `settle_watershed` completes them. Open
+    pixels hold codes below 0. On the CPU nothing is left open, and NaN is refused at once.
     """
     torch_cuda.require_kernels(distance_map)
     return torch.ops.dinocell.queue_watershed(distance_map, peak, fill, prominence)
@@ -48,9 +48,9 @@ def settle_watershed(
     labels: Int32[Tensor, "*batch y x"],
     status: Int32[Tensor, "3 *batch"],
 ) -> Int32[Tensor, "*batch y x"]:
-    """Labels of `watershed` from what `queue_watershed` made of the same map; waits for the device.
+    """Labels of `watershed` from the result of `queue_watershed` for the same map; waits for the device.
 
-    Returns `labels` themselves where nothing was left open. Raises ValueError if the map holds NaN.
+    Returns `labels` itself if nothing was left open. Raises ValueError if the map holds NaN.
     """
     return torch_cuda.settle_watershed(distance_map, labels, status)
 
