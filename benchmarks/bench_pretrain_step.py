@@ -16,16 +16,16 @@ import time
 import torch
 from plain_pretrain_step import PlainStep
 
-from dinocell_ssl.data import Batch
+from dinocell_ssl.data.batches import Batch
+from dinocell_ssl.data.masking import image_masks
 from dinocell_ssl.distributed import Ranks
-from dinocell_ssl.masking import image_masks
-from dinocell_ssl.monitor import TrainState
-from dinocell_ssl.network import create_network
-from dinocell_ssl.objective import Objective, TargetMaker
-from dinocell_ssl.parameter_groups import create_optimizer
-from dinocell_ssl.recipe import PretrainRecipe, step_rates
-from dinocell_ssl.step import Stepper
-from dinocell_ssl.teacher import Teacher
+from dinocell_ssl.model.network import create_network
+from dinocell_ssl.model.parameter_groups import create_optimizer
+from dinocell_ssl.model.teacher import Teacher
+from dinocell_ssl.run.objective import Objective, TargetMaker
+from dinocell_ssl.run.recipe import PretrainRecipe, step_rates
+from dinocell_ssl.run.step import Stepper
+from dinocell_ssl.watch.monitor import TrainState
 
 SMALL = (
     {"size": "tiny", "patch": 16, "global_px": 96, "local_px": 48, "num_local": 8, "batch": 8, "prototypes": 8192},

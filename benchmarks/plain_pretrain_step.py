@@ -5,13 +5,13 @@ import math
 import torch
 import torch.nn.functional as F
 
-from dinocell_ssl.network import create_network
-from dinocell_ssl.parameter_groups import PARTS, parameter_groups, set_rates
-from dinocell_ssl.recipe import step_rates
+from dinocell_ssl.model.network import create_network
+from dinocell_ssl.model.parameter_groups import PARTS, parameter_groups, set_rates
+from dinocell_ssl.run.recipe import step_rates
 
 
 class PlainStep:
-    """Student, teacher and optimiser; `step` takes a `dinocell_ssl.data.Batch` and returns the loss.
+    """Student, teacher and optimiser; `step` takes a `dinocell_ssl.data.batches.Batch` and returns the loss.
 
     Lists of crops run as one concatenated sequence through every linear layer, sine and cosine are rebuilt in every
     block, prefix tokens are cut off and joined for the rotation, Sinkhorn's matrix is written anew in every iteration,

@@ -24,7 +24,7 @@ COMMANDS = {
     "pretrain": Command("dinocell.pretrain:pretrain", "Pretrain a backbone on unlabelled images."),
     "probe": Command("dinocell.probe:probe", "Measure what a pretrained backbone knows, without labels and with few."),
     "export-backbone": Command(
-        "dinocell_ssl.export_cli:export_backbone", "Write a backbone for transformers, dinov3 or timm."
+        "dinocell_ssl.commands.export_backbone:export_backbone", "Write a backbone for transformers, dinov3 or timm."
     ),
     "train": Command("dinocell_seg.train_cli:train", "Train a model on labelled images."),
     "calibrate": Command("dinocell_seg.train_cli:calibrate", "Choose a model's thresholds on validation images."),

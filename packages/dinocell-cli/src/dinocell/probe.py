@@ -10,7 +10,7 @@ from dinocell_io.command_errors import FAILED, WRONG_COMMAND_LINE, errors_told
 from dinocell_io.counted import counted
 
 if TYPE_CHECKING:
-    from dinocell_ssl.few_shot import FewShotPoint
+    from dinocell_ssl.probes.few_shot import FewShotPoint
 
 
 def probe(
@@ -50,10 +50,10 @@ def probe(
     from dinocell.few_shot import FewShotSegmentation
     from dinocell_core import resolve_device
     from dinocell_io import atomic_path
-    from dinocell_ssl.few_shot import few_shot_curve
-    from dinocell_ssl.open_backbone import backbone_architecture, require_file
-    from dinocell_ssl.probe import ProbeSettings
-    from dinocell_ssl.probe_report import probe_checkpoint, table
+    from dinocell_ssl.backbones.open_backbone import backbone_architecture, require_file
+    from dinocell_ssl.probes.few_shot import few_shot_curve
+    from dinocell_ssl.probes.probe import ProbeSettings
+    from dinocell_ssl.probes.probe_report import probe_checkpoint, table
 
     console = Console()
     with errors_told(WRONG_COMMAND_LINE):

@@ -1,0 +1,1 @@
+"""Backbone files: written, opened, started from and exported."""

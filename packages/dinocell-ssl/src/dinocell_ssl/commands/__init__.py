@@ -1,0 +1,1 @@
+"""The commands pretrain and export-backbone."""

@@ -1,0 +1,1 @@
+"""From fields in folders or buckets to batches of crops."""

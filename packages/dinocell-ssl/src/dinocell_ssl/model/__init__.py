@@ -1,0 +1,1 @@
+"""What is trained: student, teacher, heads, and their parameters."""

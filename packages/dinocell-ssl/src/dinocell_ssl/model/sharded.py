@@ -1,0 +1,64 @@
+"""Weights, gradients and moments cut over the ranks (FSDP2), and whole again in checkpoints."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from dinocell_ssl.distributed import Ranks
+from dinocell_ssl.model.gram_anchor import GramAnchor
+from dinocell_ssl.model.network import SslNetwork
+
+
+def shard(root: nn.Module, network: SslNetwork | GramAnchor, *, ranks: Ranks, device: torch.device) -> None:
+    """Cut the parameters of `root` over all ranks: block by block those of its `network`, and the rest together.
+
+    Every rank must hold the same weights before. Afterwards parameters are DTensors: make the optimiser then, and use
+    them only by calling `root`.
+    """
+    mesh = init_device_mesh(device.type, (ranks.world_size,))
+    for block in network.backbone.blocks:
+        fully_shard(block, mesh=mesh)
+    # The root too is cut again after its forward pass: the teacher has no backward pass that would do it.
+    fully_shard(root, mesh=mesh, reshard_after_forward=True)
+
+
+def whole(state: Any) -> Any:
+    """A (nested) state with every sharded tensor gathered; all ranks must call, and all get it."""
+    if isinstance(state, DTensor):
+        return state.full_tensor()
+    if isinstance(state, Mapping):
+        return {key: whole(value) for key, value in state.items()}
+    return [whole(value) for value in state] if isinstance(state, list) else state
+
+
+def copy_into(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    """Copy whole tensors into one's own, sharded or not; KeyError and RuntimeError when they do not fit."""
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(_as(tensor, given[name]))
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Load a whole state into an optimiser of sharded or whole parameters."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    moments = {
+        index: {
+            name: _as(parameters[index], value) if value.shape == parameters[index].shape else value
+            for name, value in values.items()
+        }
+        for index, values in state["state"].items()
+    }
+    optimizer.load_state_dict({**state, "state": moments})
+
+
+def _as(own: Tensor, given: Tensor) -> Tensor:
+    """`given` on the device of `own`, sharded like it."""
+    given = given.to(own.device)
+    if not isinstance(own, DTensor):
+        return given
+    return distribute_tensor(given, own.device_mesh, own.placements)

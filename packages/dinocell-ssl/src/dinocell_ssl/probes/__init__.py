@@ -1,0 +1,1 @@
+"""What a backbone sees: neighbours, channels, rank, attention, few labels."""

@@ -1,0 +1,1 @@
+"""A pretraining run: its recipe, steps, schedules and checkpoints."""
