@@ -390,3 +390,89 @@ def test_pickle_is_not_executed(tmp_path):
 def test_file_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"absent\.pth"):
         load_backbone_weights(random_backbone(), tmp_path / "absent.pth")
+
+
+def with_key_biases() -> DinoVisionTransformer:
+    """A backbone whose keys have biases that act."""
+    backbone = random_backbone()
+    with torch.no_grad():
+        for block in backbone.blocks:
+            block.attn.qkv.bias.chunk(3)[1].fill_(0.7)
+            block.attn.qkv.bias_mask.fill_(1)
+    return backbone
+
+
+def as_hugging_face_with_key_bias(state):
+    keys = {key: tensor.chunk(3)[1] for key, tensor in state.items() if key.endswith("qkv.bias")}
+    named = {f"layer.{key.split('.')[1]}.attention.k_proj.bias": tensor for key, tensor in keys.items()}
+    return as_hugging_face(state) | named
+
+
+def as_meta_without_masks(state):
+    return {key: tensor for key, tensor in state.items() if not key.endswith("bias_mask")}
+
+
+def as_timm_with_whole_bias(state):
+    whole = {key: tensor for key, tensor in state.items() if key.endswith("qkv.bias")}
+    return as_timm(state, bias=False) | whole
+
+
+@pytest.mark.parametrize(
+    ("layout", "qkv_bias"),
+    [
+        (dict, "as_file"),
+        (dict, "trainable"),
+        (as_meta_without_masks, "trainable"),
+        (as_hugging_face_with_key_bias, "as_file"),
+        (as_hugging_face_with_key_bias, "trainable"),
+        (as_timm_with_whole_bias, "as_file"),
+        (as_timm_with_whole_bias, "trainable"),
+    ],
+)
+def test_biases_of_keys_act_as_in_the_file(tmp_path, layout, qkv_bias):
+    source, backbone = with_key_biases(), random_backbone(seed=1)
+    save_file(contiguous(layout(source.state_dict())), tmp_path / "weights.safetensors")
+    image = torch.randn(1, 3, 48, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for block in source.blocks:
+            block.attn.qkv.reset_bias_mask()
+        assert not torch.allclose(source(image), with_key_biases()(image)), "test invalid: the biases do not matter"
+        report = load_backbone_weights(backbone, tmp_path / "weights.safetensors", qkv_bias=qkv_bias)
+        torch.testing.assert_close(backbone(image), with_key_biases()(image))
+    assert report.key_bias
+
+
+def test_a_mask_of_ones_over_keys_without_biases_becomes_the_usual_one(tmp_path):
+    source, backbone = random_backbone(), random_backbone(seed=1)
+    with torch.no_grad():
+        for block in source.blocks:
+            block.attn.qkv.bias_mask.fill_(1)
+    torch.save(source.state_dict(), tmp_path / "meta.pth")
+    report = load_backbone_weights(backbone, tmp_path / "meta.pth", qkv_bias="trainable")
+    assert not report.key_bias
+    assert not backbone.blocks[0].attn.qkv.bias_mask.chunk(3)[1].any()
+
+
+def test_five_stains_become_grey_only_when_asked_for(tmp_path):
+    source, backbone = random_backbone(in_channels=5), random_backbone(seed=1, in_channels=1)
+    torch.save(source.state_dict(), tmp_path / "stains.pth")
+    before = backbone.patch_embed.proj.weight.clone()
+    with pytest.raises(ValueError, match=r"stains.pth has 5 channels and the backbone 1.*pretrained_channels=fold"):
+        load_backbone_weights(backbone, tmp_path / "stains.pth")
+    assert torch.equal(backbone.patch_embed.proj.weight, before)
+    report = load_backbone_weights(backbone, tmp_path / "stains.pth", channels="fold")
+    assert report.channel_conversion == "fold 5 -> 1"
+    assert report.facts()["file"] == "stains.pth"
+    torch.testing.assert_close(backbone.patch_embed.proj.weight[:, 0], source.patch_embed.proj.weight.sum(1))
+
+
+def test_weights_that_were_changed_in_a_zip_are_refused(tmp_path):
+    path = tmp_path / "meta.pth"
+    torch.save(random_backbone().state_dict(), path)
+    content = bytearray(path.read_bytes())
+    place = content.find(random_backbone().state_dict()["blocks.0.attn.proj.weight"].numpy().tobytes())
+    assert place > 0, "test invalid: the weights are not in the file as they are"
+    content[place + 2] ^= 1  # another finite number
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"meta.pth is damaged .* does not match its checksum"):
+        load_backbone_weights(random_backbone(seed=1), path)

@@ -1,3 +1,4 @@
+import copy
 import json
 
 import pytest
@@ -75,6 +76,7 @@ def test_safetensors_of_something_else_are_refused(tmp_path):
 def changed(path, *, tensors=None, facts=None):
     state = load_file(path)
     header = {**read_model_metadata(path), **(facts or {})}
+    del header["metadata_sha256"], header["weights_sha256"]  # as of a file of before there were checksums
     save_file({**state, **(tensors or {})}, path, metadata={"dinocell": json.dumps(header)})
 
 
@@ -107,3 +109,60 @@ def test_a_failed_save_leaves_the_old_file(model, path):
     with pytest.raises(ValueError, match="JSON compliant"):
         save_model(path, model, metadata={"score": float("nan")})
     assert file_sha256(path) == before
+
+
+def flipped(path, found: bytes, *, at: int = 0) -> None:
+    """Change one bit of the file, where these bytes are in it."""
+    content = bytearray(path.read_bytes())
+    place = content.find(found)
+    assert place > 0, "test invalid: the file does not hold these bytes"
+    content[place + at] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_weight_that_was_changed_is_refused(model, path):
+    flipped(path, model.state_dict()["decoder.head.weight"].numpy().tobytes(), at=1)
+    with pytest.raises(ValueError, match="its weights do not match their checksum; copy it again"):
+        load_model(path)
+
+
+def test_a_threshold_that_was_changed_is_refused(path):
+    flipped(path, b"0.5", at=2)
+    with pytest.raises(ValueError, match="its metadata do not match their checksum"):
+        read_model_metadata(path)
+
+
+def test_metadata_that_are_not_json_are_refused(path):
+    save_file(load_file(path), path, metadata={"dinocell": "{"})
+    with pytest.raises(ValueError, match="is damaged: its metadata are not JSON"):
+        load_model(path)
+
+
+def test_a_model_saved_again_has_the_checksums_of_what_it_holds(path, tmp_path):
+    loaded = load_model(path)
+    assert not {"metadata_sha256", "weights_sha256"} & loaded.metadata.keys()
+    save_model(tmp_path / "again.safetensors", loaded, metadata={**read_model_metadata(path), "score": 1})
+    assert load_model(tmp_path / "again.safetensors").metadata["score"] == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_neither_written_nor_loaded(model, path, value):
+    before = file_sha256(path)
+    broken = copy.deepcopy(model)
+    with torch.no_grad():
+        broken.decoder.head.bias.fill_(value)
+    with pytest.raises(ValueError, match=r"was not written: 1 tensor.*decoder\.head\.bias"):
+        save_model(path, broken)
+    assert file_sha256(path) == before
+    changed(path, tensors={"decoder.head.bias": torch.full((1,), value)})
+    with pytest.raises(ValueError, match=r"not finite in 1 tensors \(decoder\.head\.bias first\)"):
+        load_model(path)
+
+
+def test_weights_too_large_for_half_precision_are_not_written(model, tmp_path):
+    large = copy.deepcopy(model)
+    with torch.no_grad():
+        large.decoder.head.bias.fill_(1e6)
+    with pytest.raises(ValueError, match="not finite in float16"):
+        save_model(tmp_path / "half.safetensors", large, dtype=torch.float16)
+    assert not (tmp_path / "half.safetensors").exists()

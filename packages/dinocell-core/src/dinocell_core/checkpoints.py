@@ -2,22 +2,23 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from dinocell_core.attention import KMaskedLinear, SelfAttention
 from dinocell_core.backbones import BACKBONES
-from dinocell_core.checkpoint_file import backbone_part, layout_of, listed, read_checkpoint
+from dinocell_core.checkpoint_file import backbone_part, layout_of, listed, origin_of, read_checkpoint
 from dinocell_core.checkpoint_layouts import Layout, to_meta_layout
 from dinocell_core.patch_embed import expand_channels, fold_to_grey, resize_kernel, sum_pool_kernel
 from dinocell_core.vit import DinoVisionTransformer, ViTConfig
 
 _PATCH_KERNEL = "patch_embed.proj.weight"
 _PERIODS = "rope_embed.periods"
+_RGB = 3  # grey images are colour images of three equal channels, which such weights have seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,8 @@ class CheckpointReport:
     in the file and have no place in the backbone; `filled_keys` are in the backbone, were not in a file of
     this layout and hold their neutral value. `qkv_bias` tells what became of the biases of q and v: `none`
     (the backbone has none), `trainable`, or `frozen_at_zero` (the file's mask switches them off, so they
-    never get a gradient).
+    never get a gradient). `key_bias` is True where the file's keys have biases that act: they are kept, and the mask
+    that the published backbones put on them is opened. `origin` is what a file of `dinocell pretrain` says of its run.
     """
 
     path: str
@@ -40,6 +42,16 @@ class CheckpointReport:
     filled_keys: tuple[str, ...]
     qkv_bias: Literal["none", "trainable", "frozen_at_zero"]
     rope_periods: Literal["file", "exact"]
+    key_bias: bool = False
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+    def facts(self) -> dict[str, Any]:
+        """JSON-able, for the file of a model: the name of the weights' file instead of its path, keys by number."""
+        facts = asdict(self)
+        facts["file"] = Path(facts.pop("path")).name
+        for kind in ("dropped_keys", "filled_keys"):
+            facts[f"num_{kind}"] = len(facts.pop(kind))
+        return facts
 
 
 def load_backbone_weights(
@@ -49,7 +61,7 @@ def load_backbone_weights(
     qkv_bias: Literal["as_file", "trainable"] = "as_file",
     rope_periods: Literal["file", "exact"] = "file",
     patch_resize: Literal["sum_pool", "flexivit"] = "sum_pool",
-    channels: Literal["fold", "expand"] = "fold",
+    channels: Literal["exact", "fold", "expand"] = "exact",
 ) -> CheckpointReport:
     """Load a DINOv3 file into `backbone`; layout, patch size and channels are converted where that is exact.
 
@@ -61,20 +73,22 @@ def load_backbone_weights(
     trainable biases. `rope_periods`: "file" takes the periods of a Meta file (rounded to bfloat16 in the
     released ones), "exact" keeps the exact ones, as Hugging Face and timm do. `patch_resize`: "sum_pool" to
     a patch that divides the file's, exact for images enlarged by nearest neighbour; "flexivit" to any
-    patch. `channels`: "fold" sums RGB for a one-channel backbone; "expand" repeats the mean of the file's
-    channels for any number.
+    patch. `channels`: "exact" takes the file's channels, or sums those of RGB for a one-channel backbone; "fold" sums
+    any number of channels, as if the one plane stood in the place of every stain; "expand" repeats the mean of the
+    file's channels for any number.
 
     Raises FileNotFoundError if there is no file, and ValueError for a damaged or unknown one, for a published backbone
     of another size, naming it, and for one that does not fit completely, listing missing, unexpected and misshapen
     keys. The backbone is then unchanged.
     """
     path = Path(path)
-    weights, dropped = backbone_part(read_checkpoint(path), path)
+    content = read_checkpoint(path)
+    weights, dropped = backbone_part(content, path)
     layout = layout_of(weights, path)
     weights = to_meta_layout(weights, layout)
     patch_conversion = channel_conversion = None
     if (kernel := weights.get(_PATCH_KERNEL)) is not None and kernel.ndim == 4:
-        kernel, channel_conversion = _with_channels(kernel, backbone.in_channels, how=channels)
+        kernel, channel_conversion = _with_channels(kernel, backbone.in_channels, how=channels, path=path)
         kernel, patch_conversion = _with_patch(kernel, backbone.patch_size, how=patch_resize)
         weights[_PATCH_KERNEL] = kernel
     if backbone.local_cls_norm is None:  # used only to train on local crops
@@ -91,7 +105,9 @@ def load_backbone_weights(
         periods=layout != "meta" or rope_periods == "exact",
     )
     _check(weights, backbone, path)
-    bias_decision = _decide_qkv_bias(weights, backbone, path, trainable=qkv_bias == "trainable")
+    trainable = qkv_bias == "trainable"
+    with_key_bias = _open_masks_of_key_biases(weights, backbone, filled=filled, trainable=trainable)
+    bias_decision = _decide_qkv_bias(weights, backbone, path, trainable=trainable, opened=with_key_bias)
     _assign(weights, backbone)
     return CheckpointReport(
         path=str(path),
@@ -103,21 +119,30 @@ def load_backbone_weights(
         filled_keys=tuple(sorted(filled)),
         qkv_bias=bias_decision,
         rope_periods="file" if has_periods and rope_periods == "file" else "exact",
+        key_bias=bool(with_key_bias),
+        origin=origin_of(content, path),
     )
 
 
-def _with_channels(kernel: Tensor, channels: int, *, how: str) -> tuple[Tensor, str | None]:
+def _with_channels(kernel: Tensor, channels: int, *, how: str, path: Path) -> tuple[Tensor, str | None]:
     old = kernel.shape[1]
     if old == channels:
         return kernel, None
     if how == "expand":
         return expand_channels(kernel, channels), f"expand {old} -> {channels}"
-    if channels == 1:
-        return fold_to_grey(kernel), f"fold {old} -> 1"
-    raise ValueError(
-        f"the file has {old} channels and the backbone {channels}; only folding to 1 is exact. Pass "
-        f"channels='expand' to spread the mean of the {old}, or create the backbone with in_channels={old}"
-    )
+    if channels != 1:
+        raise ValueError(
+            f"{path} has {old} channels and the backbone {channels}; only folding RGB to 1 is exact. Pass "
+            f"channels='expand' to spread the mean of the {old}, or create the backbone with in_channels={old}"
+        )
+    if old != _RGB and how != "fold":
+        raise ValueError(
+            f"{path} has {old} channels and the backbone 1. Summing their kernels would show the one plane in the "
+            f"place of each of the {old}, which the weights have never seen. Pass channels='fold' "
+            f"(dinocell train: --set network.pretrained_channels=fold) if that will do, or create the backbone with "
+            f"in_channels={old}"
+        )
+    return fold_to_grey(kernel), f"fold {old} -> 1"
 
 
 def _with_patch(kernel: Tensor, patch: int, *, how: str) -> tuple[Tensor, str | None]:
@@ -210,8 +235,33 @@ def _published_size(weights: Mapping[str, Tensor]) -> str | None:
     return None
 
 
+def _open_masks_of_key_biases(
+    weights: dict[str, Tensor], backbone: DinoVisionTransformer, *, filled: list[str], trainable: bool
+) -> set[str]:
+    """Where biases of keys act in the file, let them act in the backbone too, whose mask would drop them.
+
+    Returns the names of these projections.
+    """
+    found = set()
+    for name, linear in _qkv(backbone):
+        if linear.bias is None:
+            continue
+        bias, mask = weights[f"{name}.bias"], weights.get(f"{name}.bias_mask")
+        has_own_mask = mask is not None and f"{name}.bias_mask" not in filled
+        if has_own_mask:
+            if not bool(mask.isfinite().all()):
+                continue  # of a mask that says nothing the standard one is taken, or the file refused
+            bias = bias * mask
+        if not bool(bias.chunk(3)[1].any()):
+            continue
+        found.add(name)
+        if mask is not None and (trainable or not has_own_mask):
+            weights[f"{name}.bias"], weights[f"{name}.bias_mask"] = bias, torch.ones_like(mask)
+    return found
+
+
 def _decide_qkv_bias(
-    weights: dict[str, Tensor], backbone: DinoVisionTransformer, path: Path, *, trainable: bool
+    weights: dict[str, Tensor], backbone: DinoVisionTransformer, path: Path, *, trainable: bool, opened: set[str]
 ) -> Literal["none", "trainable", "frozen_at_zero"]:
     decision: Literal["none", "trainable", "frozen_at_zero"] = "none"
     for name, linear in _qkv(backbone):
@@ -226,7 +276,8 @@ def _decide_qkv_bias(
         if trainable:
             if is_finite:  # what the mask held back must not appear in the output
                 weights[f"{name}.bias"] = weights[f"{name}.bias"] * mask
-            weights[f"{name}.bias_mask"] = mask = standard
+            if name not in opened:
+                weights[f"{name}.bias_mask"] = mask = standard
         elif not is_finite:
             raise ValueError(
                 f"{path} has a bias mask that is not finite ({name}.bias_mask), as the first training code "

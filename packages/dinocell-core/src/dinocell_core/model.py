@@ -29,6 +29,14 @@ SKIP_BLOCKS = {
 }
 
 
+STEM_CHANNELS = (32, 48, 96, 128)
+
+
+def decoder_channels_of(size: str) -> tuple[int, ...]:
+    """Channels of the decoder's stages for a size of backbone, unless others are asked for."""
+    return (128, 96, 64, 32) if size in ("mini", "tiny") else (256, 128, 64, 32)
+
+
 class Architecture(BaseModel):
     """What builds the same network again; stored in every model file.
 
@@ -43,7 +51,7 @@ class Architecture(BaseModel):
     size: Size = "tiny"
     patch: int = 16
     in_channels: int = 1
-    stem_channels: tuple[int, ...] = (32, 48, 96, 128)
+    stem_channels: tuple[int, ...] = STEM_CHANNELS
     stem_skips: tuple[int, ...] | None = None
     stem_to_tokens: bool = False
     decoder_channels: tuple[int, ...] = (256, 128, 64, 32)
@@ -125,8 +133,7 @@ class DINOCell(nn.Module):
     def train(self, mode: bool = True) -> "DINOCell":
         super().train(mode)
         if self.backbone_is_frozen:
-            # Training mode would draw a random RoPE scale and drop paths: features would change at every step.
-            self.backbone.eval()
+            self.backbone.eval()  # also of a backbone with drop paths, whose features would change at every step
         return self
 
     def logits(self, image: Float[Tensor, "b c y x"]) -> Float[Tensor, "b 1 y x"]:
@@ -214,6 +221,7 @@ def create_dinocell_model(
     diameter_head: bool = False,
     norm: Norm = "batch",
     pretrained: str | Path | None = None,
+    pretrained_channels: Literal["exact", "fold", "expand"] = "exact",
     freeze_backbone: bool = False,
 ) -> DINOCell:
     """A DINOCell model, its decoder freshly initialised.
@@ -231,31 +239,31 @@ def create_dinocell_model(
         head_channels: channels of a sub-pixel head, for a decoder with fewer stages; 0 for a plain head.
         diameter_head: also predict cell diameters.
         norm: ``"batch"`` or ``"group"`` normalisation in stem and decoder.
-        pretrained: file of backbone weights (Meta ``.pth``, Hugging Face or timm layout).
+        pretrained: file of backbone weights (Meta ``.pth``, Hugging Face or timm layout). ``metadata["backbone"]`` says
+            what was loaded and changed.
+        pretrained_channels: what to do with weights of another number of channels, see `load_backbone_weights`.
         freeze_backbone: train stem and decoder only.
 
     Raises:
         ValueError: an unknown size, or weights that do not fit the backbone completely; nothing is loaded then.
         FileNotFoundError: there is no file of weights.
     """
-    defaults = Architecture()
-    if decoder_channels is None:
-        decoder_channels = (128, 96, 64, 32) if size in ("mini", "tiny") else defaults.decoder_channels
     architecture = {
         "size": size,
         "patch": patch,
         "in_channels": in_channels,
-        "stem_channels": defaults.stem_channels if stem_channels is None else stem_channels,
+        "stem_channels": STEM_CHANNELS if stem_channels is None else stem_channels,
         "stem_skips": stem_skips,
         "stem_to_tokens": stem_to_tokens,
-        "decoder_channels": decoder_channels,
+        "decoder_channels": decoder_channels_of(size) if decoder_channels is None else decoder_channels,
         "head_channels": head_channels,
         "diameter_head": diameter_head,
         "norm": norm,
     }
     model = DINOCell(validated(Architecture, architecture))
     if pretrained is not None:
-        load_backbone_weights(model.backbone, pretrained)
+        report = load_backbone_weights(model.backbone, pretrained, channels=pretrained_channels)
+        model.metadata["backbone"] = report.facts()
     if freeze_backbone:
         model.freeze_backbone()
     return model

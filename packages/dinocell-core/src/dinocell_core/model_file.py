@@ -12,11 +12,14 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from dinocell_core.integrity import not_finite, weights_sha256
 from dinocell_core.model import Architecture, DINOCell
 from dinocell_io import atomic_path
+from dinocell_io.output_folder import not_written
 
 FORMAT = "dinocell-model"
 FORMAT_VERSION = 1
+_CHECKSUMS = ("metadata_sha256", "weights_sha256")
 
 
 def save_model(
@@ -33,9 +36,13 @@ def save_model(
         model: the network; its weights and buffers are written.
         metadata: JSON-able facts to store (thresholds, normalisation, licences, scores, ...); default the model's own.
         dtype: storage type of the weights; statistics of batch normalisation stay float32.
+
+    Raises:
+        ValueError: a weight is not finite, in the storage type; or the metadata are.
+        OSError: the disk is full; the file that was there stays.
     """
     facts = {
-        **(model.metadata if metadata is None else metadata),
+        **_without_checksums(model.metadata if metadata is None else metadata),
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "architecture": model.architecture.model_dump(mode="json"),
@@ -45,8 +52,27 @@ def save_model(
         name: tensor.detach().to("cpu", dtype if _is_weight(name, tensor) else tensor.dtype).contiguous()
         for name, tensor in model.state_dict().items()
     }
+    if unusable := not_finite(tensors):
+        raise ValueError(
+            f"{path} was not written: {len(unusable)} tensors, {unusable[0]} first, hold numbers that are not finite"
+            + ("" if dtype == torch.float32 else f" in {str(dtype).removeprefix('torch.')}")
+        )
+    facts["weights_sha256"] = weights_sha256(tensors)
+    facts["metadata_sha256"] = _metadata_sha256(facts)
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"dinocell": json.dumps(facts, sort_keys=True, allow_nan=False)})
+        try:
+            save_file(tensors, temporary, metadata={"dinocell": json.dumps(facts, sort_keys=True, allow_nan=False)})
+        except SafetensorError as error:  # what its writer makes of a full disk
+            raise not_written(path, error) from error
+
+
+def _without_checksums(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in facts.items() if key not in _CHECKSUMS}
+
+
+def _metadata_sha256(facts: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in facts.items() if key != "metadata_sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def _is_weight(name: str, tensor: torch.Tensor) -> bool:
@@ -58,7 +84,8 @@ def read_model_metadata(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is no DINOCell model file, is truncated, or is of a newer format.
+        ValueError: the file is no DINOCell model file, is truncated, is of a newer format, or its metadata do not match
+            their checksum.
     """
     path = Path(path)
     if not path.is_file():
@@ -76,13 +103,25 @@ def read_model_metadata(path: str | Path) -> dict[str, Any]:
             f"{path} is a safetensors file but not a DINOCell model; backbone weights alone go to "
             "create_dinocell_model(..., pretrained=path)"
         )
-    facts = json.loads(header["dinocell"])
-    if facts.get("format") != FORMAT or facts.get("format_version", 0) > FORMAT_VERSION:
+    try:
+        facts = json.loads(header["dinocell"])
+    except ValueError as error:
+        raise _damaged(path, "its metadata are not JSON") from error
+    if not isinstance(facts, dict):
+        raise _damaged(path, "its metadata are not a JSON object")
+    version_of_file = facts.get("format_version", 0)
+    if facts.get("format") != FORMAT or not isinstance(version_of_file, int) or version_of_file > FORMAT_VERSION:
         raise ValueError(
             f"{path} has format {facts.get('format')!r} version {facts.get('format_version')!r}; this software reads "
             f"{FORMAT!r} up to version {FORMAT_VERSION}: update dinocell-core"
         )
+    if facts.get("metadata_sha256", "absent") not in ("absent", _metadata_sha256(facts)):
+        raise _damaged(path, "its metadata do not match their checksum")
     return facts
+
+
+def _damaged(path: Path, what: str) -> ValueError:
+    return ValueError(f"{path} is damaged: {what}; copy it again from where it was written")
 
 
 def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> DINOCell:
@@ -90,7 +129,8 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> DINOC
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is no DINOCell model file, or its weights do not fit its own architecture exactly.
+        ValueError: the file is no DINOCell model file, or its weights do not fit its own architecture exactly, do not
+            match their checksum (files written before there was one have none), or are not finite.
     """
     path = Path(path)
     facts = read_model_metadata(path)
@@ -109,14 +149,21 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> DINOC
                 f"{path} does not fit its own architecture: missing {missing[:5]} ({len(missing)} in all), "
                 f"unexpected {unexpected[:5]} ({len(unexpected)}); the file was changed after it was written"
             )
-        state = {}
-        for name, tensor in expected.items():
-            value = file.get_tensor(name)
-            if value.shape != tensor.shape:
-                raise ValueError(f"{path}: {name} has shape {tuple(value.shape)}, expected {tuple(tensor.shape)}")
-            state[name] = value.to(tensor.dtype)
+        weights = {name: file.get_tensor(name) for name in expected}
+    if facts.get("weights_sha256", "absent") not in ("absent", weights_sha256(weights)):
+        raise _damaged(path, "its weights do not match their checksum")
+    state = {}
+    for name, tensor in expected.items():
+        if weights[name].shape != tensor.shape:
+            raise ValueError(f"{path}: {name} has shape {tuple(weights[name].shape)}, expected {tuple(tensor.shape)}")
+        state[name] = weights[name].to(tensor.dtype)
+    if unusable := not_finite(state):
+        raise ValueError(
+            f"{path} holds numbers that are not finite in {len(unusable)} tensors ({unusable[0]} first): its training "
+            "diverged, or the file is damaged; use another model"
+        )
     model.load_state_dict(state, assign=True)
-    model.metadata = {key: value for key, value in facts.items() if key != "architecture"}
+    model.metadata = {key: value for key, value in _without_checksums(facts).items() if key != "architecture"}
     return model.to(device).eval()
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 from .ome_zarr_path import is_zarr
@@ -25,3 +26,9 @@ def check_output_folder(output: Path, *, name: str = "--output") -> None:
             f"{name} {output}: the folder {there} may not be written by this user; change its permissions, or give "
             "another folder"
         )
+
+
+def not_written(path: str | Path, reason: object) -> OSError:
+    """The error of a file whose writer failed, with the room that is left: libraries do not always name a full disk."""
+    free = shutil.disk_usage(Path(path).absolute().parent).free
+    return OSError(f"{path} could not be written ({free / 1e6:.0f} MB free): {reason}")

@@ -178,7 +178,7 @@ def create_network(network: Network, *, dino_head: Head, ibot_head: Head) -> tup
 
 def _load_backbone(backbone: DinoVisionTransformer, path: Path, network: Network) -> CheckpointReport:
     try:
-        return load_backbone_weights(backbone, path, qkv_bias=network.qkv_bias)
+        return load_backbone_weights(backbone, path, qkv_bias=network.qkv_bias, channels="fold")
     except ValueError as error:
         advice = _advice(path, network)
         if advice is None:
