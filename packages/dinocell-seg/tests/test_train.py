@@ -13,7 +13,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from dinocell_core import file_sha256, load_model, save_model
+from dinocell_core import create_dinocell_model, file_sha256, load_model, save_model
 from dinocell_io import Sample, write_labels
 from dinocell_seg.augment import Augmentation
 from dinocell_seg.calibrate import calibrate, store_calibration, sweep
@@ -210,6 +210,15 @@ def test_a_setting_that_came_later_had_its_default_before(folder, tmp_path):
     with pytest.raises(ValueError, match=r"sampling.empty_share: 0.0 then, 0.5 now"):
         train([folder], tmp_path, recipe=other, resume=True)
     train([folder], tmp_path, recipe=recipe(steps=2), resume=True)
+
+
+@pytest.mark.parametrize("size", ["tiny", "small", "large"])
+def test_a_recipe_builds_the_network_that_its_size_has_by_itself(size):
+    channels = TrainRecipe.model_validate({"network": {"size": size}}).network.decoder_channels
+    with torch.device("meta"):
+        assert channels == create_dinocell_model(size).architecture.decoder_channels
+    given = TrainRecipe.model_validate({"network": {"size": size, "decoder_channels": [8, 8, 8, 8]}})
+    assert given.network.decoder_channels == (8, 8, 8, 8)
 
 
 def test_resuming_nothing_is_refused(folder, tmp_path):

@@ -79,6 +79,7 @@ class FewShotSegmentation:
 
     def _recipe(self, backbone: Path | None, seed: int) -> TrainRecipe:
         network: dict[str, Any] = {"size": self.size, "patch": self.patch, "pretrained": backbone}
+        network["pretrained_channels"] = "fold"  # the labelled images are grey, however many stains the backbone saw
         return TrainRecipe(
             network=Network(**network, freeze_backbone=not self.fine_tune),
             sampling=Sampling(crop_px=self.crop_px, batch_size=self.batch_size),

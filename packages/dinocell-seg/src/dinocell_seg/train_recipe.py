@@ -1,11 +1,11 @@
 """What decides a training run besides its data."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from dinocell_core.model import Size
+from dinocell_core.model import STEM_CHANNELS, Size, decoder_channels_of
 from dinocell_seg.augment import Augmentation
 from dinocell_seg.crops import Sampling
 from dinocell_seg.losses import Loss
@@ -21,21 +21,36 @@ class Network(BaseModel):
     size: Size = "tiny"
     patch: int = 16
     in_channels: int = 1
-    stem_channels: tuple[int, ...] = (32, 48, 96, 128)
-    decoder_channels: tuple[int, ...] = (128, 96, 64, 32)
+    stem_channels: tuple[int, ...] = STEM_CHANNELS
+    decoder_channels: tuple[int, ...] = Field(
+        default=decoder_channels_of("tiny"), description="by default those of the size"
+    )
     norm: Literal["batch", "group"] = "batch"
     pretrained: Path | None = Field(default=None, description="backbone weights to start from")
+    pretrained_channels: Literal["exact", "fold", "expand"] = Field(
+        default="exact", description="what to do with weights of several stains: fold sums their kernels"
+    )
     start_from: Path | None = Field(
         default=None,
         description="model file to start from ('default': the embedded one), whose architecture and weights it keeps",
     )
     freeze_backbone: bool = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _decoder_of_the_size(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("start_from") is not None or "size" not in values:
+            return values
+        return {"decoder_channels": decoder_channels_of(values["size"]), **values}
+
     @model_validator(mode="after")
     def _one_architecture(self) -> "Network":
+        if self.start_from is None:
+            return self
         fixed = ("size", "patch", "in_channels", "stem_channels", "decoder_channels", "norm", "pretrained")
-        set_too = [name for name in fixed if getattr(self, name) != type(self).model_fields[name].default]
-        if self.start_from is not None and set_too:
+        unset = type(self)()
+        set_too = [name for name in fixed if getattr(self, name) != getattr(unset, name)]
+        if set_too:
             raise ValueError(
                 f"start_from {self.start_from} fixes the network, but {' and '.join(set_too)} would be another; drop "
                 "one of the two"

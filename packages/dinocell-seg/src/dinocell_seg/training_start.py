@@ -36,6 +36,7 @@ def start(recipe: TrainRecipe, device: str) -> TrainingState:
             decoder_channels=network.decoder_channels,
             norm=network.norm,
             pretrained=network.pretrained,
+            pretrained_channels=network.pretrained_channels,
         )
     crop_px, multiple = recipe.sampling.crop_px, model.size_multiple
     if crop_px % multiple:  # no tile of that side could be segmented afterwards
