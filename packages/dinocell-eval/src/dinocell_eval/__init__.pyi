@@ -22,9 +22,11 @@ from .images.taxonomy import Objects as Objects
 from .overlap.pair_table import PairTable as PairTable
 from .overlap.pair_table import pair_table as pair_table
 from .reports.report import describe_inputs as describe_inputs
+from .reports.report import summary_json as summary_json
 from .reports.report import write_report as write_report
 from .tracking.evaluate_tracking import TrackingEvaluation as TrackingEvaluation
 from .tracking.evaluate_tracking import evaluate_tracking as evaluate_tracking
+from .tracking.tracking_report import tracking_json as tracking_json
 from .tracking.tracks import Tracks as Tracks
 from .tracking.tracks import read_tracks as read_tracks
 from .tracking.tracks import write_tracks as write_tracks

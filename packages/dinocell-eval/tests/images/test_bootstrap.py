@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from dinocell_eval import evaluate
+from dinocell_eval import evaluate, summary_json
 from dinocell_eval.cases.image_cases import CASES, drawn
 from dinocell_eval.images.bootstrap import bootstrap_intervals, resampled_totals
 from dinocell_eval.metrics.metric_table import metric_table
@@ -105,8 +105,8 @@ def test_without_replicates_there_are_no_intervals_and_the_same_numbers(fields):
     assert without.pooled == with_intervals.pooled
     assert set(without.intervals.values()) == {None}
     assert without.notes[0] == "bootstrap intervals were left out"
-    assert json.loads(without.to_json())["bootstrap"]["replicates"] == 0
-    assert json.loads(with_intervals.to_json())["bootstrap"]["replicates"] == 10_000
+    assert json.loads(summary_json(without))["bootstrap"]["replicates"] == 0
+    assert json.loads(summary_json(with_intervals))["bootstrap"]["replicates"] == 10_000
 
 
 def test_a_negative_number_of_replicates_is_refused(fields):

@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from dinocell_eval import evaluate
+from dinocell_eval import evaluate, summary_json
 from dinocell_eval.cases.image_cases import CASES, drawn
 
 TRUTHS = [drawn("1111..2222"), drawn("112233....")]
@@ -171,7 +171,7 @@ def test_errors_of_the_count_do_not_cancel_between_images():
 
 
 def test_the_json_has_schema_protocol_and_a_definition_for_every_metric():
-    found = json.loads(evaluate(TRUTHS, PREDICTIONS).to_json())
+    found = json.loads(summary_json(evaluate(TRUTHS, PREDICTIONS)))
     assert found["schema_version"] == 2
     assert found["protocol"]["name"] == "dinocell"
     assert found["definitions"].keys() == found["metrics"].keys()
@@ -182,7 +182,7 @@ def test_the_json_has_schema_protocol_and_a_definition_for_every_metric():
 
 
 def test_undefined_values_are_null_in_the_json():
-    text = evaluate([drawn("....")], [drawn("....")]).to_json()
+    text = summary_json(evaluate([drawn("....")], [drawn("....")]))
     assert "NaN" not in text
     assert json.loads(text)["metrics"]["seg"] == {
         "pooled": None,

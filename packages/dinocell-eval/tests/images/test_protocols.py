@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from dinocell_eval import evaluate
+from dinocell_eval import evaluate, summary_json
 from dinocell_eval.cases.image_cases import CASES, drawn
 from dinocell_eval.images.protocols import PROTOCOLS
 from dinocell_eval.metrics.published_ap import published_average_precision
@@ -62,7 +62,7 @@ def test_the_published_ap_is_the_mean_of_images(fields):
 
 
 def test_the_report_of_the_published_ap_says_that_it_is_flawed():
-    text = evaluate([drawn("11.")], [drawn("11.")], protocol="dinocell-2026").to_json()
+    text = summary_json(evaluate([drawn("11.")], [drawn("11.")], protocol="dinocell-2026"))
     protocol = json.loads(text)["protocol"]
     assert protocol["values"][PUBLISHED]["definition"] == "dinocell-2026-ap/1"
     assert "N / (N + 1)" in protocol["values"][PUBLISHED]["meaning"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dinocell_eval import evaluate, evaluate_tracking
+from dinocell_eval import evaluate, evaluate_tracking, tracking_json
 from dinocell_eval.cases.image_cases import CASES, drawn
 from dinocell_eval.cases.tracking_cases import TRACKING_CASES, film, tracks_of
 from dinocell_eval.tracking.tracking_report import COUNTS, MEASURES
@@ -267,12 +267,12 @@ def test_every_measure_and_correction_is_in_the_table_of_definitions():
 def test_json_holds_every_measure_with_its_definition():
     case = TRACKING_CASES["shorter_cell_cycle"]
     found = evaluate_tracking(case.truth_frames, case.truth_tracks, case.result_frames, case.result_tracks)
-    written = json.loads(found.to_json())
+    written = json.loads(tracking_json(found))
     assert written["measures"]["tra"] == found.tra
     assert written["measures"]["bc"] == list(found.bc)
     assert written["counts"]["ea"] == found.ea
     assert written["definitions"].keys() == written["measures"].keys() | written["counts"].keys()
     fields = set(found.__dataclass_fields__) - {"corrections", "segmented", "notes"}
     assert fields == MEASURES.keys() | COUNTS.keys()
-    undefined = json.loads(evaluate_tracking([], None, [], None).to_json())
+    undefined = json.loads(tracking_json(evaluate_tracking([], None, [], None)))
     assert undefined["measures"]["seg"] is None

@@ -60,12 +60,6 @@ class Evaluation:
     boundary_px: float | int | None
     notes: tuple[str, ...]
 
-    def to_json(self) -> str:
-        """Everything but the single images and objects as JSON text, with schema version and definitions."""
-        from dinocell_eval.reports.report import summary_json
-
-        return summary_json(self)
-
 
 def evaluate(
     truths: Iterable[npt.ArrayLike],

@@ -72,6 +72,7 @@ def _protocol(result: ProtocolResult) -> dict[str, object]:
 
 
 def summary_json(evaluation: Evaluation, *, inputs: Mapping[str, object] | None = None) -> str:
+    """Everything but the single images and objects as JSON text, with schema version and definitions."""
     return json.dumps(summary(evaluation, inputs=inputs), indent=2, allow_nan=False) + "\n"
 
 

@@ -73,12 +73,6 @@ class TrackingEvaluation:
     segmented: SegmentedObjects
     notes: tuple[str, ...]
 
-    def to_json(self) -> str:
-        """Everything but the single corrections and objects as JSON text, with schema version and definitions."""
-        from dinocell_eval.tracking.tracking_report import tracking_json
-
-        return tracking_json(self)
-
 
 def evaluate_tracking(
     truth_frames: Iterable[npt.ArrayLike | None],

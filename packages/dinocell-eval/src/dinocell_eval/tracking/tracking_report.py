@@ -62,4 +62,5 @@ def tracking_summary(
 
 
 def tracking_json(evaluation: TrackingEvaluation, *, inputs: Mapping[str, object] | None = None) -> str:
+    """Everything but the single corrections and objects as JSON text, with schema version and definitions."""
     return json.dumps(tracking_summary(evaluation, inputs=inputs), indent=2, allow_nan=False) + "\n"
