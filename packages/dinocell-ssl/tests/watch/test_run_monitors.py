@@ -16,7 +16,7 @@ from dinocell_ssl.run.recipe import PretrainRecipe, Teaching
 from dinocell_ssl.watch.few_shot_monitor import FewShotMonitor
 from dinocell_ssl.watch.monitor import CollapseError, Monitor, TrainState
 from dinocell_ssl.watch.probe_monitor import ProbeMonitor, ProbeWarning
-from dinocell_ssl.watch.run_monitors import Monitoring, run_monitors, shown_fields
+from dinocell_ssl.watch.run_monitors import Monitoring, run_monitors
 from dinocell_ssl.watch.teacher_backbone import teacher_backbone
 from dinocell_ssl.watch.tracker import read_log
 
@@ -243,23 +243,6 @@ def test_of_a_stream_the_masks_are_shown_and_the_fields_of_the_probes(folder, tm
         settings = Monitoring(collapse="off", probe_folders=probe_folders)
         with run_monitors(settings, tmp_path, fields=None, size=32, num_steps=9) as monitors:
             assert len(monitors[-1].read()) == count
-
-
-def test_shown_fields_are_their_squares_with_most_contrast(tmp_path):
-    for index, shape in enumerate([(2, 64, 96), (2, 40, 96), (2, 31, 96)]):
-        pixels = np.full(shape, 100, np.uint16)
-        pixels[:, 10:20, 70:90] = 4000
-        pixels[:, 10:20:2] += 1000
-        write_image(tmp_path / f"{index}.tif", Image(pixels, ("DNA", "ER"), None, False, ""))
-    fields = open_folders([tmp_path])
-    images, notes = shown_fields(fields, count=3, size=32, in_channels=1)
-    assert [image.shape for image in images] == [(2, 1, 32, 32)] * 2
-    assert len(notes) == 1
-    assert "2.tif was left out: it has 31 x 96 pixels" in notes[0]
-    assert float(images[0].max()) == pytest.approx(2, abs=0.5)
-    assert (images[0] > 0).mean() > 0.15
-    larger, _ = shown_fields(fields, count=3, size=64, smallest=32, in_channels=1)
-    assert [image.shape for image in larger] == [(2, 1, 64, 64), (2, 1, 40, 40)]
 
 
 def of_channel_drop(folder, channels):

@@ -14,9 +14,8 @@ from dinocell_core import DinoVisionTransformer, file_sha256
 from dinocell_io import Image, atomic_path, write_image
 from dinocell_ssl.backbones.open_backbone import open_backbone
 from dinocell_ssl.data.fields import open_folders
+from dinocell_ssl.probes.channel_sheet import channel_sheet, shown_fields
 from dinocell_ssl.probes.probe import ProbeResult, ProbeSettings, read_probe_fields, run_probes
-from dinocell_ssl.watch.picture_monitor import channel_sheet
-from dinocell_ssl.watch.run_monitors import shown_fields
 
 ROWS = (
     ("knn_field", "nearest places that are of the same field"),

@@ -3,26 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-import torch
-from jaxtyping import Float32
-
-from dinocell_core import DinoVisionTransformer
-from dinocell_ssl.probes.attention import attention_and_patches
-from dinocell_ssl.probes.pictures import (
-    Picture,
-    attention_picture,
-    contact_sheet,
-    grey_picture,
-    masked_picture,
-    network_image,
-    pca_pictures,
-)
+from dinocell_ssl.probes.channel_sheet import ChannelImages, channel_sheet
+from dinocell_ssl.probes.pictures import Picture, contact_sheet, grey_picture, masked_picture, network_image
 from dinocell_ssl.watch.monitor import StepOutputs, TrainState
 from dinocell_ssl.watch.picture_writer import PictureWriter
 from dinocell_ssl.watch.teacher_backbone import teacher_backbone
-
-ChannelImages = Float32[np.ndarray, "channel in_channel y x"]
 
 
 @dataclass
@@ -49,24 +34,6 @@ class PictureMonitor:
         if state.outputs is not None:
             self.writer.write("masks", mask_sheet(state.outputs), step=step)
         return {}
-
-
-def channel_sheet(backbone: DinoVisionTransformer, fields: Sequence[ChannelImages]) -> Picture:
-    """For each field three rows, a column for each channel: image, attention of the class token, components.
-
-    Components are those of the field's channels together: what a backbone sees alike in all stains has one colour
-    in all columns. A backbone in evaluation mode; images are cut to whole patches.
-    """
-    device, dtype, patch = backbone.cls_token.device, backbone.cls_token.dtype, backbone.patch_size
-    rows: list[list[np.ndarray]] = []
-    for images in fields:
-        weights, patches = attention_and_patches(backbone, torch.from_numpy(images).to(device, dtype), num_queries=1)
-        grid = patches.shape[1], patches.shape[2]
-        height, width = grid[0] * patch, grid[1] * patch
-        rows.append([grey_picture(network_image(image)[:height, :width]) for image in images])
-        rows.append([attention_picture(one[:, 0], grid, patch=patch) for one in weights])
-        rows.append(pca_pictures(patches, patch=patch))
-    return contact_sheet(rows)
 
 
 def mask_sheet(outputs: StepOutputs, *, max_crops: int = 8) -> Picture:

@@ -9,13 +9,14 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from dinocell_ssl.data.fields import Fields, open_folders
-from dinocell_ssl.probes.features import ShownAs, channel_images, places_of
+from dinocell_ssl.probes.channel_sheet import ChannelImages, shown_fields
+from dinocell_ssl.probes.features import ShownAs
 from dinocell_ssl.probes.few_shot import FewShotTrainer
 from dinocell_ssl.probes.probe import ProbeField, ProbeSettings, read_probe_fields
 from dinocell_ssl.watch.collapse import CollapseMonitor
 from dinocell_ssl.watch.few_shot_monitor import FewShotMonitor
 from dinocell_ssl.watch.monitor import Monitor
-from dinocell_ssl.watch.picture_monitor import ChannelImages, PictureMonitor
+from dinocell_ssl.watch.picture_monitor import PictureMonitor
 from dinocell_ssl.watch.picture_writer import PictureWriter
 from dinocell_ssl.watch.probe_monitor import ProbeMonitor, ProbeWarning
 
@@ -127,31 +128,3 @@ def _few_shot_monitor(
             "pretrain', which brings one, or give few_shot to pretrain()"
         )
     return FewShotMonitor(make, output, num_images=monitoring.few_shot_images, every=monitoring.few_shot_every)
-
-
-def shown_fields(
-    fields: Fields,
-    *,
-    count: int,
-    size: int,
-    smallest: int | None = None,
-    in_channels: int,
-    shown: ShownAs = "repeated",
-) -> tuple[list[ChannelImages], tuple[str, ...]]:
-    """The square with most contrast of up to `count` fields, spread evenly, and a note for each that is left out.
-
-    What cannot be shown is left out: see `dinocell_ssl.read_probe_fields`. A field smaller than `size` is shown
-    in the largest square it has, if that is not below `smallest` (None: `size`).
-    """
-    in_place = in_channels if shown == "in_its_place" else None
-    least = size if smallest is None else smallest
-    usable, notes = read_probe_fields(fields, max_fields=count, size=least, channels=in_place)
-    images = []
-    for one in usable:
-        side = min(size, *one.field.pixels.shape[1:])
-        places = places_of(one.field, size=side, max_places=25)
-        candidates = (
-            channel_images(one.field, place, size=side, in_channels=in_channels, shown=shown) for place in places
-        )
-        images.append(max(candidates, key=lambda image: float(image.std(axis=(-2, -1)).sum())))
-    return images, notes
