@@ -310,7 +310,7 @@ def test_backbone_built_without_memory_takes_the_file(tmp_path):
 def test_of_a_backbone_of_another_size_that_size_is_named_and_no_list(tmp_path):
     torch.save(create_backbone("tiny").state_dict(), tmp_path / "meta.pth")
     for other in (random_backbone(), create_backbone("small", device="meta")):
-        with pytest.raises(ValueError, match=r"meta\.pth is a backbone of size 'tiny', .*network\.size=tiny\)$"):
+        with pytest.raises(ValueError, match=r"meta\.pth holds a backbone of size 'tiny', .*network\.size=tiny\)$"):
             load_backbone_weights(other, tmp_path / "meta.pth")
 
 
@@ -338,8 +338,8 @@ DAMAGE = {
     "whole numbers": (lambda s: s | {"norm.bias": torch.zeros(32, dtype=torch.int64)}, "1 not finite floating"),
     "deeper": (lambda s: s | {"blocks.2.ls1.gamma": torch.zeros(32)}, r"1 unexpected: blocks\.2\.ls1\.gamma"),
     "other model": (lambda s: {"pos_embed": torch.zeros(1)}, "no DINOv3 layout is known with keys such as pos_embed"),
-    "nested": (lambda s: {"model": s}, r"entries that are no tensors \(model\)"),
-    "a number among tensors": (lambda s: s | {"epoch": 3}, r"entries that are no tensors \(epoch\)"),
+    "nested": (lambda s: {"model": s}, r"entries that are not tensors \(model\)"),
+    "a number among tensors": (lambda s: s | {"epoch": 3}, r"entries that are not tensors \(epoch\)"),
     "a list": (lambda s: list(s.values()), "holds a list, not a state dict"),
     "code": (lambda s: s | {"norm.bias": os.path.join}, "nothing of it was executed"),
 }

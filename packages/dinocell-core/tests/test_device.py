@@ -44,7 +44,7 @@ def test_a_gpu_beyond_the_last_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_name_torch_does_not_know_is_refused() -> None:
-    with pytest.raises(ValueError, match="'gpu' is no device; use auto, cpu, cuda, cuda:1 or mps"):
+    with pytest.raises(ValueError, match="'gpu' is not a device; use auto, cpu, cuda, cuda:1 or mps"):
         resolve_device("gpu")
 
 

@@ -100,7 +100,7 @@ def test_a_file_of_a_newer_format_says_what_to_update(path):
 
 def test_a_file_with_an_unknown_architecture_is_refused(path):
     changed(path, facts={"architecture": {"size": "gigantic"}})
-    with pytest.raises(ValueError, match="describes no architecture"):
+    with pytest.raises(ValueError, match="does not describe an architecture that this software knows"):
         load_model(path)
 
 

@@ -94,7 +94,7 @@ def test_list_of_batches_equals_separate_forwards(golden_backbone, golden_images
 
 
 def test_list_with_too_few_masks_is_refused(golden_backbone, golden_images):
-    with pytest.raises(ValueError, match="of 2 batches 1 came with a mask;"):
+    with pytest.raises(ValueError, match="2 batches but masks for 1;"):
         golden_backbone().forward_features([golden_images, golden_images], [None])
 
 
@@ -124,7 +124,7 @@ def test_intermediate_layers_are_counted_from_the_end_or_given_by_index(golden_b
 
 @pytest.mark.parametrize("n", [0, 3, (2,), (-1,), ()])
 def test_blocks_that_do_not_exist_are_refused(golden_backbone, golden_images, n):
-    with pytest.raises(ValueError, match="2 blocks count from 0"):
+    with pytest.raises(ValueError, match="the model has 2 blocks, numbered from 0"):
         golden_backbone().get_intermediate_layers(golden_images, n)
 
 
@@ -147,7 +147,7 @@ def test_images_with_other_channels_are_refused(golden_backbone):
 
 
 def test_mask_for_another_grid_is_refused(golden_backbone, golden_images):
-    with pytest.raises(ValueError, match=r"a mask of shape \(2, 1\) came for \(2, 24\) patches"):
+    with pytest.raises(ValueError, match=r"got a mask of shape \(2, 1\) for \(2, 24\) patches"):
         golden_backbone()(golden_images, torch.ones(2, 1, dtype=torch.bool))
 
 

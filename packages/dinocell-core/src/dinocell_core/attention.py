@@ -17,8 +17,8 @@ def attend(
 ) -> Float[Tensor, "b head token head_dim"]:
     """softmax(q kᵀ / sqrt(head_dim)) v.
 
-    In bfloat16 on a CPU the three products are written out, as long as the scores fit into `MAX_SCORES`: PyTorch's
-    fused kernel computes in float32 there, which takes 2.3 times as long forward and 3 times backward.
+    In bfloat16 on a CPU the three products are written out if the scores fit into `MAX_SCORES`: PyTorch's fused kernel
+    computes in float32 there, which takes 2.3 times as long forward and 3 times as long backward.
     """
     batch, heads, tokens, _ = q.shape
     if (
@@ -49,7 +49,7 @@ class KMaskedLinear(nn.Linear):
         self.reset_bias_mask()
 
     def reset_bias_mask(self) -> None:
-        """Let the q and v thirds of the bias act (and learn), not the k third."""
+        """Switch on the q and v thirds of the bias, and switch off the k third."""
         self.bias_mask.copy_(self.standard_bias_mask())
 
     def standard_bias_mask(self, *, device: torch.device | str | None = None) -> Float[Tensor, " three_channel"]:

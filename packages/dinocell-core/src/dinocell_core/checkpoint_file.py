@@ -34,7 +34,7 @@ UNREADABLE = (  # what torch's reader makes of bytes that are damaged
 
 
 def read_checkpoint(path: Path) -> Any:
-    """What PyTorch's zip or a safetensors file holds; no code in it is ever executed."""
+    """The content of a PyTorch zip or safetensors file; no code in it is ever executed."""
     try:
         with path.open("rb") as file:
             head = file.read(9)
@@ -55,7 +55,7 @@ def read_checkpoint(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} holds more than tensors, or is damaged; nothing of it was executed. Save a plain state "
-            "dict by torch.save(model.state_dict(), ...) or use safetensors"  # torch advises to execute it
+            "dict by torch.save(model.state_dict(), ...) or use safetensors"  # torch's own message advises executing it
         ) from error
     except UNREADABLE as error:
         raise _damaged(path, error) from error
@@ -102,14 +102,14 @@ def backbone_part(content: Any, path: Path) -> tuple[dict[str, Tensor], list[str
     others = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
     if others:
         raise ValueError(
-            f"{path} holds entries that are no tensors ({listed(others)}); expected a flat state dict or "
+            f"{path} holds entries that are not tensors ({listed(others)}); expected a flat state dict or "
             "the trainer's {'teacher': ...}"
         )
     return {str(key): tensor for key, tensor in content.items()}, dropped
 
 
 def layout_of(weights: Mapping[str, Tensor], path: Path) -> Layout:
-    """The layout its keys tell; ValueError, with the path, if they tell none."""
+    """The layout recognised by the keys; ValueError with the path if there is none."""
     try:
         return detect_layout(list(weights))
     except ValueError as error:

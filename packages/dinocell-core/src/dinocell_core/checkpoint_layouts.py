@@ -1,6 +1,6 @@
 """Names of DINOv3 weights in the three published layouts, and their translation to ours, which is Meta's.
 
-| layout         | told by                      | differences                                            |
+| layout         | recognised by                | differences                                            |
 |----------------|------------------------------|--------------------------------------------------------|
 | `meta`         | `storage_tokens`             | none                                                   |
 | `hugging_face` | `embeddings.register_tokens` | q, k, v apart; no key bias, bias mask or periods       |
@@ -75,9 +75,9 @@ def detect_layout(keys: Sequence[str]) -> Layout:
 
 
 def to_meta_layout(weights: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
-    """`weights` under Meta's names; a name without a counterpart is kept, for the check of names to report.
+    """`weights` under Meta's names; a name without a counterpart is kept, so that the check of names reports it.
 
-    A missing key bias is filled with zeros where q or v have one. Nothing else is added.
+    A missing key bias is filled with zeros if q or v have a bias. Nothing else is added.
     """
     if layout == "meta":
         return dict(weights)

@@ -23,11 +23,11 @@ _RGB = 3  # grey images are colour images of three equal channels, which such we
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointReport:
-    """What was loaded and what was changed on the way.
+    """What was loaded and what was converted.
 
-    `patch_conversion` and `channel_conversion` are None where file and backbone agree. `dropped_keys` were
+    `patch_conversion` and `channel_conversion` are None if file and backbone agree. `dropped_keys` were
     in the file and have no place in the backbone; `filled_keys` are in the backbone, were not in a file of
-    this layout and hold their neutral value. `qkv_bias` tells what became of the biases of q and v: `none`
+    this layout and hold their neutral value. `qkv_bias` says what became of the biases of q and v: `none`
     (the backbone has none), `trainable`, or `frozen_at_zero` (the file's mask switches them off, so they
     never get a gradient). `key_bias` is True where the file's keys have biases that act: they are kept, and the mask
     that the published backbones put on them is opened. `origin` is what a file of `dinocell pretrain` says of its run.
@@ -65,21 +65,21 @@ def load_backbone_weights(
 ) -> CheckpointReport:
     """Load a DINOv3 file into `backbone`; layout, patch size and channels are converted where that is exact.
 
-    Layouts: Meta (flat, or the trainer's `{"teacher": {"backbone....": ...}}`), Hugging Face and timm, told
-    apart by their keys; containers: PyTorch's zip (tensors only, no code is ever executed) and safetensors.
+    Layouts: Meta (flat, or the trainer's `{"teacher": {"backbone....": ...}}`), Hugging Face and timm,
+    recognised by their keys; containers: PyTorch's zip (tensors only, no code is ever executed) and safetensors.
 
-    `qkv_bias`: the released Meta files hold a zero `bias_mask`, with which the biases of q and v stay zero
-    for ever; "trainable" switches them on, with the same output at first. Files without a mask always give
-    trainable biases. `rope_periods`: "file" takes the periods of a Meta file (rounded to bfloat16 in the
+    `qkv_bias`: the released Meta files hold a zero `bias_mask`, which keeps the biases of q and v at zero
+    permanently; "trainable" switches them on, with the same output at first. Files without a mask always give
+    trainable biases. `rope_periods`: "file" uses the periods of a Meta file (rounded to bfloat16 in the
     released ones), "exact" keeps the exact ones, as Hugging Face and timm do. `patch_resize`: "sum_pool" to
     a patch that divides the file's, exact for images enlarged by nearest neighbour; "flexivit" to any
     patch. `channels`: "exact" takes the file's channels, or sums those of RGB for a one-channel backbone; "fold" sums
     any number of channels, as if the one plane stood in the place of every stain; "expand" repeats the mean of the
     file's channels for any number.
 
-    Raises FileNotFoundError if there is no file, and ValueError for a damaged or unknown one, for a published backbone
-    of another size, naming it, and for one that does not fit completely, listing missing, unexpected and misshapen
-    keys. The backbone is then unchanged.
+    Raises FileNotFoundError if there is no file, and ValueError for a damaged or unknown file, for a published backbone
+    of another size (the message names it), and for a file that does not fit completely (the message lists missing,
+    unexpected and misshapen keys). The backbone is then unchanged.
     """
     path = Path(path)
     content = read_checkpoint(path)
@@ -162,7 +162,7 @@ def _with_patch(kernel: Tensor, patch: int, *, how: str) -> tuple[Tensor, str | 
 def _fill(
     weights: dict[str, Tensor], backbone: DinoVisionTransformer, *, layout: Layout, masks: bool, periods: bool
 ) -> list[str]:
-    """Add what complete files of this layout leave out; anything else that is missing stays missing."""
+    """Add the entries that complete files of this layout leave out; any other missing entry stays missing."""
     neutral: dict[str, Tensor] = {}
     if periods:
         neutral[_PERIODS] = backbone.rope_embed.exact_periods()
@@ -188,12 +188,12 @@ def _qkv(backbone: DinoVisionTransformer) -> list[tuple[str, torch.nn.Linear]]:
 
 
 def _check(weights: Mapping[str, Tensor], backbone: DinoVisionTransformer, path: Path) -> None:
-    """Every key and shape of the backbone, no other, and finite numbers."""
+    """Require every key and shape of the backbone, no other keys, and finite numbers."""
     size = _published_size(weights)
     if size is not None and _shape(BACKBONES[size]) != _shape(backbone.config):
         raise ValueError(
-            f"{path} is a backbone of size {size!r}, this one is of another size; create it with that one "
-            f"(--set network.size={size})"
+            f"{path} holds a backbone of size {size!r}, but this backbone has another size; create it with the "
+            f"size of the file (--set network.size={size})"
         )
     expected = backbone.state_dict()
     both = sorted(expected.keys() & weights.keys())
@@ -220,7 +220,7 @@ def _check(weights: Mapping[str, Tensor], backbone: DinoVisionTransformer, path:
 
 
 def _shape(config: ViTConfig) -> tuple[int, int, str]:
-    """What tells the published sizes apart."""
+    """What distinguishes the published sizes."""
     return config.embed_dim, config.num_blocks, config.ffn
 
 

@@ -34,7 +34,7 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     The model must be in evaluation mode; its state dict no longer fits a model file afterwards.
     """
     if model.training:
-        raise ValueError("batch normalisation can be folded in evaluation mode only; call model.eval() first")
+        raise ValueError("batch normalisation can be folded only in evaluation mode; call model.eval() first")
     for module in model.modules():
         if isinstance(module, nn.Sequential) and isinstance(getattr(module, "norm", None), nn.BatchNorm2d):
             conv, norm = module.conv, module.norm

@@ -4,10 +4,11 @@ import torch
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """The torch device of a name; "auto" takes CUDA, then MPS, then the CPU.
+    """The torch device with a name; "auto" is CUDA if available, then MPS, then the CPU.
 
-    Raises ValueError for a name torch does not know, and for a device that this machine lacks or torch cannot use. Of
-    CUDA only the number of devices is asked: ranks ask before each has its own, and none may take memory of the first.
+    Raises ValueError for a name that torch does not know, and for a device that this machine lacks or torch cannot use.
+    For CUDA only the number of devices is queried: ranks call this before they have a device of their own, and must not
+    allocate memory on the first one.
     """
     has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if device == "auto":
@@ -15,7 +16,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
     try:
         resolved = torch.device(device)
     except RuntimeError as error:
-        raise ValueError(f"{device!r} is no device; use auto, cpu, cuda, cuda:1 or mps") from error
+        raise ValueError(f"{device!r} is not a device; use auto, cpu, cuda, cuda:1 or mps") from error
     if not {"cuda": has_cuda, "mps": has_mps}.get(resolved.type, True):
         raise ValueError(
             f"this torch ({torch.__version__}) sees no {resolved.type} device; use --device cpu, "

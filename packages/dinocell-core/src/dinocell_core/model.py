@@ -38,12 +38,12 @@ def decoder_channels_of(size: str) -> tuple[int, ...]:
 
 
 class Architecture(BaseModel):
-    """What builds the same network again; stored in every model file.
+    """Everything needed to build the same network again; stored in every model file.
 
-    `stem_channels` are those of stride 1, 2, 4, ...; leading zeros leave these levels out. `stem_skips` are the strides
-    whose maps the decoder sees (None: all). With `stem_to_tokens` the coarsest level is added to the patch tokens.
-    `head_channels` gives a sub-pixel head, for a decoder that stops above pixel resolution. With `diameter_head` the
-    patch tokens also tell the diameter of the cell they lie in.
+    `stem_channels` are the channels at stride 1, 2, 4, ...; leading zeros leave these levels out. `stem_skips` are the
+    strides whose maps the decoder sees (None: all). With `stem_to_tokens` the coarsest level is added to the patch
+    tokens. `head_channels` gives a sub-pixel head, for a decoder that stops above pixel resolution. With
+    `diameter_head` the patch tokens also predict the diameter of the cell they lie in.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -124,7 +124,7 @@ class DINOCell(nn.Module):
         self.backbone_is_frozen = False
 
     def freeze_backbone(self) -> "DINOCell":
-        """Keep the backbone as it is: no gradients, and evaluation mode even while the rest trains."""
+        """Keep the backbone as it is: no gradients, and evaluation mode even while the other parts train."""
         self.backbone_is_frozen = True
         self.backbone.requires_grad_(False)
         self.backbone.eval()
@@ -169,7 +169,7 @@ class DINOCell(nn.Module):
         return self.logits(image).float().sigmoid()
 
     def summary(self) -> Summary:
-        """True numbers of parameters, by part."""
+        """Numbers of parameters, by part."""
         return Summary(
             backbone=num_parameters(self.backbone),
             stem=sum(num_parameters(part) for part in (self.stem, self.stem_to_tokens) if part is not None),
@@ -198,7 +198,7 @@ def num_parameters(module: nn.Module) -> int:
 def pad_to_multiple(image: Float[Tensor, "b c y x"], multiple: int) -> Float[Tensor, "b c y_out x_out"]:
     """Mirror an image at its bottom and right until both sides are multiples of ``multiple``.
 
-    Where the image is too small to be mirrored once, its last row or column is repeated.
+    If the image is too small to be mirrored once, its last row or column is repeated.
     """
     height, width = image.shape[-2:]
     bottom, right = -height % multiple, -width % multiple
@@ -224,7 +224,7 @@ def create_dinocell_model(
     pretrained_channels: Literal["exact", "fold", "expand"] = "exact",
     freeze_backbone: bool = False,
 ) -> DINOCell:
-    """A DINOCell model, its decoder freshly initialised.
+    """A DINOCell model with a freshly initialised decoder.
 
     Args:
         size: size of the backbone, a name of ``BACKBONES``.

@@ -1,4 +1,4 @@
-"""Model file: one safetensors with the architecture and everything a user must know in its JSON metadata."""
+"""Model file: one safetensors file with the architecture and everything a user needs to know in its JSON metadata."""
 
 import hashlib
 import json
@@ -29,12 +29,12 @@ def save_model(
     metadata: Mapping[str, Any] | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Write a model file, all of it or nothing.
+    """Write a model file, completely or not at all.
 
     Args:
         path: file to write; its folder must exist.
         model: the network; its weights and buffers are written.
-        metadata: JSON-able facts to store (thresholds, normalisation, licences, scores, ...); default the model's own.
+        metadata: facts to store as JSON (thresholds, normalisation, licences, scores, ...); default the model's own.
         dtype: storage type of the weights; statistics of batch normalisation stay float32.
 
     Raises:
@@ -84,8 +84,8 @@ def read_model_metadata(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is no DINOCell model file, is truncated, is of a newer format, or its metadata do not match
-            their checksum.
+        ValueError: the file is not a DINOCell model file, is truncated, has a newer format, or its metadata do not
+            match their checksum.
     """
     path = Path(path)
     if not path.is_file():
@@ -100,7 +100,7 @@ def read_model_metadata(path: str | Path) -> dict[str, Any]:
         ) from error
     if "dinocell" not in header:
         raise ValueError(
-            f"{path} is a safetensors file but not a DINOCell model; backbone weights alone go to "
+            f"{path} is a safetensors file but not a DINOCell model; if it holds backbone weights only, use "
             "create_dinocell_model(..., pretrained=path)"
         )
     try:
@@ -129,15 +129,15 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> DINOC
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is no DINOCell model file, or its weights do not fit its own architecture exactly, do not
-            match their checksum (files written before there was one have none), or are not finite.
+        ValueError: the file is not a DINOCell model file, or its weights do not fit its own architecture exactly, do
+            not match their checksum (older files have none), or are not finite.
     """
     path = Path(path)
     facts = read_model_metadata(path)
     try:
         architecture = Architecture.model_validate(facts["architecture"])
     except (KeyError, ValidationError) as error:
-        raise ValueError(f"{path} describes no architecture this software knows: {error}") from error
+        raise ValueError(f"{path} does not describe an architecture that this software knows: {error}") from error
     with torch.device("meta"):
         model = DINOCell(architecture)
     expected = model.state_dict()

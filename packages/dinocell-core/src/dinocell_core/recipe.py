@@ -15,8 +15,8 @@ Settings = TypeVar("Settings", bound=BaseModel)
 def read_recipe(path: str | Path, *, expected: str) -> dict[str, Any]:
     """The mapping of a YAML file; an empty file is an empty recipe.
 
-    Raises FileNotFoundError if there is none, and ValueError if it is not YAML or not a mapping; `expected` says there
-    what the file should hold, for example "lines such as 'tile: 256'".
+    Raises FileNotFoundError if there is no file, and ValueError if it is not YAML or not a mapping. In the message,
+    `expected` says what the file should hold, for example "lines such as 'tile: 256'".
     """
     try:
         recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -34,8 +34,8 @@ def read_recipe(path: str | Path, *, expected: str) -> dict[str, Any]:
 def read_overrides(words: Iterable[str], *, example: str) -> dict[str, Any]:
     """The nested mapping of words such as `thresholds.peak=0.4`; values are read as YAML.
 
-    Raises ValueError for a word without a value, with `example` as one that has it, and for a word that sets a key
-    below a value.
+    Raises ValueError for a word without a value (the message shows `example`), and for a word that sets a key below a
+    value.
     """
     overrides: dict[str, Any] = {}
     for word in words:
@@ -56,7 +56,7 @@ def read_overrides(words: Iterable[str], *, example: str) -> dict[str, Any]:
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `changes` laid over it, section by section."""
+    """`base` with `changes` applied, section by section."""
     result = dict(base)
     for key, value in changes.items():
         below = result.get(key)
@@ -69,17 +69,17 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 def validated(settings: type[Settings], values: Mapping[str, Any]) -> Settings:
     """An instance of a settings class.
 
-    Raises ValueError that names every unknown key with the nearest known one, and every value out of range.
+    Raises ValueError; the message names every unknown key with the nearest known one, and every value out of range.
     """
     try:
         return settings.model_validate(dict(values))
     except ValidationError as error:
-        problems = [_problem(settings, item["loc"], item["type"], _told(item)) for item in error.errors()]
+        problems = [_problem(settings, item["loc"], item["type"], _message(item)) for item in error.errors()]
         raise ValueError("; ".join(problems)) from error
 
 
 def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
-    """What differs between two resolved recipes, one `section.key: old then, new now` each."""
+    """The differences of two resolved recipes, each as `section.key: old then, new now`."""
     if isinstance(old, dict) and isinstance(new, dict):
         return [
             difference
@@ -89,8 +89,8 @@ def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
     return [] if old == new else [f"{prefix}: {old} then, {new} now"]
 
 
-def _told(problem: Any) -> str:
-    """What pydantic says of a value, and the value where it leaves it out."""
+def _message(problem: Any) -> str:
+    """Pydantic's message, with the value if the message leaves it out."""
     message: str = problem["msg"]
     if problem["type"] == "value_error" or not isinstance(problem["input"], bool | int | float | str | None):
         return message

@@ -93,7 +93,7 @@ def patch_coordinates(
 def rotate(
     x: Float[Tensor, "batch token *heads head_dim"], table: RotaryTable
 ) -> Float[Tensor, "batch token *heads head_dim"]:
-    """`x` rotated by its token's angles, computed in the table's precision and returned in that of `x`.
+    """`x` rotated by the angles of its tokens, computed in the table's precision and returned in the precision of `x`.
 
     With x = [a | b] in halves: [a·cos - b·sin | b·cos + a·sin].
     """
@@ -110,7 +110,7 @@ def rotate(
 
 
 class RotaryPositionEmbedding(nn.Module):
-    """Tables of cosines and sines for a grid of patches, kept for the grids seen last.
+    """Tables of cosines and sines for a grid of patches, kept for the most recent grids.
 
     `periods` is part of the state dict, because the released checkpoints carry them rounded to bfloat16.
     Casting the module to half precision leaves them in float32. The tables are never part of the state dict,
@@ -149,7 +149,7 @@ class RotaryPositionEmbedding(nn.Module):
         self.periods.copy_(self.exact_periods())
 
     def exact_periods(self) -> Float[Tensor, " frequency"]:
-        """Periods as the definition gives them, in the precision of the buffer, on the CPU."""
+        """Periods by the definition, in the precision of the buffer, on the CPU."""
         return rope_periods(
             self.head_dim,
             base=self.base,
@@ -169,7 +169,7 @@ class RotaryPositionEmbedding(nn.Module):
         kept = self._tables.get((height, width))
         if kept is not None and kept[0] is self.periods and kept[1] == version:
             return kept[2]
-        # A table of inference mode could not be used by a later training step.
+        # A table made in inference mode could not be used by a later training step.
         with torch.inference_mode(False), torch.no_grad():
             table = self._table(height, width)
         # Replaced, not changed: other threads may be reading the old dictionary.

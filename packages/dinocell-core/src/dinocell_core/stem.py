@@ -68,9 +68,9 @@ class ConvStem(nn.Module):
 def drop_maps(
     maps: Sequence[Float[Tensor, "b _ _ _"] | None], *, probability: float
 ) -> list[Float[Tensor, "b _ _ _"] | None]:
-    """Set whole maps of single images to 0, each with `probability`: for training.
+    """Set entire maps of single images to 0, each with `probability`, in training.
 
-    What a pixel looks like then does not suffice; patch tokens must say where cells are.
+    The look of a pixel is then not enough: the patch tokens have to say where cells are.
     """
     dropped: list[Tensor | None] = []
     for stem_map in maps:

@@ -51,7 +51,7 @@ class ViTConfig:
 class DinoVisionTransformer(nn.Module):
     """Tokens [CLS, storage, patches] through pre-norm blocks whose attention rotates by position.
 
-    Images may have any size of at least one patch; rows and columns beyond the last whole patch are left out,
+    Images may have any size of at least one patch; rows and columns beyond the last complete patch are left out,
     as in the published model. Positions are relative to the image: equal phases need equal sizes, not equal
     pixels.
     """
@@ -143,7 +143,7 @@ class DinoVisionTransformer(nn.Module):
         *,
         is_training: bool = False,
     ) -> Any:
-        """Normed CLS token of each image, or with `is_training` the whole dict of `forward_features`."""
+        """Normed CLS token of each image, or with `is_training` the complete dict of `forward_features`."""
         features: Any = self.forward_features(x, masks)  # type: ignore[arg-type]
         if is_training:
             return features
@@ -167,9 +167,9 @@ class DinoVisionTransformer(nn.Module):
 
         Keys: `x_norm_clstoken` (b, dim), `x_storage_tokens` (b, storage, dim), `x_norm_patchtokens` (b,
         patch, dim), all normed; `x_prenorm` (b, 1 + storage + patch, dim); `masks`. Patches where the mask is
-        True are replaced by the mask token before the first block. A list is computed exactly as its entries
-        one by one; only in training, the second entry (local crops) takes `local_cls_norm` where the model
-        has one.
+        True are replaced by the mask token before the first block. A list gives exactly the results of its
+        entries one by one, except that in training the second entry (local crops) uses `local_cls_norm` if the
+        model has one.
         """
         if isinstance(x, Tensor):
             mask = masks if isinstance(masks, Tensor) else None
@@ -177,7 +177,7 @@ class DinoVisionTransformer(nn.Module):
         if masks is None:
             masks = [None] * len(x)
         if isinstance(masks, Tensor) or len(masks) != len(x):
-            raise ValueError(f"of {len(x)} batches {len(masks)} came with a mask; give one mask or None per batch")
+            raise ValueError(f"{len(x)} batches but masks for {len(masks)}; give one mask or None per batch")
         return self._features(list(x), list(masks))
 
     def _features(self, images: list[Tensor], masks: Sequence[Tensor | None]) -> list[dict[str, Any]]:
@@ -213,12 +213,12 @@ class DinoVisionTransformer(nn.Module):
 
         `norm` applies the final LayerNorm to every one of them; `reshape` gives (b, dim, row, column) instead
         of (b, patch, dim). With `return_class_token` or `return_extra_tokens` each entry is a tuple
-        (patches[, cls] [, storage]). Blocks after the last one asked for are not computed. `added` is added to the
+        (patches[, cls] [, storage]). Blocks after the last requested one are not computed. `added` is added to the
         embedded patches before the first block.
         """
         chosen = list(range(self.num_blocks - n, self.num_blocks)) if isinstance(n, int) else sorted(set(n))
         if not chosen or chosen[0] < 0 or chosen[-1] >= self.num_blocks:
-            raise ValueError(f"blocks {n} were asked of a model whose {self.num_blocks} blocks count from 0")
+            raise ValueError(f"blocks {n} were requested, but the model has {self.num_blocks} blocks, numbered from 0")
         sequences, grids = self._prepare([x], [None])
         if added is not None:
             prefix, patches = sequences[0][:, : self.num_prefix_tokens], sequences[0][:, self.num_prefix_tokens :]
@@ -260,7 +260,7 @@ class DinoVisionTransformer(nn.Module):
             if mask is not None:
                 if mask.shape != patches.shape[:2]:
                     raise ValueError(
-                        f"a mask of shape {tuple(mask.shape)} came for {tuple(patches.shape[:2])} patches; masks are "
+                        f"got a mask of shape {tuple(mask.shape)} for {tuple(patches.shape[:2])} patches; masks are "
                         "(image, patch), patches in row-major order"
                     )
                 patches = torch.where(mask[:, :, None], self.mask_token.to(patches.dtype), patches)
