@@ -28,8 +28,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from dinocell_eval import evaluate
-from dinocell_eval.images.evaluate import per_image_values
+from dinocell_eval import evaluate, per_image_values
 from dinocell_kernels import label_overlap
 
 NUM_IMAGES, SIZE, NUM_CELLS = 50, 512, 200

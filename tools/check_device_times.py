@@ -124,7 +124,7 @@ def cases(side: int, device: torch.device) -> list[Case]:
 
 def sinkhorn_cases(prototypes: int, device: torch.device) -> list[Case]:
     from dinocell_kernels.torch_cuda import has_sinkhorn
-    from dinocell_ssl.losses.sinkhorn import DenseMass, sinkhorn
+    from dinocell_ssl import DenseMass, sinkhorn
 
     def logits(dtype: torch.dtype) -> Callable[[int], tuple[torch.Tensor, ...]]:
         random = torch.Generator()

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from dinocell.few_shot import FewShotSegmentation
 from dinocell.pretrain import few_shot_trainer
-from dinocell_ssl.probes.few_shot import FewShotTrainer
-from dinocell_ssl.watch.few_shot_monitor import FewShotTask
+from dinocell_ssl import FewShotTask, FewShotTrainer
 
 
 def test_the_few_shot_probe_of_a_run_trains_by_dinocell_seg(tmp_path: Path) -> None:

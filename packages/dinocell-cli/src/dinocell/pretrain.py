@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from dinocell_ssl.commands.pretrain import pretrain_command
+from dinocell_ssl import pretrain_command
 
 if TYPE_CHECKING:
     from dinocell.few_shot import FewShotSegmentation
-    from dinocell_ssl.watch.few_shot_monitor import FewShotTask
+    from dinocell_ssl import FewShotTask
 
 
 def few_shot_trainer(task: "FewShotTask") -> "FewShotSegmentation":

@@ -10,7 +10,7 @@ from dinocell_io.command_errors import FAILED, WRONG_COMMAND_LINE, errors_told
 from dinocell_io.counted import counted
 
 if TYPE_CHECKING:
-    from dinocell_ssl.probes.few_shot import FewShotPoint
+    from dinocell_ssl import FewShotPoint
 
 
 def probe(
@@ -50,16 +50,20 @@ def probe(
     from dinocell.few_shot import FewShotSegmentation
     from dinocell_core import resolve_device
     from dinocell_io import atomic_path
-    from dinocell_ssl.backbones.open_backbone import backbone_architecture, require_file
-    from dinocell_ssl.probes.few_shot import few_shot_curve
-    from dinocell_ssl.probes.probe import ProbeSettings
-    from dinocell_ssl.probes.probe_report import probe_checkpoint, table
+    from dinocell_ssl import (
+        ProbeSettings,
+        backbone_architecture,
+        few_shot_curve,
+        probe_checkpoint,
+        probe_table,
+        require_backbone_file,
+    )
 
     console = Console()
     with errors_told(WRONG_COMMAND_LINE):
         numbers = _numbers(num_images)
         chosen = str(resolve_device(device))
-        require_file(checkpoint)
+        require_backbone_file(checkpoint)
         for folder in (*data, *([] if labelled is None else [labelled])):
             if not folder.is_dir():
                 raise FileNotFoundError(f"there is no folder {folder}; give one of images")
@@ -75,7 +79,7 @@ def probe(
             device=chosen,
         )
         rows = Table("measure", "pretrained", "random weights", "chance")
-        for row in table(report):
+        for row in probe_table(report):
             rows.add_row(*row)
         console.print(rows)
         for note in report.notes:

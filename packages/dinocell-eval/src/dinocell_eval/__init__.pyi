@@ -9,6 +9,7 @@ from .images.comparison import Difference as Difference
 from .images.comparison import compare as compare
 from .images.evaluate import Evaluation as Evaluation
 from .images.evaluate import evaluate as evaluate
+from .images.evaluate import per_image_values as per_image_values
 from .images.protocols import PROTOCOLS as PROTOCOLS
 from .images.protocols import Protocol as Protocol
 from .images.protocols import ProtocolResult as ProtocolResult
@@ -21,6 +22,7 @@ from .images.sweep import sweep_labels as sweep_labels
 from .images.taxonomy import Objects as Objects
 from .overlap.pair_table import PairTable as PairTable
 from .overlap.pair_table import pair_table as pair_table
+from .pages.sweep_page import sweep_page as sweep_page
 from .reports.report import describe_inputs as describe_inputs
 from .reports.report import summary_json as summary_json
 from .reports.report import write_report as write_report

@@ -14,8 +14,7 @@ from jaxtyping import Float32, Float64, Int32, Integer
 from torch import Tensor
 
 from dinocell_core import DINOCell, load_model, save_model
-from dinocell_eval.images.evaluate import per_image_values
-from dinocell_eval.images.sweep import Sweep
+from dinocell_eval import Sweep, per_image_values
 from dinocell_io import Sample, grey_image, read_image, read_labels
 from dinocell_io.counted import counted
 from dinocell_kernels import remove_small

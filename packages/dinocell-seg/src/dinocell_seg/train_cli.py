@@ -156,7 +156,7 @@ def _calibrate(
 def _write_calibration(output: Path, calibration: "Calibration", model: Path) -> None:
     import json
 
-    from dinocell_eval.pages.sweep_page import sweep_page
+    from dinocell_eval import sweep_page
     from dinocell_io import atomic_path
 
     best = calibration.best

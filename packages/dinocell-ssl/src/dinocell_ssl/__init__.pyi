@@ -1,7 +1,11 @@
+from .backbones.backbone_file import save_backbone as save_backbone
 from .backbones.export_backbone import ExportReport as ExportReport
 from .backbones.export_backbone import as_rgb as as_rgb
 from .backbones.export_backbone import export_backbone as export_backbone
+from .backbones.open_backbone import backbone_architecture as backbone_architecture
 from .backbones.open_backbone import open_backbone as open_backbone
+from .backbones.open_backbone import require_backbone_file as require_backbone_file
+from .commands.pretrain import pretrain_command as pretrain_command
 from .data.masking import block_mask as block_mask
 from .data.masking import image_masks as image_masks
 from .data.views import VIEW_STRATEGIES as VIEW_STRATEGIES
@@ -22,6 +26,7 @@ from .losses.ibot_loss import masked_token_weights as masked_token_weights
 from .losses.koleo_loss import koleo_loss as koleo_loss
 from .losses.prototype_loss import prototype_cross_entropy as prototype_cross_entropy
 from .losses.sigreg_loss import sigreg_loss as sigreg_loss
+from .losses.sinkhorn import DenseMass as DenseMass
 from .losses.sinkhorn import sinkhorn as sinkhorn
 from .model.head import PrototypeHead as PrototypeHead
 from .model.teacher import Teacher as Teacher
@@ -32,6 +37,7 @@ from .probes.channel_consistency import channel_consistency as channel_consisten
 from .probes.feature_rank import feature_variance as feature_variance
 from .probes.feature_rank import rankme as rankme
 from .probes.few_shot import FewShotCurve as FewShotCurve
+from .probes.few_shot import FewShotPoint as FewShotPoint
 from .probes.few_shot import FewShotTrainer as FewShotTrainer
 from .probes.few_shot import few_shot_curve as few_shot_curve
 from .probes.knn import NeighborAgreement as NeighborAgreement
@@ -40,6 +46,9 @@ from .probes.probe import ProbeResult as ProbeResult
 from .probes.probe import ProbeSettings as ProbeSettings
 from .probes.probe import read_probe_fields as read_probe_fields
 from .probes.probe import run_probes as run_probes
+from .probes.probe_report import ProbeReport as ProbeReport
+from .probes.probe_report import probe_checkpoint as probe_checkpoint
+from .probes.probe_report import probe_table as probe_table
 from .run.pretrain import pretrain as pretrain
 from .run.recipe import PretrainRecipe as PretrainRecipe
 from .run.schedules import cosine_v1 as cosine_v1
@@ -50,6 +59,7 @@ from .watch.collapse import CollapseMonitor as CollapseMonitor
 from .watch.collapse import CollapseThresholds as CollapseThresholds
 from .watch.collapse import CollapseWarning as CollapseWarning
 from .watch.collapse import find_alarms as find_alarms
+from .watch.few_shot_monitor import FewShotTask as FewShotTask
 from .watch.monitor import CollapseError as CollapseError
 from .watch.monitor import Monitor as Monitor
 from .watch.monitor import StepOutputs as StepOutputs

@@ -12,7 +12,7 @@ from dinocell_io import Image, read_image, write_image
 from dinocell_ssl.backbones.backbone_file import save_backbone
 from dinocell_ssl.backbones.export_backbone import export_backbone
 from dinocell_ssl.probes.probe import ProbeSettings
-from dinocell_ssl.probes.probe_report import ROWS, probe_checkpoint, random_like, table
+from dinocell_ssl.probes.probe_report import ROWS, probe_checkpoint, probe_table, random_like
 
 SETTINGS = ProbeSettings(size=32, max_places=2)
 
@@ -58,7 +58,7 @@ def test_the_file_says_what_was_probed_and_how(report, checkpoint):
 
 
 def test_the_table_has_every_measure_beside_random_weights_and_chance(report):
-    rows = table(report)
+    rows = probe_table(report)
     assert len(rows) == len(ROWS)
     by_text = {row[0]: row[1:] for row in rows}
     margin = by_text["margin of the two: what is alike beyond what all is"]

@@ -34,11 +34,11 @@ def open_backbone(path: str | Path) -> tuple[DinoVisionTransformer, dict[str, An
 def backbone_architecture(path: str | Path) -> tuple[str, int, int]:
     """Size, patch and channels of the backbone in a file, without reading its weights; errors as `open_backbone`."""
     path = Path(path)
-    require_file(path)
+    require_backbone_file(path)
     return _architecture(_tensors(path), path)
 
 
-def require_file(path: Path) -> None:
+def require_backbone_file(path: Path) -> None:
     """Raise FileNotFoundError if there is none."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; give a backbone.safetensors, a checkpoint or a DINOv3 file")

@@ -26,10 +26,10 @@ def export_backbone(
     """Write a pretrained backbone for transformers, Meta's dinov3 or timm."""
     from dinocell_ssl.backbones.export_backbone import as_rgb
     from dinocell_ssl.backbones.export_backbone import export_backbone as run_export
-    from dinocell_ssl.backbones.open_backbone import open_backbone, require_file
+    from dinocell_ssl.backbones.open_backbone import open_backbone, require_backbone_file
 
     with errors_told(WRONG_COMMAND_LINE):
-        require_file(checkpoint)
+        require_backbone_file(checkpoint)
     with errors_told(FAILED):
         backbone, facts = open_backbone(checkpoint)
         report = run_export(as_rgb(backbone) if rgb else backbone, output, layout=layout, facts=facts)

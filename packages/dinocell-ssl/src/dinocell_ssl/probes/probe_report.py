@@ -87,7 +87,7 @@ def random_like(backbone: DinoVisionTransformer, *, seed: int) -> DinoVisionTran
         return DinoVisionTransformer(backbone.config).eval().to(backbone.cls_token.device)
 
 
-def table(report: ProbeReport) -> list[tuple[str, str, str, str]]:
+def probe_table(report: ProbeReport) -> list[tuple[str, str, str, str]]:
     """Rows of (measure, checkpoint, random weights, chance); "-" for what was not measured."""
     values, random = report.checkpoint.values, report.random.values
 
