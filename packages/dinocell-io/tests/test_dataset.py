@@ -1,12 +1,13 @@
 """The simple dataset folder: pairs by name, splits from the table, nothing lost in silence."""
 
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from dinocell_io import Image, NewSample, open_dataset, read_image, read_labels, read_sample, write_dataset
+from dinocell_io import Image, NewSample, open_dataset, read_image, read_labels, read_sample, read_splits, write_dataset
 
 
 def add(folder: Path, kind: str, *names: str, side: int = 6) -> None:
@@ -74,8 +75,13 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
         ("name,split\na,train\nb,val\n", "names in splits.csv without an image: b"),
         ("name,split\n", "images without a row in splits.csv: a"),
         ("name,split\na,train\na,val\n", "more than once: a"),
-        ("image,split\na,train\n", "has the columns image, split; name missing"),
-        ("", "name and split missing"),
+        ("image,split\na,train\n", "has the columns image, split, separated by commas; name missing"),
+        ("", r"columns \(none\), separated by commas; name and split missing"),
+        ("name;split\na;train\n", "has the columns name;split, separated by commas; name and split missing"),
+        ("name,split,split\na,train,val\n", "has the columns split more than once"),
+        ("name,split\na\n", r"splits\.csv, line 2 has 1 cell, expected 2: name, split"),
+        ("name,split\n\na,train,val\n", r"splits\.csv, line 3 has 3 cells, expected 2: name, split"),
+        ("name,split\n" + "a" * 200_000 + ",train\n", r"splits\.csv, line \d: field larger than field limit"),
     ],
 )
 def test_a_table_that_disagrees_with_the_folder_is_refused(tmp_path: Path, table: str, problem: str) -> None:
@@ -84,6 +90,42 @@ def test_a_table_that_disagrees_with_the_folder_is_refused(tmp_path: Path, table
     (tmp_path / "splits.csv").write_text(table)
     with pytest.raises(ValueError, match=problem):
         open_dataset(tmp_path)
+
+
+def test_a_table_in_another_encoding_is_refused_by_name(tmp_path: Path) -> None:
+    add(tmp_path, "images", "a.png")
+    add(tmp_path, "masks", "a.png")
+    for text in ("name,split,group\na,train,H\u00f6he\n".encode("latin-1"), "name,split\na,train\n".encode("utf-16")):
+        (tmp_path / "splits.csv").write_bytes(text)
+        with pytest.raises(ValueError, match=r"splits\.csv is not text in UTF-8 .*save it as 'CSV UTF-8'"):
+            open_dataset(tmp_path)
+
+
+def test_a_table_that_is_a_link_to_nothing_is_not_passed_over(tmp_path: Path) -> None:
+    add(tmp_path, "images", "a.png")
+    add(tmp_path, "masks", "a.png")
+    (tmp_path / "splits.csv").symlink_to(tmp_path / "gone.csv")
+    with pytest.raises(FileNotFoundError, match=r"splits\.csv"):
+        open_dataset(tmp_path)
+
+
+def test_blanks_empty_rows_and_parted_accents_of_a_table_do_no_harm(tmp_path: Path) -> None:
+    add(tmp_path, "images", "Ho\u0308he.png", "b.png")
+    add(tmp_path, "masks", "H\u00f6he.png", "b.png")
+    (tmp_path / "splits.csv").write_text("name, split,\nHo\u0308he, train ,\nb,val,,,\n,,\n", encoding="utf-8")
+    assert [(sample.name, sample.split) for sample in open_dataset(tmp_path)] == [("H\u00f6he", "train"), ("b", "val")]
+
+
+def test_a_large_table_opens_in_time_that_grows_with_its_rows(tmp_path: Path) -> None:
+    def seconds(num_rows: int) -> float:
+        table = tmp_path / f"{num_rows}.csv"
+        table.write_text("name,split\n" + "".join(f"{row},train\n" for row in range(num_rows)))
+        begin = time.process_time()
+        assert len(read_splits(table)) == num_rows
+        return time.process_time() - begin
+
+    seconds(100)
+    assert seconds(40_000) < 30 * seconds(4_000)  # 100 times if every name were compared with every other
 
 
 def test_a_folder_that_is_no_dataset_is_refused(tmp_path: Path) -> None:

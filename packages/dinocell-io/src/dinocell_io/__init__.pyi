@@ -50,6 +50,8 @@ from .labels_write import write_label_rows as write_label_rows
 from .labels_write import write_labels as write_labels
 from .lazy_image import LazyImage as LazyImage
 from .lazy_image import Level as Level
+from .leaks import LeakWarning as LeakWarning
+from .leaks import warn_of_leaks as warn_of_leaks
 from .local_store import LocalStore as LocalStore
 from .ram_cache import RamCache as RamCache
 from .resample import ResampleTo as ResampleTo
@@ -57,6 +59,7 @@ from .retry import RetryPolicy as RetryPolicy
 from .retry_budget import RetryBudget as RetryBudget
 from .simulate import Field as Field
 from .simulate import simulate_field as simulate_field
+from .splits import read_splits as read_splits
 from .store import AccessDenied as AccessDenied
 from .store import Corrupt as Corrupt
 from .store import Exhausted as Exhausted

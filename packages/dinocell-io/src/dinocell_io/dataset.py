@@ -1,7 +1,6 @@
 """The simple dataset folder: `images/`, `masks/` of the same names, and `splits.csv`."""
 
-import csv
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from jaxtyping import Integer
 
 from .image import IMAGE_SUFFIXES, Image, read_image
 from .labels import LABEL_SUFFIXES, read_labels
+from .splits import composed, listed, read_splits
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def open_dataset(folder: str | Path, *, split: str | None = None) -> tuple[Sampl
         *_only_in("masks without an image of the same name", masks.keys() - images.keys()),
     ]
     table = root / "splits.csv"
-    rows = _read_splits(table) if table.is_file() else None
+    rows = read_splits(table) if table.exists() or table.is_symlink() else None
     if rows is not None:
         problems += _only_in("names in splits.csv without an image", rows.keys() - images.keys())
         problems += _only_in("images without a row in splits.csv", images.keys() - rows.keys())
@@ -80,27 +80,11 @@ def _files_by_name(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file():
-            found.setdefault(sample_name(path), []).append(path)
+            found.setdefault(composed(sample_name(path)), []).append(path)
     twice = [", ".join(path.name for path in paths) for paths in found.values() if len(paths) > 1]
     if twice:
-        raise ValueError(f"{folder} has several files of one name: {_listed(twice)}; keep one of each")
+        raise ValueError(f"{folder} has several files of one name: {listed(twice)}; keep one of each")
     return {name: paths[0] for name, paths in found.items()}
-
-
-def _read_splits(table: Path) -> dict[str, dict[str, str]]:
-    # utf-8-sig: spreadsheets write a byte order mark
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        missing = [column for column in ("name", "split") if column not in columns]
-        if missing:
-            raise ValueError(f"{table} has the columns {', '.join(columns)}; {' and '.join(missing)} missing")
-        rows = list(reader)
-    names = [row["name"] for row in rows]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise ValueError(f"{table} names some images more than once: {_listed(twice)}; keep one row of each")
-    return dict(zip(names, rows, strict=True))
 
 
 def _sample(name: str, image_path: Path, labels_path: Path, row: dict[str, str]) -> Sample:
@@ -116,12 +100,5 @@ def _of_split(samples: tuple[Sample, ...], split: str, root: Path) -> tuple[Samp
     return chosen
 
 
-def _only_in(what: str, names: Iterable[str]) -> list[str]:
-    listed = _listed(names)
-    return [f"{what}: {listed}"] if listed else []
-
-
-def _listed(names: Iterable[str], limit: int = 10) -> str:
-    ordered = sorted(names)
-    more = f" and {len(ordered) - limit} more" if len(ordered) > limit else ""
-    return ", ".join(ordered[:limit]) + more
+def _only_in(what: str, names: Collection[str]) -> list[str]:
+    return [f"{what}: {listed(names)}"] if names else []
