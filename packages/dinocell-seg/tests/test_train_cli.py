@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from dinocell_core import load_model
-from dinocell_io import write_labels
+from dinocell_io import LeakWarning, write_labels
 from dinocell_seg.pipeline import default_model_path
 from dinocell_seg.train_cli import calibrate, train
 
@@ -36,7 +37,7 @@ def folder(tmp_path) -> Path:
     labels[5:15, 5:15] = 1
     labels[20:34, 18:36] = 2
     for index in range(3):
-        Image.fromarray((40 + 160 * (labels > 0)).astype(np.uint8)).save(folder / "images" / f"s{index}.png")
+        Image.fromarray((40 + index + 160 * (labels > 0)).astype(np.uint8)).save(folder / "images" / f"s{index}.png")
         write_labels(folder / "masks" / f"s{index}.png", labels)
     (folder / "splits.csv").write_text("name,split\ns0,train\ns1,val\ns2,test\n")
     return folder
@@ -229,3 +230,9 @@ def test_a_wrong_choice_for_a_calibration_is_refused_before_the_model_is_loaded(
     result = run("calibrate", model, "--data", folder, *words)
     assert result.exit_code == 2
     assert message in result.output
+
+
+def test_equal_images_in_several_splits_are_named_before_the_first_step(folder, tmp_path):
+    shutil.copy(folder / "images" / "s0.png", folder / "images" / "s1.png")
+    with pytest.warns(LeakWarning, match=r"equal: s0 \(train\) = s1 \(val\); keep one of each"):
+        run("train", "--data", folder, "--output", tmp_path / "run", "--device", "cpu", *SETTINGS)

@@ -1,4 +1,4 @@
-"""Before the first step of a training: settings that fit each other, the images, and what the model file tells of them."""
+"""Before the first step of a training: settings that fit each other, the images, and what its file tells of them."""
 
 import hashlib
 import statistics
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dinocell_io import open_dataset
+from dinocell_io import open_dataset, warn_of_leaks
 from dinocell_seg.crops import Batch, validation_batches
 from dinocell_seg.train_recipe import TrainRecipe
 from dinocell_seg.training_images import TrainingImage, load_training_images, with_splits
@@ -59,8 +59,9 @@ def prepare_training(
 
 
 def read_images(prepared: PreparedTraining) -> tuple[list[TrainingImage], list[Batch]]:
-    """The images to train on, and the crops to validate on."""
+    """The images to train on, and the crops to validate on; warns of those that lie in several splits."""
     recipe = prepared.recipe
+    warn_of_leaks([sample for folder in prepared.folders for sample in with_splits(open_dataset(folder))])
     images, validation = (
         load_training_images(prepared.folders, split=split, normalization=recipe.normalization, channel=recipe.channel)
         for split in ("train", "val")
