@@ -97,9 +97,9 @@ def test_the_exit_code_tells_whether_the_devices_agree(
     ("driver", "status", "found"),
     [
         (0, "ok", "built with CUDA 13.0, no driver on this machine"),
-        (12080, "note", "built with CUDA 13.0, the driver takes 12.8"),
-        (13000, "ok", "built with CUDA 13.0, the driver takes 13.0"),
-        (14010, "ok", "built with CUDA 13.0, the driver takes 14.1"),
+        (12080, "note", "built with CUDA 13.0, the driver supports 12.8"),
+        (13000, "ok", "built with CUDA 13.0, the driver supports 13.0"),
+        (14010, "ok", "built with CUDA 13.0, the driver supports 14.1"),
     ],
 )
 def test_a_driver_older_than_the_kernels_is_noted_with_what_to_do(driver: int, status: str, found: str) -> None:

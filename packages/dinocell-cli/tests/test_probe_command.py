@@ -95,7 +95,7 @@ def test_numbers_of_images_that_are_none_are_refused(
 ) -> None:
     result = run(checkpoint, "--data", fields, "--num-images", numbers, "--output", tmp_path)
     assert result.exit_code == 2
-    assert "give numbers of images with commas" in result.stderr
+    assert "give numbers of images separated by commas" in result.stderr
 
 
 def trainer_for(labelled: Path, work: Path) -> FewShotSegmentation:
@@ -139,5 +139,5 @@ def test_images_of_a_seed_are_nested_and_those_of_val_the_same(labelled: Path, t
 
 
 def test_too_few_images_are_refused_before_any_training(labelled: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="has 3 images of the split train and 2 of val; 9 images to train on"):
+    with pytest.raises(ValueError, match="has 3 images in the split train and 2 in val; 9 images to train on"):
         trainer_for(labelled, tmp_path)(None, num_images=9, seed=0)

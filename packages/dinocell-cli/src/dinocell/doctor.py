@@ -1,4 +1,4 @@
-"""The command `dinocell doctor`: what is installed, what works, and what to type where something does not."""
+"""The command `dinocell doctor`: what is installed, what works, and what to type if something does not."""
 
 import json
 import os
@@ -28,7 +28,7 @@ BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")  # x86 and Arm
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. `fix` is what to do about it, empty where nothing is needed."""
+    """One thing that was checked. `fix` is what to do about it, empty if nothing is needed."""
 
     subject: str
     status: Literal["ok", "note", "broken"]
@@ -121,17 +121,17 @@ def _gpu_kernels() -> list[Finding]:
     try:
         from dinocell_kernels import _cuda
     except ImportError:
-        return []  # built without CUDA, which the kernels' own line says
+        return []  # built without CUDA, as the line of the kernels says
     return [driver_and_runtime(driver=_cuda.driver_version(), runtime=_cuda.runtime_version())]
 
 
 def driver_and_runtime(*, driver: int, runtime: int) -> Finding:
-    """Whether the driver can run what the GPU kernels were built with; versions as CUDA counts, 13000 is 13.0."""
+    """Whether the driver can run the GPU kernels as they were built; versions are CUDA's numbers, 13000 is 13.0."""
     built = f"built with CUDA {runtime // 1000}.{runtime % 1000 // 10}"
     if driver == 0:
         return Finding("GPU kernels", "ok", f"{built}, no driver on this machine")
-    found = f"{built}, the driver takes {driver // 1000}.{driver % 1000 // 10}"
-    if driver // 1000 < runtime // 1000:  # within a major version older drivers will do
+    found = f"{built}, the driver supports {driver // 1000}.{driver % 1000 // 10}"
+    if driver // 1000 < runtime // 1000:  # within a major version older drivers are enough
         fix = "update the driver, or rebuild the kernels with the older CUDA: pip install --no-build-isolation ./csrc"
         return Finding("GPU kernels", "note", found, fix)
     return Finding("GPU kernels", "ok", found)
@@ -148,7 +148,7 @@ def _processor() -> list[Finding]:
     found = f"{cores} cores, torch uses {threads} threads and {torch.backends.cpu.get_cpu_capability()}"
     found += f", bf16 units: {', '.join(flags) or 'none seen'}"
     if threads < cores:
-        fix = f"torch leaves cores idle; if that is not wanted, unset OMP_NUM_THREADS or set it to {cores}"
+        fix = f"torch leaves cores idle; unless this is intended, unset OMP_NUM_THREADS or set it to {cores}"
         return [Finding("processor", "note", found, fix)]
     return [Finding("processor", "ok", found)]
 
@@ -180,24 +180,24 @@ def _devices() -> list[Finding]:
 
 
 def gpu_without_cuda(torch_version: str, built_for: str | None) -> Finding:
-    """A GPU driver is here, but torch does not use it; why, and what to do."""
+    """A GPU driver is installed, but torch does not use it: why, and what to do."""
     if built_for is None:
         return Finding(
             "device",
             "note",
-            f"cpu: a GPU driver is here, but torch {torch_version} was built without CUDA",
+            f"cpu: a GPU driver is installed, but torch {torch_version} was built without CUDA",
             "install the CUDA build of the same torch version (pytorch.org, 'Get started' gives the command)",
         )
     return Finding(
         "device",
         "note",
         f"cpu: torch {torch_version} was built for CUDA {built_for} but sees no GPU",
-        "compare with the CUDA version nvidia-smi shows; update the driver, and look at CUDA_VISIBLE_DEVICES",
+        "compare with the CUDA version that nvidia-smi shows; update the driver, and check CUDA_VISIBLE_DEVICES",
     )
 
 
 def weights(folder: Path | None = None) -> list[Finding]:
-    """Whether the built-in weights are the bytes that the manifest names."""
+    """Whether the built-in weights have the hashes of the manifest."""
     import hashlib
 
     try:

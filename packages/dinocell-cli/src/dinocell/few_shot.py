@@ -1,4 +1,4 @@
-"""Few-shot segmentation for `dinocell probe`: the trainer of dinocell-seg as dinocell-ssl's few-shot curve wants it."""
+"""Few-shot segmentation for `dinocell probe`: the trainer of dinocell-seg, in the form that dinocell-ssl calls."""
 
 import shutil
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class FewShotSegmentation:
     The images of a seed are nested: those of 5 are among those of 10. Backbones are frozen unless `fine_tune`; a
     random one is frozen too, so that both train the same parameters for the same `steps`. Thresholds are calibrated
     on the training images, and the score is the mean over up to `max_scored` images of val. The folders of the
-    trainings stay in `work`, until the same training is made anew.
+    training runs stay in `work` until the same run is repeated.
     """
 
     dataset: Path
@@ -42,11 +42,11 @@ class FewShotSegmentation:
     device: str = "cpu"
 
     def __call__(self, backbone: Path | None, *, num_images: int, seed: int) -> float:
-        """OP_CSB of [0, 1]. Raises ValueError when the train split is smaller than `num_images`."""
+        """OP_CSB in [0, 1]. Raises ValueError if the train split has fewer than `num_images`."""
         chosen, scored = self._images(num_images, seed)
         folder = self.work / f"{num_images}_images_seed_{seed}"
         output = self.work / f"{num_images}_images_seed_{seed}_{'random' if backbone is None else 'pretrained'}"
-        for earlier in (folder, output):  # of a probe before this one
+        for earlier in (folder, output):  # left by an earlier probe
             shutil.rmtree(earlier, ignore_errors=True)
         _copy(chosen, scored[:1], folder)
         model = train([folder], output, recipe=self._recipe(backbone, seed), device=self.device)
@@ -69,8 +69,8 @@ class FewShotSegmentation:
         by_split = {split: [one for one in samples if one.split == split] for split in ("train", "val")}
         if len(by_split["train"]) < num_images or not by_split["val"]:
             raise ValueError(
-                f"{self.dataset} has {counted(len(by_split['train']), 'image')} of the split train and "
-                f"{len(by_split['val'])} of val; {counted(num_images, 'image')} to train on "
+                f"{self.dataset} has {counted(len(by_split['train']), 'image')} in the split train and "
+                f"{len(by_split['val'])} in val; {counted(num_images, 'image')} to train on "
                 "and one to score on are needed (splits.csv)"
             )
         order = np.random.default_rng(seed).permutation(len(by_split["train"]))
@@ -84,7 +84,7 @@ class FewShotSegmentation:
             network=Network(**network, freeze_backbone=not self.fine_tune),
             sampling=Sampling(crop_px=self.crop_px, batch_size=self.batch_size),
             optimization=Optimization(warmup_steps=self.steps // 10),
-            # One validation at the end: nothing is chosen by the one image of val that it needs.
+            # One validation at the end; it needs one image of val, and nothing is chosen by it.
             schedule=Schedule(steps=self.steps, steps_per_epoch=self.steps, validation_crops=1),
             precision=self.precision,
             seed=seed,

@@ -1,4 +1,4 @@
-"""The table of commands. A command's code is imported when it is called, never before."""
+"""The table of commands. A command's code is imported only when the command is called."""
 
 import io
 import sys
@@ -13,7 +13,7 @@ import typer
 
 @dataclass(frozen=True)
 class Command:
-    """Where a command's function, or the app of a group of commands, is, as module:name, and one line of help."""
+    """The function of a command, or the app of a group of commands, as module:name, and one line of help."""
 
     target: str
     help: str
@@ -22,18 +22,19 @@ class Command:
 COMMANDS = {
     "segment": Command("dinocell_seg.cli:segment", "Segment images into labels, tables of cells and overlays."),
     "pretrain": Command("dinocell.pretrain:pretrain", "Pretrain a backbone on unlabelled images."),
-    "probe": Command("dinocell.probe:probe", "Measure what a pretrained backbone knows, without labels and with few."),
+    "probe": Command("dinocell.probe:probe", "Measure what a pretrained backbone knows, without labels or with few."),
     "export-backbone": Command(
         "dinocell_ssl.commands.export_backbone:export_backbone", "Write a backbone for transformers, dinov3 or timm."
     ),
     "train": Command("dinocell_seg.train_cli:train", "Train a model on labelled images."),
     "calibrate": Command("dinocell_seg.train_cli:calibrate", "Choose a model's thresholds on validation images."),
-    "eval": Command("dinocell_eval.commands.eval:eval_command", "Compare predicted with true labels."),
+    "eval": Command("dinocell_eval.commands.eval:eval_command", "Compare predicted labels with the true ones."),
     "eval-sweep": Command(
         "dinocell_eval.commands.eval_sweep:sweep_command", "Map scores of saved distance maps over thresholds."
     ),
     "eval-ctc": Command(
-        "dinocell_eval.commands.eval_ctc:eval_ctc_command", "Evaluate a tracked sequence as its challenge does."
+        "dinocell_eval.commands.eval_ctc:eval_ctc_command",
+        "Evaluate a tracked sequence as the Cell Tracking Challenge does.",
     ),
     "info": Command("dinocell_seg.cli:info", "Show what is in an image or in a model file."),
     "cache": Command("dinocell_io.cache_cli:app", "Show, clear or fill the cache of objects from buckets."),
@@ -48,14 +49,14 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """The `dinocell` command."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # a name or sign that the terminal cannot show must not end a run at its last line
+        # a name or character that the terminal cannot show must not end a run at its last line
         sys.stdout.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if arguments is None else arguments)
     build_app(words)(words)
 
 
 def build_app(words: Sequence[str]) -> typer.Typer:
-    """The application for one command line: only the command that it names is imported."""
+    """The application for one command line; only the command that it names is imported."""
     app = typer.Typer(
         name="dinocell",
         help="Segment cells in microscope images; train, calibrate and evaluate models that do.",

@@ -1,4 +1,4 @@
-"""Whether two devices make the same of one image: maps, labels and times side by side."""
+"""Whether two devices give the same result for one image: maps, labels and times side by side."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ MAP_TOLERANCE = 1e-3  # networks sum in another order on another device; kernels
 
 @dataclass(frozen=True)
 class DeviceRun:
-    """What one device made of an image: the network's map, its labels, and how long each took."""
+    """The result of one device for an image: the network's map, its labels, and how long each took."""
 
     device: str
     distance_map: Float32[np.ndarray, "y x"]
@@ -30,7 +30,7 @@ class DeviceRun:
 class Parity:
     """Two runs and where they differ.
 
-    `kernels_agree`: from the same map come the same labels, and from the same labels the same distances, bit for bit.
+    `kernels_agree`: the same map gives the same labels, and the same labels give the same distances, bit for bit.
     `maps_agree`: no pixel of the two maps differs by more than `MAP_TOLERANCE`.
     """
 
@@ -117,15 +117,13 @@ def _require_kernels(device: str) -> None:
         reason = (
             torch_cuda.why_not(torch.device(device))
             if torch_cuda.has_kernels()
-            else "was built without CUDA; rebuild it where nvcc is: pip install --no-build-isolation ./csrc,"
+            else "was built without CUDA; rebuild it where nvcc is installed: pip install --no-build-isolation ./csrc,"
         )
-        raise ValueError(
-            f"dinocell-kernels {reason} or compare without it: nothing would run on the GPU but the network"
-        )
+        raise ValueError(f"dinocell-kernels {reason} or compare without it: only the network would run on the GPU")
 
 
 def _run(pipeline: "DINOCellPipeline", plane: Shaped[np.ndarray, "y x"], reference: DeviceRun | None) -> DeviceRun:
-    """One image on the pipeline's device; `reference` is the first device's run, None for itself."""
+    """One image on the pipeline's device; `reference` is the run of the first device, None for the first itself."""
     import time
 
     import torch
@@ -140,10 +138,10 @@ def _run(pipeline: "DINOCellPipeline", plane: Shaped[np.ndarray, "y x"], referen
     settings = pipeline.settings.thresholds.for_map(scale=prediction.scale)
     labels = labels_from_distance_map(prediction.heights, **settings)
     labelled = time.perf_counter()
-    beside = kernel_device(pipeline.device, num_pixels=plane.size)
+    device_of_kernels = kernel_device(pipeline.device, num_pixels=plane.size)
     map_of_first = prediction.distance_map if reference is None else reference.distance_map
-    labels_of_first = labels_from_distance_map(as_tensor(map_of_first, beside), **settings)
-    first_labels = as_tensor(labels_of_first if reference is None else reference.labels, beside)
+    labels_of_first = labels_from_distance_map(as_tensor(map_of_first, device_of_kernels), **settings)
+    first_labels = as_tensor(labels_of_first if reference is None else reference.labels, device_of_kernels)
     before = time.perf_counter()
     distances = torch_ops.distance_map(first_labels, num_labels=int(first_labels.max())).cpu().numpy()
     seconds = {

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def few_shot_trainer(task: "FewShotTask") -> "FewShotSegmentation":
-    """The trainer for a `FewShotTask` of dinocell-ssl; nothing heavy is imported before it is asked for."""
+    """The trainer for a `FewShotTask` of dinocell-ssl; nothing heavy is imported before it is needed."""
     from dinocell.few_shot import FewShotSegmentation
 
     return FewShotSegmentation(

@@ -1,4 +1,4 @@
-"""The command `dinocell probe`: what a backbone knows, without labels and with few."""
+"""The command `dinocell probe`: what a backbone knows, without labels or with few."""
 
 import json
 from pathlib import Path
@@ -16,30 +16,38 @@ if TYPE_CHECKING:
 def probe(
     checkpoint: Annotated[Path, typer.Argument(help="backbone.safetensors or checkpoint of a run, or a DINOv3 file.")],
     data: Annotated[
-        list[Path], typer.Option("--data", help="Folder of fields the backbone was not trained on; repeat.")
+        list[Path],
+        typer.Option("--data", help="Folder of fields that the backbone was not trained on; repeat for more."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for probe.json and channels.png.")],
     channel_pattern: Annotated[
         str | None,
         typer.Option(help="For one file per channel: regular expression with (?P<channel>...) and (?P<field>...)."),
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Of folders with splits.csv; all images without it.")] = None,
-    size: Annotated[int, typer.Option(min=16, help="Side of the squares that are looked at, in pixels.")] = 224,
-    max_fields: Annotated[int, typer.Option(min=1, help="Fields that are used, spread over the folders.")] = 50,
-    max_places: Annotated[int, typer.Option(min=1, help="Squares of each field.")] = 9,
+    split: Annotated[
+        str | None, typer.Option(help="Split to use of folders with splits.csv; default all images.")
+    ] = None,
+    size: Annotated[int, typer.Option(min=16, help="Side of the squares that the backbone is shown, in pixels.")] = 224,
+    max_fields: Annotated[
+        int, typer.Option(min=1, help="Number of fields to use, spread over the folders.")
+    ] = 50,
+    max_places: Annotated[int, typer.Option(min=1, help="Number of squares per field.")] = 9,
     shown: Annotated[
         Literal["repeated", "in_its_place"] | None,
-        typer.Option(help="How a channel is shown to a backbone of several; by default as its run showed them."),
+        typer.Option(help="How a channel is shown to a backbone of several channels; default as in its training run."),
     ] = None,
     labelled: Annotated[
-        Path | None, typer.Option(help="Dataset folder with splits train and val: few-shot segmentation too.")
+        Path | None, typer.Option(help="Dataset folder with splits train and val; adds few-shot segmentation.")
     ] = None,
-    num_images: Annotated[str, typer.Option(help="Few-shot: numbers of labelled images, with commas.")] = "5,10,25,50",
-    seeds: Annotated[int, typer.Option(min=1, help="Few-shot: trainings of each number.")] = 3,
-    steps: Annotated[int, typer.Option(min=1, help="Few-shot: steps of each training.")] = 200,
+    num_images: Annotated[
+        str, typer.Option(help="Few-shot: numbers of labelled images, separated by commas.")
+    ] = "5,10,25,50",
+    seeds: Annotated[int, typer.Option(min=1, help="Few-shot: training runs per number of images.")] = 3,
+    steps: Annotated[int, typer.Option(min=1, help="Few-shot: steps per training run.")] = 200,
     fine_tune: Annotated[bool, typer.Option(help="Few-shot: train the backbone too.")] = False,
     precision: Annotated[
-        Literal["fp32", "bf16"], typer.Option(help="Few-shot: of training; bf16 is quicker where the device has it.")
+        Literal["fp32", "bf16"],
+        typer.Option(help="Few-shot: precision of training; bf16 is faster if the device supports it."),
     ] = "fp32",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
@@ -66,7 +74,7 @@ def probe(
         require_backbone_file(checkpoint)
         for folder in (*data, *([] if labelled is None else [labelled])):
             if not folder.is_dir():
-                raise FileNotFoundError(f"there is no folder {folder}; give one of images")
+                raise FileNotFoundError(f"there is no folder {folder}; give a folder of images")
     with errors_told(FAILED):
         report = probe_checkpoint(
             checkpoint,
@@ -121,5 +129,5 @@ def _numbers(words: str) -> tuple[int, ...]:
     except ValueError:
         numbers = ()
     if not numbers or min(numbers) < 1:
-        raise ValueError(f"--num-images is {words!r}; give numbers of images with commas, such as 5,10,25")
+        raise ValueError(f"--num-images is {words!r}; give numbers of images separated by commas, such as 5,10,25")
     return numbers

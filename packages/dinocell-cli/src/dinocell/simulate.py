@@ -12,27 +12,32 @@ from dinocell_io.counted import counted
 def simulate(
     output: Annotated[Path, typer.Argument(help="Image to write, for example field.ome.tif.")],
     labels: Annotated[Path | None, typer.Option(help="Also write the true labels here (.tif or .png).")] = None,
-    objects: Annotated[Literal["cells", "nuclei"], typer.Option(help="What the true labels are of.")] = "cells",
-    height: Annotated[int, typer.Option(min=1, help="Pixels.")] = 512,
-    width: Annotated[int, typer.Option(min=1, help="Pixels.")] = 512,
+    objects: Annotated[Literal["cells", "nuclei"], typer.Option(help="What the true labels outline.")] = "cells",
+    height: Annotated[int, typer.Option(min=1, help="Height of the image in pixels.")] = 512,
+    width: Annotated[int, typer.Option(min=1, help="Width of the image in pixels.")] = 512,
     num_cells: Annotated[int, typer.Option(min=0, help="Number of cells.")] = 60,
     diameter: Annotated[float, typer.Option(help="Mean diameter of the cells, in pixels.")] = 40.0,
     nucleus_fraction: Annotated[
-        float, typer.Option(help="Diameter of nucleus over cell, 0.3 to 0.95; near 0.95 nuclei touch as cells do.")
+        float,
+        typer.Option(
+            help="Diameter of the nucleus divided by that of its cell, 0.3 to 0.95; near 0.95 nuclei touch as cells do."
+        ),
     ] = 0.5,
     channels: Annotated[
         str,
-        typer.Option(help="With commas, of DNA, ER, AGP, RNA, Mito, Membrane, Phase, DIC, Brightfield and Absorbing."),
+        typer.Option(
+            help="Separated by commas, from DNA, ER, AGP, RNA, Mito, Membrane, Phase, DIC, Brightfield and Absorbing."
+        ),
     ] = "DNA,ER,AGP",
     cell_shape: Annotated[str, typer.Option(help="One of round, rods, yeast, blood, spread and tissue.")] = "round",
     artefacts: Annotated[
-        str, typer.Option(help="With commas, of debris, bubbles, scratches, defocus, frame and saturation.")
+        str, typer.Option(help="Separated by commas, from debris, bubbles, scratches, defocus, frame and saturation.")
     ] = "",
     seed: Annotated[int, typer.Option(help="The same seed gives the same image.")] = 0,
 ) -> None:
-    """Write a simulated field of cells, 16 bit, in several channels, and its true labels.
+    """Write a simulated 16-bit field of cells in several channels, and its true labels.
 
-    Folders are made as needed. OME-TIFF keeps the channels' names; a PNG holds one channel only.
+    Folders are made as needed. OME-TIFF keeps the names of the channels; PNG holds only one channel.
     """
     from dinocell_io import simulate_field, write_image, write_labels
     from dinocell_io.output_folder import check_output_folder
