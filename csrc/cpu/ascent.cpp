@@ -14,6 +14,19 @@ namespace {
 // Labels of so many bytes are followed at a time, so that they stay in the cache over many sweeps.
 constexpr size_t kStripBytes = size_t{512} << 10;
 
+// The rows of an image in strips, the same for any number of threads.
+struct Strips {
+    Strips(size_t height_, size_t width)
+        : height(height_),
+          rows(std::max<size_t>(8, kStripBytes / (sizeof(int32_t) * width))),
+          count((height + rows - 1) / rows) {}
+    size_t begin(size_t strip) const { return strip * rows; }
+    size_t end(size_t strip) const { return std::min(height, (strip + 1) * rows); }
+    bool begins_at(size_t y) const { return y % rows == 0; }
+
+    size_t height, rows, count;
+};
+
 template <typename... Arguments>
 bool point_row(Arguments&&... arguments) {
     DINOCELL_DISPATCH(point_row(arguments...))
@@ -23,9 +36,10 @@ bool follow_row(Arguments&&... arguments) {
     DINOCELL_DISPATCH(follow_row(arguments...))
 }
 
-// Open pixels point to their highest neighbour, and pits get their numbers. Returns their pixels.
+// Open pixels point to their highest neighbour or to where that one points, and pits get their numbers. No pointer
+// leaves its strip but for the row beside it: only so may strips be followed at the same time. Returns the pits' pixels.
 template <typename Value>
-std::vector<uint32_t> point(const WatershedImage<Value>& image, size_t num_markers) {
+std::vector<uint32_t> point(const WatershedImage<Value>& image, const Strips& strips, size_t num_markers) {
     const Value* const map = image.map;
     int32_t* const labels = image.labels;
     const size_t height = image.height, width = image.width;
@@ -37,8 +51,8 @@ std::vector<uint32_t> point(const WatershedImage<Value>& image, size_t num_marke
             if (!image.open_rows[y]) continue;
             window.move(y, height, [&](size_t row, Value* to) { std::copy_n(map + row * width, width, to); });
             const size_t base = y * width;
-            // The row above the band belongs to another thread.
-            const bool first = y == image.bands.begin(band);
+            // The row above the band belongs to another thread, and what the row above the strip holds leads too far.
+            const bool first = y == image.bands.begin(band) || strips.begins_at(y);
             for (size_t x = 0; first && x < width; ++x) above[x] = ~static_cast<int32_t>(base + x - width);
             int32_t* const row = labels + base;
             const bool summits =
@@ -54,19 +68,17 @@ std::vector<uint32_t> point(const WatershedImage<Value>& image, size_t num_marke
     return all;
 }
 
-// Every pointer becomes the number at its end: inside each strip of rows, then in the rows beside the seams, then where
-// pointers lead from the inside of a strip across a seam.
+// Every pointer becomes the number at its end: inside each strip of rows, which leaves pointers to the rows beside the
+// seams; then in those rows, one after the other; then in the others, one step away from them.
 template <typename Value>
-void follow(const WatershedImage<Value>& image) {
+void follow(const WatershedImage<Value>& image, const Strips& strips) {
     const size_t height = image.height, width = image.width;
-    const size_t strip_rows = std::max<size_t>(8, kStripBytes / (sizeof(int32_t) * width));
-    const size_t num_strips = (height + strip_rows - 1) / strip_rows;
     // Follows the pointers of row y that lead to rows [begin, end); returns whether such pointers are left.
     const auto follow_to = [&](size_t y, size_t begin, size_t end) {
         return follow_row(image.labels, y * width, (y + 1) * width, width, begin * width, end * width);
     };
-    parallel_for(num_strips, image.num_threads, [&](size_t strip) {
-        const size_t begin = strip * strip_rows, end = std::min(height, begin + strip_rows);
+    parallel_for(strips.count, image.num_threads, [&](size_t strip) {
+        const size_t begin = strips.begin(strip), end = strips.end(strip);
         std::vector<uint8_t> open(image.open_rows.begin() + static_cast<ptrdiff_t>(begin),
                                   image.open_rows.begin() + static_cast<ptrdiff_t>(end));
         const auto sweep_over = [&](size_t y) {
@@ -81,14 +93,15 @@ void follow(const WatershedImage<Value>& image) {
             for (size_t y = begin; y < end; ++y) left |= sweep_over(y);
         }
     });
-    for (bool left = num_strips > 1; left;) {
+    if (strips.count == 1) return;
+    for (bool left = true; left;) {
         left = false;
-        for (size_t seam = strip_rows; seam < height; seam += strip_rows)
-            for (const size_t y : {seam - 1, seam})
+        for (size_t strip = 1; strip < strips.count; ++strip)
+            for (const size_t y : {strips.begin(strip) - 1, strips.begin(strip)})
                 if (image.open_rows[y]) left |= follow_to(y, 0, height);
     }
-    parallel_for(num_strips > 1 ? num_strips : 0, image.num_threads, [&](size_t strip) {
-        const size_t begin = strip * strip_rows, end = std::min(height, begin + strip_rows);
+    parallel_for(strips.count, image.num_threads, [&](size_t strip) {
+        const size_t begin = strips.begin(strip), end = strips.end(strip);
         for (size_t y = strip == 0 ? begin : begin + 1; y < (end == height ? end : end - 1); ++y)
             if (image.open_rows[y]) follow_to(y, 0, height);
     });
@@ -98,8 +111,9 @@ void follow(const WatershedImage<Value>& image) {
 
 template <typename Value>
 std::vector<uint32_t> ascend(const WatershedImage<Value>& image, size_t num_markers) {
-    std::vector<uint32_t> pits = point(image, num_markers);
-    follow(image);
+    const Strips strips(image.height, image.width);
+    std::vector<uint32_t> pits = point(image, strips, num_markers);
+    follow(image, strips);
     return pits;
 }
 

@@ -63,3 +63,30 @@ def test_two_three_and_seven_threads_give_the_bits_of_one(kernel):
     for num_threads in (2, 3, 7):
         for ours, expected in zip(KERNELS[kernel](num_threads), alone, strict=True):
             np.testing.assert_array_equal(ours, expected)
+
+
+# Large images are cut into strips of rows, which threads take in any order.
+RAMPS = np.repeat(0.9 - np.arange(2000, dtype=np.float32)[:, None] * np.float32(2e-4), 1100, axis=1)
+RAMPS[:, 550] -= 0.05
+RAMPS[:, 551:] -= 1e-3
+
+
+@pytest.mark.parametrize("prominence", [None, 0.01])
+def test_basins_as_high_as_a_large_image_are_labelled_whole_by_many_threads(prominence):
+    two_cells = np.where(np.arange(1100) <= 550, 1, 2)
+    for num_threads in (1, 2, 3, 5, 8):
+        for _ in range(3):
+            labels = kernels.watershed(RAMPS, peak=0.88, fill=0.09, prominence=prominence, num_threads=num_threads)
+            assert (labels == two_cells).all()
+
+
+@pytest.mark.parametrize("prominence", [None, 0.15])
+def test_large_confluent_images_get_the_same_labels_with_many_threads(prominence, isa):
+    smooth = ndimage.gaussian_filter(np.random.default_rng(3).normal(size=(1301, 901)).astype(np.float32), 6.0)
+    heights = np.clip((smooth / smooth.std() + 0.5) / 3, 0, 1)
+    alone = kernels.watershed(heights, peak=0.45, fill=0.07, prominence=prominence, num_threads=1)
+    assert alone.max() > 100, "test invalid: too few cells"
+    for num_threads in (2, 3, 8):
+        np.testing.assert_array_equal(
+            kernels.watershed(heights, peak=0.45, fill=0.07, prominence=prominence, num_threads=num_threads), alone
+        )
