@@ -20,6 +20,8 @@ from .images.sweep import Sweep as Sweep
 from .images.sweep import sweep_distance_maps as sweep_distance_maps
 from .images.sweep import sweep_labels as sweep_labels
 from .images.taxonomy import Objects as Objects
+from .metrics.metric_table import Metric as Metric
+from .metrics.metric_table import higher_is_better as higher_is_better
 from .overlap.pair_table import PairTable as PairTable
 from .overlap.pair_table import pair_table as pair_table
 from .pages.sweep_page import sweep_page as sweep_page

@@ -280,3 +280,16 @@ def test_maps_that_find_nothing_at_any_threshold_are_warned_of(app, folders):
 def test_only_a_metric_that_is_0_everywhere_is_warned_of(metric, values, warned):
     sweep = Sweep((0.4, 0.5), (0.1,), ("a",), "val", {metric: np.array(values, float).reshape(2, 1, 1)})
     assert (sweep.nothing_matches(metric) is not None) == warned
+
+
+def test_the_best_count_error_is_the_lowest_and_a_ratio_has_no_best() -> None:
+    values = {
+        "count_error": np.array([[[0.5], [0.1]], [[0.9], [0.3]]]),
+        "count_ratio": np.array([[[0.5], [1.1]], [[1.9], [0.7]]]),
+    }
+    found = Sweep(peaks=(0.4, 0.6), fills=(0.1, 0.2), names=("a",), split="val", values=values)
+    best = found.best("count_error")
+    assert (best.peak, best.fill, best.score) == (0.4, 0.2, 0.1)
+    assert np.argwhere(best.plateau).tolist() == [[0, 1]]
+    with pytest.raises(ValueError, match=r"count_ratio has no best value; choose by another metric, such as op_csb"):
+        found.best("count_ratio")

@@ -14,7 +14,7 @@ from jaxtyping import Float32, Float64, Int32, Integer
 from torch import Tensor
 
 from dinocell_core import DINOCell, load_model, save_model
-from dinocell_eval import Sweep, per_image_values
+from dinocell_eval import Sweep, higher_is_better, per_image_values
 from dinocell_io import Sample, grey_image, read_image, read_labels
 from dinocell_io.counted import counted
 from dinocell_kernels import remove_small
@@ -27,7 +27,6 @@ FILLS = (0.05, 0.08, 0.1, 0.12, 0.15, 0.2)
 PROMINENCES = (None, 0.1, 0.15, 0.2, 0.25, 0.3)
 FULL_PROMINENCES_PX = (0.0, 20.0, 40.0)
 MIN_SIZES = (0, 20)
-NOT_TO_MAXIMISE = ("count_error", "count_ratio")
 SHOWN_METRICS = ("op_csb", "ap_mean", "mma")
 
 
@@ -138,7 +137,7 @@ def calibrate(
 def check_choice(*, metric: str, split: str | None) -> None:
     """Raise ValueError for a metric or a split that `calibrate` refuses, before an image is read."""
     for name in metric.split("+"):
-        if name in NOT_TO_MAXIMISE:
+        if not higher_is_better(name):
             raise ValueError(f"{name} is not better when it is higher; maximise another, such as ap_mean or op_csb")
     per_image_values([], [], metrics=metric.split("+"))
     if split == "test":

@@ -43,6 +43,7 @@ class Comparison:
     differences: Mapping[str, Difference]
     protocol: Mapping[str, Difference]
     num_replicates: int
+    definitions: Mapping[str, Metric]
     notes: tuple[str, ...]
 
 
@@ -89,8 +90,13 @@ def compare(first: Evaluation, second: Evaluation, *, num_replicates: int = NUM_
         }
 
     return Comparison(
-        num_images, differences(first.definitions), differences(quantities), num_replicates, tuple(notes)
-    )  # fmt: skip
+        num_images=num_images,
+        differences=differences(first.definitions),
+        protocol=differences(quantities),
+        num_replicates=num_replicates,
+        definitions=first.definitions,
+        notes=tuple(notes),
+    )
 
 
 def _difference(

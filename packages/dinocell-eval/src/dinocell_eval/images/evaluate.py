@@ -1,6 +1,6 @@
 """All metrics of a set of static images, pooled and per image, from one pass over the pixels."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -11,27 +11,14 @@ from dinocell_eval.images.bootstrap import FEWEST_IMAGES, NUM_REPLICATES, bootst
 from dinocell_eval.images.compared_images import compared_images
 from dinocell_eval.images.protocols import Protocol, ProtocolResult, protocol_named, quantity_metrics
 from dinocell_eval.images.taxonomy import PREDICTED_CLASSES, TRUTH_CLASSES, Objects, classify
-from dinocell_eval.metrics.aji import aji_plus_statistics, aji_statistics
-from dinocell_eval.metrics.average_precision import COCO_THRESHOLDS, average_precision_statistics
+from dinocell_eval.metrics.average_precision import COCO_THRESHOLDS
 from dinocell_eval.metrics.boundary import boundary_statistics
-from dinocell_eval.metrics.count import count_statistics
-from dinocell_eval.metrics.det import det_statistics
-from dinocell_eval.metrics.foreground import foreground_statistics
-from dinocell_eval.metrics.metric_table import COUNTS, Metric, metric_table
-from dinocell_eval.metrics.mma import mma_statistics
-from dinocell_eval.metrics.panoptic_quality import panoptic_quality_statistics
-from dinocell_eval.metrics.seg import seg_statistics
+from dinocell_eval.metrics.metric_table import COUNTS, Metric, metric_table, statistics_of
 from dinocell_eval.overlap.geometry import stack_geometry
 from dinocell_eval.overlap.matching import exact_threshold, majority_match, threshold_key
-from dinocell_eval.overlap.pair_table import PairTable, stack
+from dinocell_eval.overlap.pair_table import stack
 from dinocell_eval.overlap.statistics import Column, Statistics, Total, total
 from dinocell_io.counted import counted
-
-# Metrics that solve an assignment: half of the time of all, so a sweep computes those it asks for.
-ASSIGNED: Mapping[str, Callable[[PairTable], dict[str, Column]]] = {
-    "aji_plus": aji_plus_statistics,
-    "mma": mma_statistics,
-}
 
 
 @dataclass(frozen=True)
@@ -88,13 +75,13 @@ def evaluate(
     image_names = tuple(names) if names is not None else tuple(str(i) for i in range(len(images)))
     table = stack([image.table for image in images])
     match = majority_match(table)
-    statistics = _statistics(table, match, thresholds)
+    metrics = metric_table(thresholds, boundary_px=boundary_px)
+    statistics = statistics_of(metrics.values(), table, thresholds=thresholds)
     agreements = [image.agreement for image in images if image.agreement is not None]
     if boundary_px is not None:
         statistics |= boundary_statistics(table, agreements)
     if chosen.extra is not None:
         statistics |= chosen.extra(table, np.array([image.num_pixels for image in images], np.int64))
-    metrics = metric_table(thresholds, boundary_px=boundary_px)
     summed, quantities = quantity_metrics(chosen, statistics)
     pooled_statistics = total(summed)
 
@@ -153,30 +140,8 @@ def per_image_values(
     table = stack(
         [image.table for image in compared_images(truths, predictions, names=None, boundary_px=None, boxes=False)]
     )
-    assigned = {name for name in ASSIGNED if name in metrics}
-    statistics = _statistics(table, majority_match(table), (), assigned=assigned)
+    statistics = statistics_of([known[name] for name in metrics], table, thresholds=())
     return {name: known[name].formula(statistics) for name in metrics}
-
-
-def _statistics(
-    table: PairTable,
-    match: np.ndarray,
-    thresholds: Sequence[Fraction],
-    *,
-    assigned: Collection[str] = tuple(ASSIGNED),
-) -> dict[str, Column]:
-    """What the metrics are made of; `assigned` names those of ASSIGNED that are wanted."""
-    all_thresholds = sorted({*thresholds, *COCO_THRESHOLDS})
-    return {
-        **count_statistics(table),
-        **seg_statistics(table, match),
-        **det_statistics(table, match),
-        **average_precision_statistics(table, all_thresholds),
-        **panoptic_quality_statistics(table),
-        **aji_statistics(table),
-        **foreground_statistics(table),
-        **{key: column for name in assigned for key, column in ASSIGNED[name](table).items()},
-    }
 
 
 def _thresholds(given: Sequence[float | Fraction]) -> tuple[Fraction, ...]:

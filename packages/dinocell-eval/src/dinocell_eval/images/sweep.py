@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Float64, Integer
 
 from dinocell_eval.images.bootstrap import NUM_REPLICATES, SEED, percentile_interval, resampled_totals
 from dinocell_eval.images.evaluate import per_image_values
+from dinocell_eval.metrics.metric_table import higher_is_better
 from dinocell_eval.overlap.statistics import Column
 from dinocell_io.counted import counted
 from dinocell_kernels import remove_small, watershed
@@ -60,14 +61,16 @@ class Sweep:
         return np.divide(sums, number, out=np.full(number.shape, np.nan), where=number > 0)
 
     def best(self, metric: str, *, num_replicates: int = NUM_REPLICATES) -> Optimum:
-        """The point with the highest score, the first of equals in the order of peaks and fills.
+        """The point with the best score, the first of equals in the order of peaks and fills.
 
-        Raises ValueError if the metric is undefined on the whole grid.
+        Raises ValueError if the metric is undefined on the whole grid, or is one of which neither high nor low is good.
         """
-        scores = self.scores(metric)
+        scores, better = self.scores(metric), higher_is_better(metric)
+        if better is None:
+            raise ValueError(f"{metric} has no best value; choose by another metric, such as {', '.join(METRICS)}")
         if np.isnan(scores).all():
             raise ValueError(f"{metric} is undefined on the whole grid; do the true labels hold any cell?")
-        row, column = np.unravel_index(int(np.nanargmax(scores)), scores.shape)
+        row, column = np.unravel_index(int(np.nanargmax(scores if better else -scores)), scores.shape)
         score = float(scores[row, column])
         interval = error = None
         if len(self.names) > 1 and num_replicates:
@@ -78,13 +81,13 @@ class Sweep:
             means = totals[totals[:, 1] > 0, 0] / totals[totals[:, 1] > 0, 1]
             interval, error = percentile_interval(means), float(means.std())
         with np.errstate(invalid="ignore"):
-            plateau = scores >= score - (error or 0.0)
+            plateau = scores >= score - (error or 0.0) if better else scores <= score + (error or 0.0)
         return Optimum(self.peaks[row], self.fills[column], score, interval, error, plateau)
 
     def nothing_matches(self, metric: str) -> str | None:
         """What to know of a metric that is 0 at every point, None of any other; of a count error 0 is the aim."""
         scores = self.scores(metric)
-        if metric == "count_error" or not np.array_equal(scores[~np.isnan(scores)].max(initial=-1), 0):
+        if higher_is_better(metric) is False or not np.array_equal(scores[~np.isnan(scores)].max(initial=-1), 0):
             return None
         return (
             f"{metric} is 0 at every point: the model finds nothing that matches on these images, and no thresholds "

@@ -7,8 +7,9 @@ from importlib.metadata import version
 import numpy as np
 
 from dinocell_eval.images.bootstrap import SEED
-from dinocell_eval.images.comparison import Comparison, Difference
+from dinocell_eval.images.comparison import Comparison
 from dinocell_eval.images.evaluate import Evaluation
+from dinocell_eval.metrics.metric_table import shown_metrics
 from dinocell_eval.pages import charts
 from dinocell_eval.pages.cells import class_counts
 from dinocell_eval.pages.colours import CLASS_COLOURS, FIRST, SECOND
@@ -16,7 +17,6 @@ from dinocell_eval.pages.evaluation_page import ap_line
 from dinocell_eval.pages.page import card, details, figure, legend, notes, number, page, section, span, table
 from dinocell_io.counted import counted
 
-FOREST_METRICS = ("seg", "det", "op_csb", "ap_0.50", "ap_0.75", "ap_mean", "pq", "aji", "mma", "dice")
 _CHANGED_IMAGES = 12
 
 
@@ -40,7 +40,7 @@ def comparison_page(
              "p-values are not corrected for the number of metrics; the metric that decides is chosen beforehand"],
             title="What to know about these numbers",
         ),
-        section("Differences", _forest(comparison, names), _difference_table(comparison.differences, names)),
+        section("Differences", _forest(comparison, names), _difference_table(comparison, names)),
         section("Agreement and errors", '<div class="grid2">', _curves(first, second, names),
                 _scatter(first, second, names), "</div>"),
         section("Fate of every cell", _taxonomy(first, second, names)),
@@ -80,7 +80,7 @@ def p_text(p_value: float) -> str:
 def _forest(comparison: Comparison, names: tuple[str, str]) -> str:
     rows = {
         name: [charts.Estimate(comparison.differences[name].difference, comparison.differences[name].interval)]
-        for name in FOREST_METRICS
+        for name in shown_metrics(comparison.definitions, "differences")
         if name in comparison.differences
     }
     ends = [
@@ -99,7 +99,9 @@ def _forest(comparison: Comparison, names: tuple[str, str]) -> str:
     )
 
 
-def _difference_table(differences: Mapping[str, Difference], names: tuple[str, str]) -> str:
+def _difference_table(comparison: Comparison, names: tuple[str, str]) -> str:
+    differences = comparison.differences
+
     def rows(shown: Sequence[str]) -> list[list[str]]:
         return [
             [
@@ -112,7 +114,7 @@ def _difference_table(differences: Mapping[str, Difference], names: tuple[str, s
         ]  # fmt: skip
 
     head = ["metric", escape(names[0]), escape(names[1]), "difference", "95 % interval", "p", "images higher / lower"]
-    first = [name for name in FOREST_METRICS if name in differences]
+    first = [name for name in shown_metrics(comparison.definitions, "differences") if name in differences]
     others = [name for name in differences if name not in first]
     return table(head, rows(first)) + details(f"{len(others)} further metrics", table(head, rows(others)))
 

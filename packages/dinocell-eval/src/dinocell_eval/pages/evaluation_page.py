@@ -11,7 +11,7 @@ from dinocell_eval.images.evaluate import Evaluation
 from dinocell_eval.images.protocols import ProtocolResult
 from dinocell_eval.images.strata import STRATUM_METRICS, stratify
 from dinocell_eval.images.taxonomy import PREDICTED_CLASSES, TRUTH_CLASSES
-from dinocell_eval.metrics.metric_table import COUNTS
+from dinocell_eval.metrics.metric_table import COUNTS, shown_metrics
 from dinocell_eval.overlap.matching import threshold_key
 from dinocell_eval.pages import charts
 from dinocell_eval.pages.cells import area_figure, iou_figure, taxonomy, worst_objects
@@ -20,7 +20,6 @@ from dinocell_eval.pages.gallery import GalleryImage, data_uri
 from dinocell_eval.pages.page import card, details, figure, legend, notes, number, page, section, span, table
 from dinocell_io.counted import counted
 
-STRIP_METRICS = ("seg", "det", "ap_0.50", "ap_mean", "pq", "aji", "mma", "dice")
 _GE = "\N{GREATER-THAN OR EQUAL TO}"
 
 
@@ -106,7 +105,7 @@ def _ap_figure(evaluation: Evaluation) -> str:
 
 
 def _strip_figure(evaluation: Evaluation) -> str:
-    shown = [name for name in STRIP_METRICS if name in evaluation.pooled]
+    shown = shown_metrics(evaluation.definitions, "page")
     drawing = charts.strips(
         {name: evaluation.per_image[name] for name in shown},
         {name: evaluation.pooled[name] for name in shown},

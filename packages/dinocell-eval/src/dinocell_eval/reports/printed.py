@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from dinocell_eval.metrics.average_precision import COCO_THRESHOLDS
+from dinocell_eval.metrics.metric_table import shown_metrics
 from dinocell_eval.overlap.matching import threshold_key
 from dinocell_io.counted import counted
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from dinocell_eval.images.comparison import Comparison
     from dinocell_eval.images.evaluate import Evaluation
 
-SHOWN = ("seg", "det", "op_csb", "ap_0.50", "ap_0.75", "ap_mean", "pq", "aji", "mma", "dice", "count_error",
-         "boundary_iou", "boundary_f", "hausdorff_px", "assd_px")  # fmt: skip
 MOST_LISTED = 20  # files of one kind
 
 
@@ -58,7 +57,7 @@ def print_metrics(console: "Console", evaluation: "Evaluation") -> None:
         title=f"{counted(counts['images'], 'image')}, {counts['n_truth']} true and "
         f"{counted(counts['n_predicted'], 'predicted object')}",
     )
-    shown = [name for name in SHOWN if name in evaluation.pooled]
+    shown = shown_metrics(evaluation.definitions, "printed")
     shown += [f"ap_{threshold}" for threshold in _other_thresholds(evaluation)]
     for name in shown:
         table.add_row(
@@ -91,7 +90,7 @@ def print_comparison(console: "Console", comparison: "Comparison", names: tuple[
         Column("metric", no_wrap=True), names[0], names[1], Column("difference", no_wrap=True), "95 % interval", "p",
         "images higher / lower", title=f"{names[1]} against {names[0]}, {counted(comparison.num_images, 'image')}",
     )  # fmt: skip
-    for name in SHOWN:
+    for name in shown_metrics(comparison.definitions, "printed"):
         if (one := comparison.differences.get(name)) is not None:
             table.add_row(
                 name,
