@@ -114,7 +114,7 @@ def test_one_page_of_a_stack_without_names_is_chosen_by_z_or_t(tmp_path: Path) -
 def test_an_image_without_z_takes_only_z_0(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.ones((4, 5), np.uint8))
     assert read_image(tmp_path / "a.tif", z=0, t=0).pixels.sum() == 20
-    with pytest.raises(ValueError, match=r"has z from 0 to 0, got 2"):
+    with pytest.raises(ValueError, match=r"has no z axis, got z=2; Y=4, X=5; leave the choice out"):
         read_image(tmp_path / "a.tif", z=2)
 
 

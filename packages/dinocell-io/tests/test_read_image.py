@@ -101,23 +101,6 @@ def test_pixels_are_contiguous_channel_planes(tmp_path: Path) -> None:
     assert image.pixels.flags.writeable
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("suffix", ["png", "jpg"])
-def test_exif_orientation_is_applied_as_pillow_does(tmp_path: Path, orientation: int, suffix: str) -> None:
-    from PIL import ImageOps
-
-    drawn = np.zeros((16, 24), np.uint8)
-    drawn[:8, :8] = 200
-    drawn[8:, 16:] = 90
-    exif = PillowImage.Exif()
-    exif[0x0112] = orientation
-    path = tmp_path / f"turned.{suffix}"
-    PillowImage.fromarray(drawn).save(path, exif=exif)
-    with PillowImage.open(path) as opened:
-        expected = np.asarray(ImageOps.exif_transpose(opened))
-    np.testing.assert_array_equal(read_image(path).pixels[0], expected)
-
-
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_jpeg_reads_as_pillow_decodes_it(tmp_path: Path, mode: str) -> None:
     shape = (40, 50) if mode == "L" else (40, 50, 3)

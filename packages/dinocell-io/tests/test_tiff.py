@@ -1,6 +1,5 @@
 """TIFF: every storage reads the same, axes are never guessed, damage is never black."""
 
-import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image as PillowImage
-from PIL import ImageOps
 
 from dinocell_io import open_image, read_image, read_labels
 
@@ -135,13 +133,6 @@ def test_declared_alpha_is_dropped(tmp_path: Path, kind: str) -> None:
     np.testing.assert_array_equal(image.pixels, pixels[None, ..., 0])
 
 
-def test_an_undeclared_fourth_sample_is_refused(tmp_path: Path) -> None:
-    pixels = np.zeros((9, 8, 4), np.uint8)
-    tifffile.imwrite(tmp_path / "four.tif", pixels, photometric="rgb", extrasamples=["unspecified"])
-    with pytest.raises(ValueError, match=r"four\.tif is RGB with 1 further samples of unknown meaning"):
-        read_image(tmp_path / "four.tif")
-
-
 def test_samples_that_are_not_colour_are_channels(tmp_path: Path) -> None:
     pixels = np.random.default_rng(3).integers(0, 255, (9, 8, 5)).astype(np.uint8)
     tifffile.imwrite(tmp_path / "five.tif", pixels, photometric="minisblack", planarconfig="contig")
@@ -192,58 +183,6 @@ def test_bilevel_pages_of_every_compression_read_the_same(tmp_path: Path, compre
     part = open_image(tmp_path / "mask.tif").read(np.s_[5:66, 11:87])
     np.testing.assert_array_equal(part[0], mask[5:66, 11:87] * np.uint8(255))
     np.testing.assert_array_equal(read_labels(tmp_path / "mask.tif"), mask.astype(int))
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["grey", "tiled", "RGB", "palette"])
-def test_the_orientation_is_applied_as_pillow_does_to_images_and_labels(
-    tmp_path: Path, orientation: int, kind: str
-) -> None:
-    stored = np.random.default_rng(0).integers(0, 9, (40, 70, 3) if kind == "RGB" else (40, 70)).astype(np.uint8)
-    options: dict[str, Any] = {"photometric": "minisblack" if stored.ndim == 2 else "rgb"}
-    if kind == "tiled":
-        options |= {"tile": (16, 32), "compression": "zlib"}
-    if kind == "palette":
-        colours = np.random.default_rng(1).integers(0, 256, (3, 256)).astype(np.uint16) * 257
-        options |= {"photometric": "palette", "colormap": colours}
-    path = tmp_path / "turned.tif"
-    options["extratags"] = [(274, 3, 1, orientation, True)]
-    tifffile.imwrite(tmp_path / "zlib.tif", stored, metadata=None, **options | {"compression": "zlib"})
-    tifffile.imwrite(path, stored, metadata=None, **options)
-    with PillowImage.open(tmp_path / "zlib.tif") as opened:  # by libtiff: of what is not packed, 5 to 8 come unturned
-        turned = ImageOps.exif_transpose(opened)
-    labels, expected = np.asarray(turned), np.asarray(turned.convert("RGB")).transpose(2, 0, 1)
-    expected = expected if kind in ("RGB", "palette") else expected[:1]
-    image = open_image(path)
-    assert image.shape == expected.shape
-    assert (image.levels[0].height, image.levels[0].width) == expected.shape[1:]
-    pixels = read_image(path).pixels
-    np.testing.assert_array_equal(pixels, expected)
-    assert pixels.flags.c_contiguous
-    for region in (np.s_[0:7, 0:11], np.s_[3:29, 5:38], np.s_[39:40, 0:40]):
-        np.testing.assert_array_equal(image.read(region), expected[:, *region])
-    if kind != "RGB":
-        np.testing.assert_array_equal(read_labels(path), labels)
-
-
-def test_smaller_levels_are_turned_as_the_image_is(tmp_path: Path) -> None:
-    full = np.random.default_rng(0).integers(0, 9999, (64, 96)).astype(np.uint16)
-    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
-        options: dict[str, Any] = {"tile": (16, 16), "photometric": "minisblack"}
-        writer.write(full, subifds=1, extratags=[(274, 3, 1, 6, True)], **options)
-        writer.write(full[::2, ::2], subfiletype=1, **options)
-    image = open_image(tmp_path / "a.tif")
-    assert [(level.height, level.width) for level in image.levels] == [(96, 64), (48, 32)]
-    small = np.rot90(full[::2, ::2], -1)
-    np.testing.assert_array_equal(image.read(level=1)[0], small)
-    np.testing.assert_array_equal(image.read(np.s_[3:40, 2:9], level=1)[0], small[3:40, 2:9])
-
-
-@pytest.mark.parametrize("value", [0, 9])
-def test_an_unknown_orientation_leaves_the_image(tmp_path: Path, value: int) -> None:
-    stored = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    tifffile.imwrite(tmp_path / "a.tif", stored, extratags=[(274, 3, 1, value, True)])
-    np.testing.assert_array_equal(read_image(tmp_path / "a.tif").pixels[0], stored)
 
 
 def test_palette_is_a_colour_image_and_a_display_table_is_not(tmp_path: Path) -> None:
@@ -507,70 +446,6 @@ def test_a_page_without_any_tile_and_strips_that_are_not_stored_are_refused(
         read_image(path)
 
 
-def test_an_ome_set_with_a_missing_file_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.ome.tif"
-    tifffile.imwrite(path, np.ones((1, 8, 8), np.uint8), metadata={"axes": "CYX"}, photometric="minisblack")
-    with tifffile.TiffFile(path) as tif:
-        xml = tif.ome_metadata
-    xml = xml.replace('SizeC="1"', 'SizeC="2"').replace(
-        "</Pixels>", '<Channel ID="Channel:0:1" SamplesPerPixel="1"/></Pixels>'
-    )
-    tifffile.tiffcomment(path, xml)
-    assert b'SizeC="2"' in path.read_bytes()
-    with pytest.raises(ValueError, match=r"a\.ome\.tif belongs to a set of files"):
-        read_image(path)
-
-
-OME_SET = """<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">
-<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="9" SizeY="8" SizeC="2" SizeZ="1" SizeT="1"
- PhysicalSizeX="0.5" PhysicalSizeY="0.5"><Channel ID="Channel:0:0" Name="DNA"/><Channel ID="Channel:0:1" Name="ER"/>
-<TiffData FirstC="0" IFD="0" PlaneCount="1"><UUID FileName="c0.ome.tif">urn:uuid:a</UUID></TiffData>
-<TiffData FirstC="1" IFD="0" PlaneCount="1"><UUID FileName="c1.ome.tif">urn:uuid:b</UUID></TiffData>
-</Pixels></Image></OME>"""
-
-
-def write_set(folder: Path, metadata_file: str) -> np.ndarray:
-    """Two files of one channel each, that leave their axes to another file."""
-    planes = np.random.default_rng(0).integers(0, 60000, (2, 8, 9)).astype(np.uint16)
-    for channel, plane in enumerate(planes):
-        xml = (
-            '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
-            f'<BinaryOnly MetadataFile="{metadata_file}" UUID="urn:uuid:c"/></OME>'
-        )
-        tifffile.imwrite(folder / f"c{channel}.ome.tif", plane, description=xml, metadata=None)
-    return planes
-
-
-def test_any_file_of_an_ome_set_with_a_companion_opens_the_whole_set(tmp_path: Path) -> None:
-    planes = write_set(tmp_path, "D:\\export\\set.companion.ome")  # where it was made
-    (tmp_path / "set.companion.ome").write_text(OME_SET)
-    for name in ("c0.ome.tif", "c1.ome.tif"):
-        image = read_image(tmp_path / name)
-        assert (image.channels, image.pixel_size_um) == (("DNA", "ER"), 0.5)
-        np.testing.assert_array_equal(image.pixels, planes)
-    with pytest.raises(ValueError, match=r"set\.companion\.ome describes a set .* open one of these files"):
-        read_image(tmp_path / "set.companion.ome")
-    (tmp_path / "c1.ome.tif").unlink()
-    with pytest.raises(ValueError, match=r"c0\.ome\.tif belongs to a set of files and some planes"):
-        read_image(tmp_path / "c0.ome.tif")
-
-
-@pytest.mark.parametrize(
-    ("metadata_file", "advice"),
-    [
-        ("set.companion.ome", "that set.companion.ome describes, which is not beside it; put the whole set into one"),
-        ("first.ome.tif", "whose axes and channels are in first.ome.tif; open first.ome.tif"),
-        ("", "that another file describes, which is not beside it"),
-    ],
-)
-def test_a_file_of_an_ome_set_without_its_companion_says_what_is_missing(
-    tmp_path: Path, metadata_file: str, advice: str
-) -> None:
-    write_set(tmp_path, metadata_file)
-    with pytest.raises(ValueError, match=rf"c0\.ome\.tif is one file of a set {re.escape(advice)}"):
-        read_image(tmp_path / "c0.ome.tif")
-
-
 def test_broken_ome_xml_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.ome.tif"
     tifffile.imwrite(path, np.ones((2, 8, 8), np.uint8), metadata={"axes": "CYX"}, photometric="minisblack")
@@ -599,3 +474,36 @@ def test_a_vendors_broken_private_tag_does_no_harm_but_a_lost_description_does(t
                 read_image(path)
         else:
             assert read_image(path).pixels.sum() == 64
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize(
+    "text", ['{"shape": [3, 16, 18]}', '{"shape": [40, 40]}', '{"shape": [16, 18], "axes": "TCYX"}', '{"shape": "x"}']
+)
+def test_a_shape_text_that_does_not_fit_the_pages_does_no_harm_and_is_noted(
+    tmp_path: Path, text: str, compression: str | None
+) -> None:
+    pixels = np.arange(2 * 16 * 18, dtype=np.uint16).reshape(2, 16, 18)
+    for planes in (pixels, pixels[:1]):
+        path = tmp_path / "cropped.tif"
+        tifffile.imwrite(path, planes, photometric=1, description=text, metadata=None, compression=compression)
+        image = read_image(path)
+        np.testing.assert_array_equal(image.pixels, planes)
+        assert image.notes == (
+            "its shape text does not fit its pages, which are read in the order in which they are stored",
+        )
+
+
+def test_a_plane_that_is_a_channel_is_chosen_as_one(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((10, 5, 6), np.uint8), photometric=1, metadata=None)
+    hint = (
+        r"has no z axis, got z=3; C=10, .* channels \(C0, C1, C2, C3 and 6 more\): .* on the command line --channel 3"
+    )
+    with pytest.raises(ValueError, match=hint):
+        read_image(tmp_path / "a.tif", z=3)
+
+
+def test_an_array_with_its_channels_last_is_told_to_have_them_in_front(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((60, 80, 2), np.uint8))
+    with pytest.raises(ValueError, match=r"pages of 2 columns may be an array \[y x channel\] .* channels in front"):
+        read_image(tmp_path / "a.tif")

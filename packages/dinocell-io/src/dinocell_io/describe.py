@@ -38,8 +38,8 @@ class ChannelInfo:
 class ImageInfo:
     """What the file says, and the intensities of one of its planes.
 
-    `axes`, `shape`, `levels` and `scenes` are those of LazyImage. `z` and `t` are the plane that was measured, None
-    where the image has no such axis (unnamed pages count as z), `measured_level` the resolution.
+    `axes`, `shape`, `levels`, `scenes` and `notes` are those of LazyImage. `z` and `t` are the plane that was
+    measured, None where the image has no such axis (unnamed pages count as z), `measured_level` the resolution.
     """
 
     uri: str
@@ -55,6 +55,7 @@ class ImageInfo:
     z: int | None
     t: int | None
     measured_level: int
+    notes: tuple[str, ...] = ()
 
 
 def describe_image(
@@ -90,6 +91,7 @@ def describe_image(
         z=plane_z,
         t=plane_t,
         measured_level=level,
+        notes=image.notes,
     )
 
 

@@ -24,6 +24,7 @@ class Image:
     TIFF is memory-mapped copy-on-write, so writing to it never changes the file.
     `channels` are the file's names, or "C0", "C1" ... where it has none. `pixel_size_um` is the
     side of a square pixel, None where the file does not say or its pixels are not square.
+    `files` and `notes` are those of `LazyImage`.
     """
 
     pixels: Shaped[np.ndarray, "channel y x"]
@@ -31,6 +32,8 @@ class Image:
     pixel_size_um: float | None
     is_rgb: bool
     uri: str
+    files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or 0 in self.pixels.shape:
@@ -76,9 +79,9 @@ def read_image(
     """Read one plane of an image whole, with all its channels, without changing a pixel.
 
     Grey stays one channel and RGB three, in the file's own dtype. Transparency is dropped, a palette becomes RGB,
-    the orientation in EXIF or a TIFF's tag is applied. What is ambiguous is refused with what can be chosen:
-    several images in one file (`scene`, by name or index), Z or T axes longer than 1 (`z`, `t`, from 0); CMYK
-    is refused. Addresses and formats are those of `open_image`, which reads regions and smaller levels.
+    the orientation in EXIF or a TIFF's tag is noted and not applied. What is ambiguous is refused with what can be
+    chosen: several images in one file (`scene`, by name or index), Z or T axes longer than 1 (`z`, `t`, from 0);
+    CMYK is refused. Addresses and formats are those of `open_image`, which reads regions and smaller levels.
     Raises FileNotFoundError, StoreError, or ValueError for a file that is empty, damaged, cut short, of
     an unsupported format or larger than memory; a damaged file is never returned as a black image.
     """
@@ -86,4 +89,4 @@ def read_image(
 
     image = open_image(uri, scene=scene, store=store)
     pixels = image.read(z=z, t=t)
-    return Image(pixels, image.channels, image.pixel_size_um, image.is_rgb, image.uri)
+    return Image(pixels, image.channels, image.pixel_size_um, image.is_rgb, image.uri, image.files, image.notes)

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
@@ -12,7 +13,7 @@ from .damage import damage_named
 from .image import RGB_CHANNELS, numbered_channels
 from .lazy_image import LazyImage, whole_image
 from .memory import check_memory
-from .orientation import upright
+from .orientation import ORIENTATION_TAG, orientation_note
 from .scenes import chosen_scene
 from .stored_file import StoredFile
 
@@ -25,11 +26,10 @@ def open_jpeg_image(file: StoredFile, scene: str | int | None = None) -> LazyIma
     chosen_scene(file.uri, ("image",), scene)
     with _opened(file) as opened:
         mode, (width, height) = opened.mode, opened.size
-        orientation = int(opened.getexif().get(0x0112, 1))
+        notes = orientation_note(opened.getexif().get(ORIENTATION_TAG))
     if mode not in ("L", "RGB"):
         raise ValueError(f"{file.uri} is a {mode} JPEG, expected grey or RGB; save it as RGB")
     check_memory(file.uri, 2 * width * height * len(mode))
-    size = (width, height) if orientation in (5, 6, 7, 8) else (height, width)
     is_rgb = mode == "RGB"
     names = RGB_CHANNELS if is_rgb else numbered_channels(1)
 
@@ -38,9 +38,9 @@ def open_jpeg_image(file: StoredFile, scene: str | int | None = None) -> LazyIma
             pixels: UInt8[np.ndarray, ...] = np.array(opened)
         if pixels.ndim == 2:
             pixels = pixels[..., None]
-        return np.ascontiguousarray(np.moveaxis(upright(pixels, orientation), 2, 0))
+        return np.ascontiguousarray(np.moveaxis(pixels, 2, 0))
 
-    return whole_image(file.uri, size, np.dtype(np.uint8), names, is_rgb, decode)
+    return replace(whole_image(file.uri, (height, width), np.dtype(np.uint8), names, is_rgb, decode), notes=notes)
 
 
 @contextmanager

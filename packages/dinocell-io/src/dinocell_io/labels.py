@@ -56,13 +56,12 @@ def read_labels(
 
 
 def _png_numbers(file: StoredFile) -> Shaped[np.ndarray, "y x"]:
-    from .orientation import upright
     from .png import read_stored_png
 
     stored = read_stored_png(file)
     if stored.pixels.shape[2] != 1:
         raise _colour(file.uri)
-    return upright(stored.pixels, stored.orientation)[..., 0]
+    return stored.pixels[..., 0]
 
 
 def _tiff_numbers(file: StoredFile, scene: str | int | None, z: int | None, t: int | None) -> Shaped[np.ndarray, "y x"]:

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Shaped
 
-from .counted import counted
+from .counted import counted, listed
 
 Region = tuple[slice, slice]
 _UNNAMED = "i"
+_FEW_COLUMNS = 4
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class LazyImage:
 
     `axes` are one letter per entry of `shape`, in this order: "t" and "z" where longer than 1, or "i" for pages
     that the file does not name, then "c", "y" and "x". Colour is three channels. `levels[0]` is the full size.
-    `scene` is the chosen image of a file that holds several (`scenes`; empty where it holds one).
+    `scene` is the chosen image of a file that holds several (`scenes`; empty where it holds one). `files` are those
+    that hold the pixels, empty where it is the opened one alone. `notes` are what a user should know of how it is read.
     Channel names and pixel size are those of `Image`. Nothing stays open between reads, so a
     LazyImage may be shared by threads; the file must stay where it is.
     """
@@ -47,6 +49,8 @@ class LazyImage:
     read_planes: ReadPlanes = field(repr=False)
     scene: str | None = None
     scenes: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.axes) != len(self.shape) or not self.axes.endswith("cyx") or 0 in self.shape:
@@ -99,14 +103,31 @@ class LazyImage:
             if index is None and size > 1:
                 raise self._choose(z, t)
             if not 0 <= (index or 0) < size:
-                raise ValueError(f"{self.uri} has {axis} from 0 to {size - 1}, got {index}; {self._sizes()}")
+                raise self._outside(axis, size, index or 0)
             chosen.append(index or 0)
         return chosen[0], chosen[1]
+
+    def _outside(self, axis: str, size: int, index: int) -> ValueError:
+        if size > 1:
+            return ValueError(f"{self.uri} has {axis} from 0 to {size - 1}, got {index}; {self._sizes()}")
+        count = self.size_of("c")
+        hint = "leave the choice out"
+        if not self.is_rgb and index < count:
+            hint = (
+                f"its {count} planes are channels ({listed(self.channels, 4)}): choose one by name or index, on the "
+                f"command line --channel {index}"
+            )
+        return ValueError(f"{self.uri} has no {axis} axis, got {axis}={index}; {self._sizes()}; {hint}")
 
     def _choose(self, z: int | None, t: int | None) -> ValueError:
         if _UNNAMED in self.axes:
             what = f"one of its {self.size_of(_UNNAMED)} pages, which the file does not name, with z= or t="
             options = "--z or --t"
+            if self.shape[-1] <= _FEW_COLUMNS < self.size_of(_UNNAMED):
+                options += (
+                    f" (pages of {self.shape[-1]} columns may be an array [y x channel] that was written without its "
+                    "axes: write it with the channels in front, [channel y x])"
+                )
         else:
             missing = [axis for axis, index in (("z", z), ("t", t)) if index is None and axis in self.axes]
             what = " and ".join(f"{axis}= (0 to {self.size_of(axis) - 1})" for axis in missing)

@@ -2,7 +2,7 @@
 
 import io
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import imagecodecs
 import numpy as np
@@ -13,7 +13,7 @@ from .damage import damage_named, damaged
 from .image import RGB_CHANNELS, numbered_channels
 from .lazy_image import LazyImage, whole_image
 from .memory import check_memory, check_ratio
-from .orientation import upright
+from .orientation import ORIENTATION_TAG, orientation_note
 from .scenes import chosen_scene
 from .stored_file import StoredFile
 
@@ -29,7 +29,6 @@ class StoredPng:
     pixels: UInt[np.ndarray, "y x sample"]
     palette: UInt[np.ndarray, "colour 3"] | None
     bits: int
-    orientation: int
 
 
 def open_png_image(file: StoredFile, scene: str | int | None = None) -> LazyImage:
@@ -40,12 +39,11 @@ def open_png_image(file: StoredFile, scene: str | int | None = None) -> LazyImag
     """
     header = _header_of(file)
     chosen_scene(file.uri, ("image",), scene)
-    turned = header.orientation in (5, 6, 7, 8)
-    height, width = (header.width, header.height) if turned else (header.height, header.width)
     is_rgb = header.colour in (_RGB, _PALETTE, _RGBA)
     names = RGB_CHANNELS if is_rgb else numbered_channels(1)
     dtype = np.dtype(np.uint16 if header.bits == 16 else np.uint8)
-    return whole_image(file.uri, (height, width), dtype, names, is_rgb, lambda: _displayed(file))
+    image = whole_image(file.uri, (header.height, header.width), dtype, names, is_rgb, lambda: _displayed(file))
+    return replace(image, notes=header.notes)
 
 
 def read_stored_png(file: StoredFile) -> StoredPng:
@@ -64,7 +62,7 @@ def read_stored_png(file: StoredFile) -> StoredPng:
         pixels = pixels[..., None]
     if header.colour == _GREY_ALPHA or pixels.shape[2] == 2:
         pixels = pixels[..., :1]
-    return StoredPng(pixels[..., :3], palette, header.bits, header.orientation)
+    return StoredPng(pixels[..., :3], palette, header.bits)
 
 
 def _displayed(file: StoredFile) -> Shaped[np.ndarray, "channel y x"]:
@@ -76,7 +74,7 @@ def _displayed(file: StoredFile) -> Shaped[np.ndarray, "channel y x"]:
         pixels = stored.palette[pixels[..., 0]]
     elif stored.bits < 8:
         pixels = pixels * np.uint8(255 // (2**stored.bits - 1))
-    return np.ascontiguousarray(np.moveaxis(upright(pixels, stored.orientation), 2, 0))
+    return np.ascontiguousarray(np.moveaxis(pixels, 2, 0))
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ class _Header:
     height: int
     bits: int
     colour: int
-    orientation: int
+    notes: tuple[str, ...]
 
 
 def _header_of(file: StoredFile) -> _Header:
@@ -102,10 +100,10 @@ def _header_of(file: StoredFile) -> _Header:
     check_memory(file.uri, 2 * claimed)
     with damage_named(file.uri, "PNG"), PngImagePlugin.PngImageFile(io.BytesIO(file.read())) as opened:
         num_frames = getattr(opened, "n_frames", 1)
-        orientation = int(opened.getexif().get(0x0112, 1))
+        notes = orientation_note(opened.getexif().get(ORIENTATION_TAG))
     if num_frames > 1:
         raise ValueError(f"{file.uri} is an animation, expected one image; save its frames as files")
-    return _Header(width, height, bits, colour, orientation)
+    return _Header(width, height, bits, colour, notes)
 
 
 def _numbers_of(opened: PngImagePlugin.PngImageFile, header: _Header) -> Shaped[np.ndarray, "..."]:

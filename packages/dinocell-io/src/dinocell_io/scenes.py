@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from .counted import listed
+
 
 def chosen_scene(uri: str, names: Sequence[str], scene: str | int | None, details: Sequence[str] = ()) -> int:
     """The index of the scene of that name or index (from 0); the only one needs no choice.
@@ -19,11 +21,10 @@ def chosen_scene(uri: str, names: Sequence[str], scene: str | int | None, detail
         f"{name} ({detail})" if detail else name
         for name, detail in zip(names, details or [""] * len(names), strict=True)
     ]
-    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
-    listed = f"{'; '.join(described[:12])}{more}"
+    there = listed(described, 12, "; ")
     if scene is None:
         raise ValueError(
-            f"{uri} holds {len(names)} images: {listed}. Choose one with scene=, on the command line --scene, "
+            f"{uri} holds {len(names)} images: {there}. Choose one with scene=, on the command line --scene, "
             "by name or by index from 0"
         )
-    raise ValueError(f"{uri} has no scene {scene!r}; it holds {listed}")
+    raise ValueError(f"{uri} has no scene {scene!r}; it holds {there}")

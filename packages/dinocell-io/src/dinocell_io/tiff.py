@@ -2,18 +2,22 @@
 
 The file's metadata decide (OME-XML, ImageJ, tifffile's shape, the slide formats' own), nothing is guessed from sizes:
 
-- Z and T longer than 1 are axes of the image, of which one plane is chosen; other axes longer than 1 are refused.
+- Z and T longer than 1 are axes of the image, of which one plane is chosen; positions are scenes; other axes longer
+  than 1 are refused.
 - Pages of a plain file without metadata are channels if there are at most 16 of equal size; more, and any number
-  in colour, are a stack without a name, of which one page is chosen.
+  in colour or with palettes, are a stack without a name, of which one page is chosen.
 - Several images in one file are scenes, of which one is chosen. Thumbnails, labels and overviews of a slide, and
   smaller copies of the image, are not scenes; smaller copies are its levels.
+- The images of a set of files are scenes too, whichever of its files is opened; without a choice it is the one
+  of which the opened file holds planes.
 - Samples are colour only where the file says RGB (or YCbCr); other samples are channels.
-- A declared alpha sample is dropped. CMYK and CIE L*a*b* are refused.
+- A declared alpha sample is dropped, and so is any fourth sample beside red, green and blue. CMYK and CIE L*a*b*
+  are refused.
 - A colour map is a colour image, unless ImageJ or OME metadata make it a display table: then the
   indices are the intensities.
 - WhiteIsZero images are turned, so that larger always means brighter; label images are not.
 - A bilevel image becomes 0 and 255.
-- The orientation tag of the image's first page turns images and label images alike, as the one in EXIF does.
+- Rows and columns are as stored: the orientation tag is not applied (docs/decisions/0044-orientation.md), and noted.
 """
 
 import itertools
@@ -28,41 +32,53 @@ from jaxtyping import Shaped
 from .damage import damage_named
 from .image import RGB_CHANNELS, check_channel_count, numbered_channels
 from .lazy_image import LazyImage, Level, ReadPlanes, bilevel_as_grey, changed
-from .orientation import upright_image
-from .scenes import chosen_scene
+from .orientation import ORIENTATION_TAG, orientation_note
 from .stored_file import StoredFile
-from .tiff_file import check_data_present, open_tiff
+from .tiff_axes import axes_of, image_axes, size, sizes
+from .tiff_colour import (
+    PALETTE,
+    RGB,
+    WHITE_IS_ZERO,
+    YCBCR,
+    YCbCr,
+    bits_of,
+    photometric_of,
+    wanted_samples,
+    ycbcr_as_rgb,
+    ycbcr_of,
+)
+from .tiff_file import check_data_present, described_image, open_tiff
 from .tiff_metadata import channel_names, pixel_size_um
-from .tiff_pages import PageStack, whole_series
-
-MAX_PAGES_AS_CHANNELS = 16
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
-_ORIENTATION_TAG = 274
-_ALPHA = (1, 2)  # ExtraSamples: associated and unassociated
-_BESIDE_THE_IMAGE = ("Thumbnail", "Label", "Macro", "Map")
-_SLIDES = ("svs", "ndpi", "scn", "bif", "qpi", "philips", "indica", "avs")
+from .tiff_pages import PageStack, file_of, whole_series
+from .tiff_scene import ChosenSeries, chosen_series, series_of
 
 
 @dataclass(frozen=True, eq=False)
 class StoredTiff:
-    """An image of the numbers in the file, upright: no colour looked up, nothing inverted, nothing stretched."""
+    """An image of the numbers in the file: no colour looked up, nothing inverted, nothing stretched.
+
+    `ycbcr` is set where the samples are Y, Cb and Cr. `colormaps` are those of the pages; empty where there are
+    none, or only for display.
+    """
 
     image: LazyImage
     photometric: int
     bits: int
-    colormap: Shaped[np.ndarray, "3 colour"] | None
-    is_display_table: bool
+    ycbcr: YCbCr | None
+    colormaps: tuple[Shaped[np.ndarray, "3 colour"], ...]
 
 
 def open_tiff_image(file: StoredFile, scene: str | int | None = None) -> LazyImage:
     """An image by the rules of this module; see `open_image`."""
     stored = open_stored_tiff(file, scene)
     image = stored.image
-    if stored.photometric == _PALETTE and not stored.is_display_table:
-        return _looked_up(stored)
+    if stored.photometric == PALETTE and stored.colormaps:
+        return _looked_up(image, stored.colormaps)
+    if stored.ycbcr is not None:
+        return ycbcr_as_rgb(image, stored.ycbcr)
     if image.dtype == np.bool_:
         image = bilevel_as_grey(image)
-    if stored.photometric != _WHITE_IS_ZERO:
+    if stored.photometric != WHITE_IS_ZERO:
         return image
     if image.dtype.kind != "u":
         raise ValueError(
@@ -74,164 +90,127 @@ def open_tiff_image(file: StoredFile, scene: str | int | None = None) -> LazyIma
 
 
 def open_stored_tiff(file: StoredFile, scene: str | int | None = None) -> StoredTiff:
-    """The file's own numbers as an image, turned upright.
+    """The file's own numbers as an image.
 
     Raises ValueError for a damaged or cut file, for axes that are not channel, z, t, y and x, and for colour
     spaces that need a profile.
     """
     with open_tiff(file) as tif:
-        images = [(i, s) for i, s in enumerate(tif.series) if s.keyframe is not None and _is_image(s)]
-        if not images:
-            raise ValueError(f"{file.uri} holds no image; copy or export it again")
-        names = _scene_names([series for _, series in images])
-        number = chosen_scene(file.uri, names, scene, [f"{s.axes} {s.shape}" for _, s in images])
-        series_index, series = images[number]
-        page = series.keyframe
-        photometric = int(page.photometric) if page.photometric is not None else _BLACK_IS_ZERO
-        if photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR):
-            raise ValueError(
-                f"{file.uri} has the colour space {getattr(page.photometric, 'name', photometric)}, "
-                "expected grey or RGB; save it as RGB"
-            )
-        dtype = np.dtype(series.dtype)
-        if dtype.kind not in "buif":
-            raise ValueError(f"{file.uri} holds {dtype} pixels, expected integers or floats")
-        colour = photometric in (_RGB, _YCBCR)
-        axis_of = _axes(series, file.uri, colour=colour)
-        num_samples = _wanted_samples(page, photometric, file.uri)
-        num_planes = _size(series, axis_of["c"])
-        if colour and num_planes > 1:
-            raise ValueError(f"{file.uri} holds {num_planes} RGB channels, expected one; save one image per file")
-        levels, stacks = _levels(series, file)
-        count = num_planes * num_samples
-        check_channel_count(file.uri, count)
-        axes, shape = _image_axes(series, axis_of, count)
-        image = LazyImage(
-            uri=file.uri,
-            axes=axes,
-            shape=shape,
-            dtype=dtype.newbyteorder("="),
-            channels=RGB_CHANNELS if colour else channel_names(tif, count, series_index) or numbered_channels(count),
-            pixel_size_um=pixel_size_um(tif, series_index),
-            is_rgb=colour,
-            levels=levels,
-            read_planes=_reader(file, stacks, axis_of, num_samples, series_index),
-            scene=names[number] if len(names) > 1 else None,
-            scenes=names if len(names) > 1 else (),
-        )
-        return StoredTiff(
-            image=upright_image(image, _orientation(page)),
-            photometric=photometric,
-            bits=int(page.bitspersample),
-            colormap=page.colormap if photometric == _PALETTE else None,
-            is_display_table=bool(tif.is_imagej or tif.is_ome),
-        )
+        of_set = described_image(file, tif, scene)
+        if of_set is None:
+            return _stored(file, tif, chosen_series(file, tif, scene, None), None)
+    with open_tiff(file, of_set.xml) as tif:
+        chosen = chosen_series(file, tif, None if of_set.names else scene, of_set)
+        return _stored(file, tif, chosen, of_set.xml)
 
 
-def _orientation(page: Any) -> int:
-    value = page.tags.valueof(_ORIENTATION_TAG, 1)
-    return int(value) if isinstance(value, int) else 1
+def _stored(file: StoredFile, tif: tifffile.TiffFile, chosen: ChosenSeries, omexml: str | None) -> StoredTiff:
+    series, page = chosen.series, chosen.series.keyframe
+    photometric = photometric_of(page, file.uri)
+    dtype = np.dtype(series.dtype)
+    if dtype.kind not in "buif":
+        raise ValueError(f"{file.uri} holds {dtype} pixels, expected integers or floats")
+    colour = photometric in (RGB, YCBCR)
+    is_palette = photometric == PALETTE and not tif.is_imagej and not tif.is_ome
+    axis_of = axes_of(series, file.uri, pages_are_channels=not colour and not is_palette)
+    num_samples = wanted_samples(page, photometric, file.uri)
+    ycbcr = ycbcr_of(page, photometric, file.uri)
+    num_planes = size(series, axis_of["c"])
+    if colour and num_planes > 1:
+        raise ValueError(f"{file.uri} holds {num_planes} RGB channels, expected one; save one image per file")
+    levels, stacks = _levels(chosen, file)
+    count = num_planes * num_samples
+    check_channel_count(file.uri, count)
+    axes, shape = image_axes(series, axis_of, count)
+    names = RGB_CHANNELS if colour else channel_names(tif, count, chosen.index) or numbered_channels(count)
+    image = LazyImage(
+        uri=file.uri,
+        axes=axes,
+        shape=shape,
+        dtype=dtype.newbyteorder("="),
+        channels=names,
+        pixel_size_um=pixel_size_um(tif, chosen.index),
+        is_rgb=colour,
+        levels=levels,
+        read_planes=_reader(file, stacks, axis_of, num_samples, chosen, omexml),
+        scene=chosen.names[chosen.number] if len(chosen.names) > 1 else None,
+        scenes=chosen.names if len(chosen.names) > 1 else (),
+        files=_files(file, stacks[0], chosen.position),
+        notes=(*orientation_note(page.tags.valueof(ORIENTATION_TAG)), *chosen.notes),
+    )
+    return StoredTiff(
+        image=image,
+        photometric=photometric,
+        bits=bits_of(page, file.uri),
+        ycbcr=ycbcr,
+        colormaps=_colormaps(series, file.uri) if is_palette else (),
+    )
 
 
-def _is_image(series: tifffile.TiffPageSeries) -> bool:
-    is_beside = series.kind in _SLIDES and series.name in _BESIDE_THE_IMAGE
-    is_smaller_copy = bool(series.keyframe.is_reduced) and len(series.keyframe.parent.pages) > 1
-    return not is_beside and not is_smaller_copy
+def _colormaps(series: tifffile.TiffPageSeries, uri: str) -> tuple[Shaped[np.ndarray, "3 colour"], ...]:
+    """The palette of each page: pages of a stack may have different ones."""
+    pages = [page if page is page.keyframe else page.aspage() for page in series.pages if page is not None]
+    colormaps = tuple(page.colormap for page in pages if page.colormap is not None)
+    if len(colormaps) < len(pages):
+        raise ValueError(f"{uri} has palette colours but a page without a colour map; save it as RGB")
+    return colormaps
 
 
-def _scene_names(images: list[tifffile.TiffPageSeries]) -> tuple[str, ...]:
-    names = tuple(str(series.name or "").strip() for series in images)
-    return names if len(set(names)) == len(names) and all(names) else tuple(str(i) for i in range(len(names)))
+def _files(file: StoredFile, stack: PageStack, position: int) -> tuple[str, ...]:
+    """The files of the image's pages where they are not all in the opened one."""
+    if file.path is None:
+        return ()
+    names = sorted({file_of(page, file).uri for page in stack.pages_at(position) if page is not None})
+    return () if names == [file.uri] else tuple(names)
 
 
-def _sizes(series: tifffile.TiffPageSeries) -> tuple[str, tuple[int, ...]]:
-    axes, shape = series.get_axes(squeeze=False), series.get_shape(squeeze=False)
-    return (axes, tuple(shape)) if len(axes) == len(shape) else (series.axes, tuple(series.shape))
-
-
-def _size(series: tifffile.TiffPageSeries, letter: str) -> int:
-    axes, shape = _sizes(series)
-    return shape[axes.index(letter)] if letter and letter in axes else 1
-
-
-def _axes(series: tifffile.TiffPageSeries, uri: str, *, colour: bool) -> dict[str, str]:
-    """Which letter of the stored axes is our c, z, t or i (unnamed); "" where there is none."""
-    axes, shape = _sizes(series)
-    sizes = [(axis, size) for axis, size in zip(axes, shape, strict=True) if axis not in "YXS" and size > 1]
-    listed = ", ".join(f"{axis}={size}" for axis, size in zip(axes, shape, strict=True) if size > 1)
-    unnamed = [axis for axis, _ in sizes if axis in "IQ"]
-    if any(axis not in "CZTIQ" for axis, _ in sizes) or axes.count("Y") != 1 or axes.count("X") != 1:
-        raise ValueError(
-            f"{uri} has the axes {listed}; expected channels, Z and T of one plane (T, Z, C, Y, X). Save one plane or "
-            "position per file, or name the axes in the file (Fiji: Image > Properties)"
-        )
-    if unnamed and len(sizes) > 1:
-        raise ValueError(
-            f"{uri} has the axes {listed} and does not say what {' and '.join(unnamed)} are; save one plane per file, "
-            "or name the axes (Fiji: Image > Properties)"
-        )
-    found = {axis.lower(): axis for axis, _ in sizes if axis in "CZT"}
-    if unnamed:
-        are_channels = not colour and _size(series, unnamed[0]) <= MAX_PAGES_AS_CHANNELS
-        found["c" if are_channels else "i"] = unnamed[0]
-    return {axis: found.get(axis, "") for axis in "cizt"}
-
-
-def _image_axes(series: tifffile.TiffPageSeries, axis_of: dict[str, str], count: int) -> tuple[str, tuple[int, ...]]:
-    sizes = {axis: _size(series, axis_of[axis]) for axis in "tiz"}
-    sizes |= {"c": count, "y": _size(series, "Y"), "x": _size(series, "X")}
-    kept = [axis for axis in "ticzyx" if sizes[axis] > 1 or axis in "cyx"]
-    ordered = [axis for axis in "tizcyx" if axis in kept]
-    return "".join(ordered), tuple(sizes[axis] for axis in ordered)
-
-
-def _wanted_samples(page: Any, photometric: int, uri: str) -> int:
-    """How many of a page's samples are data: a declared alpha is not."""
-    extra = tuple(int(kind) for kind in (page.extrasamples or ()))
-    num_samples = int(page.samplesperpixel)
-    if photometric in (_RGB, _YCBCR):
-        if num_samples == 3 or (num_samples == 4 and (not extra or extra[0] in _ALPHA)):
-            return 3
-        raise ValueError(
-            f"{uri} is RGB with {num_samples - 3} further samples of unknown meaning; save it as RGB, "
-            "or as separate channels with photometric interpretation BlackIsZero"
-        )
-    return num_samples - 1 if num_samples > 1 and extra and extra[-1] in _ALPHA else num_samples
-
-
-def _levels(series: tifffile.TiffPageSeries, file: StoredFile) -> tuple[tuple[Level, ...], tuple[PageStack, ...]]:
+def _levels(chosen: ChosenSeries, file: StoredFile) -> tuple[tuple[Level, ...], tuple[PageStack, ...]]:
     """The full size and the smaller copies of it, all with the same axes."""
-    full_height, full_width = _size(series, "Y"), _size(series, "X")
+    series = chosen.series
+    full_height, full_width = size(series, "Y"), size(series, "X")
     levels, stacks = [], []
     for copy in series.levels:
-        height, width = _size(copy, "Y"), _size(copy, "X")
-        axes, shape = _sizes(copy)
+        height, width = size(copy, "Y"), size(copy, "X")
+        axes, shape = sizes(copy)
         check_data_present(copy, file.uri)
         pages: tuple[Any, ...] = tuple(copy.pages)
-        for keyframe in {id(page.keyframe): page.keyframe for page in pages}.values():
+        stored = [page for page in pages if page is not None]
+        for keyframe in {id(page.keyframe): page.keyframe for page in stored}.values():
+            photometric = photometric_of(keyframe, file.uri)
+            if photometric != photometric_of(series.keyframe, file.uri):
+                raise ValueError(f"{file.uri} has pages of different colour spaces; save one of them per file")
+            ycbcr_of(keyframe, photometric, file.uri)
             # both may look into the file, which is closed when pixels are read; they are kept once made
             _ = keyframe.decode, keyframe.jpegheader
-        offset = copy.dataoffset if all(page.parent is pages[0].parent for page in pages) else None
-        stored = np.dtype(copy.dtype).newbyteorder(copy.keyframe.parent.byteorder)
-        stacks.append(PageStack(file, axes, shape, stored, pages, offset))
+        in_one_file = all(page.parent is stored[0].parent for page in stored)
+        offset = copy.dataoffset if in_one_file else None
+        dtype = np.dtype(copy.dtype).newbyteorder(copy.keyframe.parent.byteorder)
+        holder = file_of(stored[0], file) if in_one_file else file
+        stacks.append(PageStack(holder, axes, shape, dtype, pages, offset, chosen.why_missing))
         levels.append(Level(height, width, ((full_height / height) * (full_width / width)) ** 0.5))
     return tuple(levels), tuple(stacks)
 
 
 def _reader(
-    file: StoredFile, stacks: tuple[PageStack, ...], axis_of: dict[str, str], num_samples: int, series_index: int
+    file: StoredFile,
+    stacks: tuple[PageStack, ...],
+    axis_of: dict[str, str],
+    num_samples: int,
+    chosen: ChosenSeries,
+    omexml: str | None,
 ) -> ReadPlanes:
     outer = [[axis for axis in stack.axes if axis not in "YXS"] for stack in stacks]
     read_stack: list[Callable[..., Shaped[np.ndarray, "plane_sample y x"]]] = []
-    for number, stack in enumerate(stacks):
-        regular = stack.is_regular()
-        read_stack.append(stack.read if regular else whole_series(_stored_array(file, series_index, number), stack))
+    for level, stack in enumerate(stacks):
+        whole = whole_series(_stored_array(file, chosen.index, level, omexml), stack)
+        read_stack.append(stack.read if stack.is_regular() else whole)
 
     def read_planes(
         channels: tuple[int, ...], z: int, t: int, level: int, rows: slice, columns: slice
     ) -> Shaped[np.ndarray, "channel y x"]:
         def plane(channel: int) -> tuple[int, ...]:
             index = {axis_of["t"]: t, axis_of["z"]: z, axis_of["i"]: z, axis_of["c"]: channel}
+            index[axis_of["r"]] = chosen.position
             return tuple(index.get(axis, 0) for axis in outer[level])
 
         groups = [
@@ -249,26 +228,28 @@ def _reader(
     return read_planes
 
 
-def _stored_array(file: StoredFile, series_index: int, level: int) -> Callable[[], Shaped[np.ndarray, "..."]]:
+def _stored_array(
+    file: StoredFile, series_index: int, level: int, omexml: str | None
+) -> Callable[[], Shaped[np.ndarray, "..."]]:
     def read() -> Shaped[np.ndarray, "..."]:
-        with open_tiff(file) as tif:
-            return tif.series[series_index].levels[level].asarray(squeeze=False)
+        with open_tiff(file, omexml) as tif:
+            return series_of(tif)[series_index].levels[level].asarray(squeeze=False)
 
     return read
 
 
-def _looked_up(stored: StoredTiff) -> LazyImage:
-    image = stored.image
-    if stored.colormap is None or image.size_of("c") != 1:
-        raise ValueError(f"{image.uri} is a palette image without one plane and its colour map; save it as RGB")
-    # the map holds 16-bit values of which, by custom, the high byte is the colour
-    colours = (stored.colormap >> 8).astype(np.uint8)
+def _looked_up(image: LazyImage, colormaps: tuple[Shaped[np.ndarray, "3 colour"], ...]) -> LazyImage:
+    # the maps hold 16-bit values of which, by custom, the high byte is the colour
+    colours = [(colormap >> 8).astype(np.uint8) for colormap in colormaps]
 
     def read_planes(
         channels: tuple[int, ...], z: int, t: int, level: int, rows: slice, columns: slice
     ) -> Shaped[np.ndarray, "channel y x"]:
         indices = image.read_planes((0,), z, t, level, rows, columns)[0]
-        return np.take(colours[list(channels)], indices, axis=1)
+        of_page = colours[z if len(colours) > 1 else 0]
+        if int(indices.max()) >= of_page.shape[1]:
+            raise ValueError(f"{image.uri} is damaged: a pixel names a colour outside its palette")
+        return np.take(of_page[list(channels)], indices, axis=1)
 
     return replace(
         image,

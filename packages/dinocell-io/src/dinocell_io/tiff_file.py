@@ -12,6 +12,8 @@ from xml.etree import ElementTree
 import tifffile
 
 from .damage import damage_named, damaged
+from .image import TIFF_SUFFIXES
+from .ome_set import SetImage, file_uuid, image_of_set
 from .stored_file import RangeReader, StoredFile
 
 _FIRST_PRIVATE_TAG = 32768
@@ -43,13 +45,16 @@ def _is_about_a_private_tag(message: str) -> bool:
 
 
 @contextmanager
-def open_tiff(file: StoredFile) -> Iterator[tifffile.TiffFile]:
-    """Yield the open file; every way in which it can be damaged ends as a ValueError that names it."""
+def open_tiff(file: StoredFile, omexml: str | None = None) -> Iterator[tifffile.TiffFile]:
+    """Yield the open file; every way in which it can be damaged ends as a ValueError that names it.
+
+    `omexml` takes the place of the file's own description.
+    """
     complaints = _Complaints()
     logger = logging.getLogger("tifffile")
     logger.addHandler(complaints)
     try:
-        with damage_named(file.uri, "TIFF", tifffile.TiffFileError), _opened(file) as tif:
+        with damage_named(file.uri, "TIFF", tifffile.TiffFileError), _opened(file, omexml) as tif:
             len(tif.pages)  # walks the whole page list
             _refuse(complaints, file.uri)
             yield tif
@@ -58,59 +63,60 @@ def open_tiff(file: StoredFile) -> Iterator[tifffile.TiffFile]:
         logger.removeHandler(complaints)
 
 
-def _opened(file: StoredFile) -> tifffile.TiffFile:
-    if file.path is None:
-        # the other files of an OME set are not looked for in a store: a plane that is there is missing, and refused
-        tif = tifffile.TiffFile(cast(IO[bytes], RangeReader(file)), name=file.uri.rpartition("/")[2], _multifile=False)
-    else:
-        tif = tifffile.TiffFile(file.path)
-    try:
-        metadata_file = _metadata_file(tif)
-        companion = None if metadata_file is None else _companion(file, metadata_file)
-    except BaseException:
-        tif.close()
-        raise
-    if companion is None:
-        return tif
-    tif.close()
-    return tifffile.TiffFile(file.path or "", omexml=companion)
+def described_image(file: StoredFile, tif: tifffile.TiffFile, scene: str | int | None) -> SetImage | None:
+    """The chosen image where an OME description is of several files; None where `tif` alone says what it holds."""
+    own = tif.ome_metadata
+    if own is None or tif.is_mmstack:
+        return None
+    name = _metadata_file(own)
+    described = own if name is None else _description_in(file, name)
+    image = image_of_set(file, described, file_uuid(own), scene)
+    return SetImage(described, (), 0, "") if image is None and name is not None else image
 
 
-def _metadata_file(tif: tifffile.TiffFile) -> str | None:
+def _opened(file: StoredFile, omexml: str | None) -> tifffile.TiffFile:
+    if file.path is not None:
+        return tifffile.TiffFile(file.path, omexml=omexml)
+    # the other files of an OME set are not looked for in a store: a plane that is there is missing, and refused
+    name = file.uri.rpartition("/")[2]
+    return tifffile.TiffFile(cast(IO[bytes], RangeReader(file)), name=name, omexml=omexml, _multifile=False)
+
+
+def _metadata_file(text: str) -> str | None:
     """The name of the file that holds the OME-XML, where this one only says which it is."""
-    text = tif.ome_metadata
-    if text is None or "BinaryOnly" not in text:
+    if "BinaryOnly" not in text:
         return None
     found = ElementTree.fromstring(text).find("{*}BinaryOnly")
     # a name in the folder of this file, whatever path was written where the set was made
     return None if found is None else PureWindowsPath(PurePosixPath(found.get("MetadataFile", "")).name).name
 
 
-def _companion(file: StoredFile, name: str) -> str:
-    if name.lower().endswith((".tif", ".tiff", ".btf", ".tf8")):
-        raise ValueError(f"{file.uri} is one file of a set whose axes and channels are in {name}; open {name}")
+def _description_in(file: StoredFile, name: str) -> str:
     beside = None if file.path is None or not name else file.path.with_name(name)
     if beside is None or not beside.is_file():
         raise ValueError(
             f"{file.uri} is one file of a set that {name or 'another file'} describes, which is not beside it; put the "
             "whole set into one folder of this machine, or export the image as one file"
         )
-    return beside.read_text(encoding="utf-8")
+    if not name.lower().endswith(TIFF_SUFFIXES):
+        return beside.read_text(encoding="utf-8")
+    with tifffile.TiffFile(beside) as tif:
+        text = tif.ome_metadata
+    if text is None or "BinaryOnly" in text:
+        raise ValueError(f"{file.uri} is one file of a set that {name} describes, which holds no OME-XML of pixels")
+    return text
 
 
 def check_data_present(series: tifffile.TiffPageSeries, uri: str) -> None:
-    """Raise ValueError unless every part of every page lies inside its file.
+    """Raise ValueError unless every part of every page that is stored lies inside its file.
 
     tifffile fills parts that are missing with zeros. Only tiles that the page itself lists as not stored, by an
     offset and a length of 0, are read so, and only of a page of which others are stored: slides and maps leave
     empty tiles out, while a writer that was killed leaves the whole page.
     """
     for page in series.pages:
-        if page is None:
-            raise ValueError(
-                f"{uri} belongs to a set of files and some planes are in files that are missing; "
-                "put the set into one folder, or export the image as one file"
-            )
+        if page is None:  # refused when it is read
+            continue
         size = page.parent.filehandle.size
         parts = list(zip(page.dataoffsets, page.databytecounts, strict=True))
         keyframe = page.keyframe

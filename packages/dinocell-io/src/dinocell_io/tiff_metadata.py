@@ -28,6 +28,7 @@ _UM_PER_UNIT = {
 # the magnification), so only sizes that a light microscope gives are believed
 _PLAUSIBLE_TAG_UM = (0.02, 3.0)
 _UM_PER_TAG_UNIT = {2: 25400.0, 3: 10000.0}
+_MICROMANAGER_TAG = 51123
 _SQUARE = 0.01  # relative difference of x and y up to which a pixel counts as square
 
 
@@ -40,6 +41,8 @@ def channel_names(tif: tifffile.TiffFile, count: int, series: int = 0) -> tuple[
     elif tif.is_imagej:
         labels = (tif.imagej_metadata or {}).get("Labels") or []
         names = [str(label or "").strip() for label in ([labels] if isinstance(labels, str) else labels)]
+    elif tif.is_micromanager:
+        names = [str(name) for name in _micromanager_summary(tif).get("ChNames") or []]
     elif tif.is_shaped:
         stated = _shaped_channels(tif)
         names = [str(name) for name in stated]
@@ -55,6 +58,8 @@ def pixel_size_um(tif: tifffile.TiffFile, series: int = 0) -> float | None:
         unit = str((tif.imagej_metadata or {}).get("unit") or "").strip().lower()
         factor = _UM_PER_UNIT.get(unit)
         x, y = (_scaled(per, factor) for per in _resolution(tif.pages.first))
+    elif tif.is_micromanager and (stated_um := _micromanager_size_um(tif)) is not None:
+        x = y = stated_um
     elif tif.is_svs:
         # the tags hold the scanner's print resolution, the description the specimen's
         stated = re.search(r"\|\s*MPP\s*=\s*([0-9.]+)", str(tif.pages.first.description))
@@ -70,6 +75,22 @@ def pixel_size_um(tif: tifffile.TiffFile, series: int = 0) -> float | None:
     if x is None or y is None or abs(x - y) > _SQUARE * x:
         return None
     return x
+
+
+def _micromanager_summary(tif: tifffile.TiffFile) -> dict[str, Any]:
+    summary = (tif.micromanager_metadata or {}).get("Summary")
+    return summary if isinstance(summary, dict) else {}
+
+
+def _micromanager_size_um(tif: tifffile.TiffFile) -> float | None:
+    """From the first plane's own metadata (version 2), or the summary of all (version 1.4)."""
+    of_plane = tif.pages.first.tags.valueof(_MICROMANAGER_TAG)
+    for stated in (of_plane, _micromanager_summary(tif)):
+        for key in ("PixelSizeUm", "PixelSize_um"):
+            size = stated.get(key) if isinstance(stated, dict) else None
+            if isinstance(size, int | float) and size > 0:
+                return _positive(str(size), 1.0)
+    return None
 
 
 def _ome_pixels(tif: tifffile.TiffFile, series: int) -> ElementTree.Element | None:

@@ -25,7 +25,8 @@ class PageStack:
     """The pages of one resolution, in the order of the axes before y and x.
 
     `shape` and `axes` are those of the stored array ("S" for samples). `offset` is where all of it lies in one
-    piece and uncompressed, None where it does not; a page list may then be shorter than the planes.
+    piece and uncompressed in `file`, None where it does not; a page list may then be shorter than the planes. A page
+    that is described and not stored is None, and `why_missing` is told of it.
     """
 
     file: StoredFile
@@ -34,6 +35,7 @@ class PageStack:
     dtype: np.dtype
     pages: tuple[Any, ...]
     offset: int | None
+    why_missing: str
 
     @property
     def leading(self) -> tuple[int, ...]:
@@ -42,11 +44,23 @@ class PageStack:
     def size_of(self, axis: str) -> int:
         return self.shape[self.axes.index(axis)] if axis in self.axes else 1
 
+    @property
+    def keyframe(self) -> Any:
+        return next(page for page in self.pages if page is not None).keyframe
+
+    def pages_at(self, position: int) -> tuple[Any, ...]:
+        """The pages of one stage position (axis R)."""
+        outer = [axis for axis in self.axes if axis not in "YXS"]
+        if self.size_of("R") == 1 or len(self.pages) != math.prod(self.leading):
+            return self.pages
+        grid = np.arange(len(self.pages)).reshape(self.leading)
+        return tuple(self.pages[i] for i in np.take(grid, position, axis=outer.index("R")).ravel())
+
     def is_regular(self) -> bool:
         """Whether y, x and samples are the innermost axes, so that a page is a plane."""
         inner = [axis for axis, size in zip(self.axes, self.shape, strict=True) if size > 1 or axis in "YX"]
         first = min(inner.index("Y"), inner.index("S") if "S" in inner else len(inner))
-        shaped = self.pages[0].keyframe.shaped
+        shaped = self.keyframe.shaped
         same_plane = (shaped[2], shaped[3]) == (self.size_of("Y"), self.size_of("X")) and shaped[1] == 1
         in_order = set(inner[first:]) <= set("YXS") and inner.index("Y") < inner.index("X")
         whole = len(self.pages) == math.prod(self.leading) or self.offset is not None
@@ -68,12 +82,33 @@ class PageStack:
             if self.offset is not None:
                 into[:] = self._contiguous(index, samples, rows)[:, :, columns]
             else:
-                self._read_page(self.pages[index], samples, rows, columns, into)
+                self._read_page(self._page(index, plane), samples, rows, columns, into)
         return pixels
+
+    def check_whole(self) -> None:
+        """Raise ValueError unless every page is stored."""
+        for index, page in enumerate(self.pages):
+            if page is None:
+                raise self._lacks(f"page {index}")
+
+    def _page(self, index: int, plane: tuple[int, ...]) -> Any:
+        """The stored page, ValueError if there is none."""
+        if self.pages[index] is None:
+            outer = [axis for axis in self.axes if axis not in "YXS"]
+            where = [f"{axis}={i}" for axis, i, size in zip(outer, plane, self.leading, strict=True) if size > 1]
+            raise self._lacks(f"the plane {', '.join(where) or '0'}")
+        return self.pages[index]
+
+    def _lacks(self, what: str) -> ValueError:
+        stored = sum(page is not None for page in self.pages)
+        return ValueError(
+            f"{self.file.uri} lacks {what}: {stored} of the {len(self.pages)} planes that it describes are stored; "
+            f"{self.why_missing}"
+        )
 
     def _contiguous(self, plane: int, samples: tuple[int, ...], rows: slice) -> Shaped[np.ndarray, "sample y x"]:
         """Whole rows of an uncompressed plane."""
-        separate, _, length, width, contig = self.pages[0].keyframe.shaped
+        separate, _, length, width, contig = self.keyframe.shaped
         itemsize, row_bytes = self.dtype.itemsize, width * contig * self.dtype.itemsize
         start = (self.offset or 0) + plane * separate * length * row_bytes
         if separate == 1:
@@ -89,7 +124,7 @@ class PageStack:
     def _mapped(
         self, planes: Sequence[tuple[int, ...]], samples: tuple[int, ...], rows: slice, columns: slice
     ) -> Shaped[np.ndarray, "plane_sample y x"]:
-        separate, _, length, width, contig = self.pages[0].keyframe.shaped
+        separate, _, length, width, contig = self.keyframe.shaped
         shape = (math.prod(self.leading), separate, length, width, contig)
         mapped = np.memmap(self.file.path or "", dtype=self.dtype, mode="c", offset=self.offset or 0, shape=shape)
         planar = mapped.transpose(0, 1, 4, 2, 3).reshape(shape[0], separate * contig, length, width)
@@ -110,11 +145,16 @@ class PageStack:
         into: Shaped[np.ndarray, "sample y x"],
     ) -> None:
         keyframe = page.keyframe
+        if keyframe.shaped != self.keyframe.shaped or keyframe.dtype != self.keyframe.dtype:
+            raise ValueError(
+                f"{self.file.uri} describes planes of {self.keyframe.dtype} {self.keyframe.shape}, but one of them is "
+                f"{keyframe.dtype} {keyframe.shape} in {file_of(page, self.file).uri}; it is damaged or of another set"
+            )
         packed = _PACKED.get(int(keyframe.compression), "any")
         tables: dict[str, Any] = {}
         if int(keyframe.compression) in _JPEG:
             tables = {"jpegtables": page.jpegtables, "jpegheader": keyframe.jpegheader}
-        file = _file_of(page, self.file)
+        file = file_of(page, self.file)
         separate = keyframe.shaped[0]
 
         def place(index: int) -> None:
@@ -191,6 +231,7 @@ def whole_series(
         planes: Sequence[tuple[int, ...]], samples: tuple[int, ...], rows: slice, columns: slice
     ) -> Shaped[np.ndarray, "plane_sample y x"]:
         check_memory(stack.file.uri, math.prod(stack.shape) * stack.dtype.itemsize)
+        stack.check_whole()
         stored = open_series().reshape(stack.shape)
         axes = stack.axes
         if "S" not in axes:
@@ -203,13 +244,14 @@ def whole_series(
     return read
 
 
-def _file_of(page: Any, file: StoredFile) -> StoredFile:
-    """The file that holds the page: another one of the folder where an OME set has several."""
+def file_of(page: Any, file: StoredFile) -> StoredFile:
+    """The file that holds the page: another one of the folder where a set has several."""
     if file.path is None:
         return file
-    path = Path(page.parent.filehandle.path)
-    if os.path.abspath(path) == os.path.abspath(file.path):
+    name = Path(page.parent.filehandle.path).name
+    if name == file.path.name:
         return file
+    path = file.path.with_name(name)
     return replace(file, uri=str(path), path=path, size=path.stat().st_size)
 
 
