@@ -11,10 +11,11 @@ import cv2
 import torch
 
 from dinocell_io import IMAGE_SUFFIXES, atomic_path
+from dinocell_seg.image_sets import parts_of_images
 from dinocell_seg.output_files import output_files, output_stem
 from dinocell_seg.pipeline import DINOCellPipeline
 from dinocell_seg.plane_choice import PlaneChoice
-from dinocell_seg.provenance import full_address, read_provenance, sha256_of
+from dinocell_seg.provenance import full_address, read_provenance, sha256_of, sha256_of_files
 from dinocell_seg.segment import OpenedImage, Segmentation, open_image_to_segment, segment_image, write_segmentation
 
 Existing = Literal["refuse", "overwrite", "skip"]
@@ -32,8 +33,8 @@ FILE_ERRORS = (ValueError, OSError, MemoryError, torch.OutOfMemoryError, cv2.err
 
 @dataclass(frozen=True)
 class Outcome:
-    """What happened to one image. `num_cells` is None where it failed or was left out; `message` says why, or is
-    empty."""
+    """What happened to one image. `num_cells` is None where it failed or was left out; `message` says why, or holds
+    what a user should know of how the image was read, or is empty."""
 
     image: str
     status: Literal["done", "skipped", "failed", "left out"]
@@ -64,7 +65,7 @@ def segment_files(
     made from the same pixels with the same model and settings, and fails the others, so that one folder never
     mixes two settings unnoticed. OME-Zarr and what is in a bucket have no hash: there the same address counts as
     the same pixels, and a change behind it is not noticed. `left_out` are files that somebody may miss: they are
-    outcomes too, so that the summary has a row for each.
+    outcomes too, so that the summary has a row for each; so are further files of an image of several files.
 
     The summary keeps the rows of earlier runs into `output` for other images, and is also written, of the images so
     far, when the run is interrupted. Raises OSError if it cannot be written.
@@ -81,8 +82,11 @@ def segment_files(
 
     for file in left_out:
         done(Outcome(file, "left out", message=NOT_TAKEN))
+    parts = parts_of_images(images, scene)
+    for image, reason in parts.items():
+        done(Outcome(image, "left out", message=reason))
     try:
-        _segment_in_turn(images, work, done)
+        _segment_in_turn([image for image in images if image not in parts], work, done)
     finally:
         Path(output).mkdir(parents=True, exist_ok=True)
         write_summary(Path(output) / SUMMARY_NAME, outcomes)
@@ -170,7 +174,8 @@ class _Work:
             result = write_segmentation(*segmented, self.output, self.pipeline, save_distance_map=save)
         except (*FILE_ERRORS, RuntimeError) as error:
             return _failed(image, error)
-        return Outcome(image, "done", result.num_cells, result.seconds)
+        notes = "; ".join(segmented[0].image.notes)
+        return Outcome(image, "done", result.num_cells, result.seconds, notes)
 
 
 def _failed(image: str, error: Exception) -> Outcome:
@@ -220,10 +225,12 @@ def _cells_of_same_run(image: str, files: dict[str, Path], pipeline: DINOCellPip
     run = read_provenance(files["run"])
     source = run["input"]
     sha256 = sha256_of(image)
+    files_before = source.get("files") or {}
     differs = [
         name
         for name, before, now in (
             ("pixels", source["sha256"], sha256),
+            ("further files", files_before, sha256_of_files(Path(image).with_name(name) for name in files_before)),
             ("address", source["uri"], full_address(image) if sha256 is None else source["uri"]),
             *((key.removesuffix("_asked"), source.get(key), asked) for key, asked in choice.as_record().items()),
             ("model", run["model"]["sha256"], pipeline.identity.sha256),

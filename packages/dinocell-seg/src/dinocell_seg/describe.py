@@ -54,6 +54,7 @@ def describe_image_file(
     if len(image.levels) > 1:
         widths = ", ".join(f"{level.height} x {level.width}" for level in image.levels)
         facts.append(f"{len(image.levels)} levels ({widths}); measured on level {image.measured_level}")
+    facts += [f"note: {note}" for note in image.notes]
     table = Table(
         "channel", "min", "1 %", "median", "99.8 %", "max", "not finite", "1 % to 99.8 %", box=None, pad_edge=False
     )

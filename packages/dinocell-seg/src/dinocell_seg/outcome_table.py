@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from dinocell_io.counted import counted
+from dinocell_io.counted import counted, listed
 from dinocell_seg.batch import NOT_TAKEN, Outcome
 
 _MAX_ROWS = 40
@@ -18,7 +18,6 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome], output: Path) 
     colours = {"done": "green", "skipped": "yellow", "failed": "red", "left out": "yellow"}
     ordered = sorted(outcomes, key=lambda outcome: {"failed": 0, "left out": 1}.get(outcome.status, 2))
     num_failed = sum(outcome.status == "failed" for outcome in outcomes)
-    num_left_out = sum(outcome.status == "left out" for outcome in outcomes)
     num_shown = max(_MAX_ROWS, num_failed)
     table = Table(Column("image", overflow="fold"), "status", "cells", "seconds", box=None, pad_edge=False)
     for outcome in ordered[:num_shown]:
@@ -33,10 +32,14 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome], output: Path) 
         named = outcome.message.startswith(outcome.image)
         text = outcome.message if named else f"{outcome.image}: {outcome.message}"
         console.print(f"failed: {text}", markup=False, soft_wrap=True)
-    if num_left_out:
-        names = [Path(outcome.image).name for outcome in ordered[num_failed : num_failed + num_left_out]]
-        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        console.print(f"left out {shown}: {NOT_TAKEN}", markup=False, soft_wrap=True)
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for outcome in ordered[num_failed:]:
+        reason = outcome.message or (NOT_TAKEN if outcome.status == "left out" else "")
+        reasons.setdefault((outcome.status, reason), []).append(Path(outcome.image).name)
+    for (status, reason), names in reasons.items():
+        if reason:
+            what = "left out" if status == "left out" else "note on"
+            console.print(f"{what} {listed(names, 5)}: {reason}", markup=False, soft_wrap=True)
     counts = ", ".join(
         f"{number} {status}" for status in colours if (number := sum(outcome.status == status for outcome in outcomes))
     )

@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -48,7 +48,8 @@ def describe_run(
     """Everything needed to repeat one segmentation, JSON-able.
 
     `input.uri` is the address in full. `input.sha256` is of the file's bytes and null where the input is no local
-    file; `input.scene`, `.z` and `.t` are the choice as it was asked for. `peak_rss_bytes` is the
+    file; `input.files` are the hashes of an image's files, by name, where it has several, `input.notes` what its reader
+    says of it; `input.scene`, `.z` and `.t` are the choice as it was asked for. `peak_rss_bytes` is the
     highest memory of this process so far, so in a batch it never falls.
     """
     identity = pipeline.identity
@@ -59,6 +60,8 @@ def describe_run(
         "input": {
             "uri": full_address(uri),
             "sha256": sha256_of(uri),
+            "files": sha256_of_files(image.files),
+            "notes": list(image.notes),
             "shape": list(image.pixels.shape),
             "dtype": str(image.pixels.dtype),
             "channels": list(image.channels),
@@ -126,6 +129,11 @@ def full_address(uri: str | Path) -> str:
     """The address that names the same file from everywhere on this machine: a local path is made absolute."""
     scheme, place, key = split_uri(uri)
     return str(Path(place, key)) if scheme == "file" else f"{scheme}://{place}/{key}"
+
+
+def sha256_of_files(files: Iterable[str | Path]) -> dict[str, str | None]:
+    """The hash of each file, by its name."""
+    return {Path(file).name: sha256_of(file) for file in files}
 
 
 def sha256_of(uri: str | Path) -> str | None:

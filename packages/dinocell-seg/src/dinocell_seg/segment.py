@@ -10,6 +10,7 @@ from jaxtyping import Float32, Int32, Num
 
 from dinocell_io import Image, read_image, write_labels
 from dinocell_seg.exports import write_distance_map, write_overlay
+from dinocell_seg.image_sets import check_holds_pixels
 from dinocell_seg.measure import measure_cells, write_table
 from dinocell_seg.output_files import output_files
 from dinocell_seg.pipeline import DINOCellPipeline, grey_plane
@@ -103,6 +104,7 @@ def open_image_to_segment(uri: str | Path, choice: PlaneChoice) -> OpenedImage:
     """Read an image and choose its plane: the first step of `segment_file`."""
     started = time.perf_counter()
     image = read_image(uri, scene=choice.scene, z=choice.z, t=choice.t)
+    check_holds_pixels(image, choice.scene)
     plane = grey_plane(image, choice.channel)
     return OpenedImage(uri, choice, image, plane, time.perf_counter() - started)
 
