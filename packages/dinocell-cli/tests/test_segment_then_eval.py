@@ -49,5 +49,5 @@ def test_saved_distance_maps_are_swept(dataset: Path) -> None:
     run("segment", dataset / "images", "--output", dataset / "out", "--save-distance-map")
     output = run("eval-sweep", dataset / "masks", dataset / "out", "--output", dataset / "sweep", "--peak", 0.4,
                  "--peak", 0.5, "--fill", 0.1)  # fmt: skip
-    assert "their scores are no result" in output
+    assert "their scores are not a result" in output
     assert json.loads((dataset / "sweep" / "sweep.json").read_text())["images"] == ["field0", "field1"]

@@ -164,7 +164,7 @@ def test_a_picture_that_is_missing_for_the_gallery_is_named(app, folders):
     (folders / "images").mkdir()
     result = app(folders / "masks", folders / "out", "--output", folders / "report", "--images", folders / "images")
     assert result.exit_code == 1
-    assert "images holds no image for merged_cells, missed_cell, split_cell, expected one" in result.output
+    assert "images has no image for merged_cells, missed_cell, split_cell, expected one" in result.output
     assert not (folders / "report").exists()
 
 
@@ -239,7 +239,7 @@ def test_outlines_are_measured_on_request(app, folders):
         (["--images", "nowhere"], "nowhere is not a folder; pass a folder of images"),
         (["--compare", "nowhere"], "nowhere is not a folder; pass a folder of images"),
         (["--output", __file__], "test_eval.py is a file; give a folder"),
-        (["--split", "x"], "has no split 'x', its splits are: test, train"),
+        (["--split", "x"], "has no split 'x'; its splits are: test, train"),
     ],
 )
 def test_a_wrong_command_line_ends_with_2_before_any_image_is_read(app, folders, words, message):
@@ -305,7 +305,7 @@ def test_an_earlier_report_is_replaced_and_that_is_said(app, folders):
     assert "report.html; they replace an earlier evaluation" in second.output
     assert summary(folders / "report")["inputs"]["pairs"][2]["predicted"] is None
     third = app(*arguments, "--allow-missing", "--no-html")
-    assert "they replace an earlier evaluation; report.html there is of an earlier one" in third.output
+    assert "they replace an earlier evaluation; report.html in that folder is from an earlier one" in third.output
 
 
 def test_an_earlier_comparison_is_replaced_and_that_is_said(app, folders):
@@ -324,7 +324,7 @@ def test_results_of_cellpose_are_read_beside_their_images(app, folders, tmp_path
         np.save(tmp_path / "cellpose" / f"{name}_seg.npy", {"masks": CASES[name].predicted.astype(np.uint16)})
     result = app(folders / "masks", tmp_path / "cellpose", "--output", folders / "report", "--no-html")
     assert result.exit_code == 0, result.output
-    assert "ignored: no labels" in result.output
+    assert "ignored: not labels" in result.output
     expected = evaluate([CASES[n].truth for n in NAMES], [CASES[n].predicted for n in NAMES])
     assert summary(folders / "report")["metrics"]["seg"]["pooled"] == expected.pooled["seg"]
 

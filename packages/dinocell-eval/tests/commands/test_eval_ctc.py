@@ -163,7 +163,7 @@ def test_wrong_files_leave_no_new_log_and_no_report(run, dataset):
     (dataset / "01_RES" / "res_track.txt").write_text("1 0 3 9\n")
     result = run(dataset, "01", "3", "--log", "--output", dataset / "report.json")
     assert result.exit_code == 255
-    assert "res_track.txt: line 1: the parent of track 1 is 9, which is no track" in result.stdout
+    assert "res_track.txt: line 1: the parent of track 1 is 9, which is not a track" in result.stdout
     assert logs(dataset) == []
     assert not (dataset / "report.json").exists()
 

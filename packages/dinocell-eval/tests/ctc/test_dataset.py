@@ -202,7 +202,7 @@ def test_a_frame_twice_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"man_seg_000_001\.tif and man_seg_000_01\.tif, expected each slice once"):
         open_ctc_sequence(tmp_path, "01")
     (seg / "man_seg_000_01.tif").rename(seg / "man_seg000.tif")
-    with pytest.raises(ValueError, match="frame 0 whole and as slices, expected one of the two; remove"):
+    with pytest.raises(ValueError, match="frame 0 both as one file and as slices, expected one of the two; remove"):
         open_ctc_sequence(tmp_path, "01")
 
 
@@ -232,7 +232,7 @@ def test_files_that_the_official_tools_misread_are_read_and_noted_once_for_all(d
         evaluated(dataset, strict=True)
 
 
-def test_objects_wholly_in_the_margin_do_not_count(tmp_path):
+def test_objects_entirely_in_the_margin_do_not_count(tmp_path):
     # 1 leaves the field of interest for a frame, 2 never enters it, 3 divides in it
     truth = film("........3333..\n....1...3333..\n........4.5...")
     result = film("21......3333..\n2...1...3333..\n21......4455..")
@@ -247,7 +247,7 @@ def test_objects_wholly_in_the_margin_do_not_count(tmp_path):
     whole, inner = evaluated(tmp_path), evaluated(tmp_path, field_of_interest=2)
     assert whole.fp == 5
     assert (inner.fp, inner.fn, inner.tra) == (0, 0, 1)
-    assert inner.notes[0] == "result objects wholly within 2 pixels of the border are left out"
+    assert inner.notes[0] == "result objects entirely within 2 pixels of the border are left out"
     assert evaluated(tmp_path, field_of_interest=2, measures=["det"]).det == 1
     assert evaluated(tmp_path, field_of_interest=2, measures=["seg"]).seg == inner.seg
 

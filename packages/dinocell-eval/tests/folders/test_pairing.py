@@ -98,7 +98,7 @@ def test_an_overlay_without_labels_is_a_file_like_any_other(folders):
 @pytest.mark.parametrize(
     ("truths", "predictions", "message"),
     [
-        (["a.tif", "a.png"], ["a.tif"], r"truth holds a\.png and a\.tif, expected one file a name; remove one"),
+        (["a.tif", "a.png"], ["a.tif"], r"truth holds a\.png and a\.tif, expected one file per name; remove one"),
         (["a.tif"], ["a_labels.tif", "a_masks.tif"], "holds a_labels and a_masks, expected one file for a; remove"),
         (["a.tif"], ["b.tif"], r"no file of .*predicted \(b\) has the name of one of .*truth \(a\); expected"),
         (["a.tif"], [], r"no file of .*predicted \(none\) has the name"),
@@ -142,7 +142,7 @@ def test_splits_are_read_also_with_the_mark_of_spreadsheets(tmp_path):
     table = tmp_path / "splits.csv"
     table.write_bytes(b"\xef\xbb\xbfname,split,group\r\na,test,1\r\nb,train,1\r\nc,test,2\r\n")
     assert names_of_split(table, "test") == {"a", "c"}
-    with pytest.raises(ValueError, match="has no split 'val', its splits are: test, train"):
+    with pytest.raises(ValueError, match="has no split 'val'; its splits are: test, train"):
         names_of_split(table, "val")
 
 

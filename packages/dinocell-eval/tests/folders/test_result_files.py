@@ -99,7 +99,7 @@ def test_an_array_of_another_class_and_an_object_scalar_are_refused(tmp_path):
         read_cellpose_seg(tmp_path / "a_seg.npy")
     scalar = Harmful(np._core.multiarray.scalar, np.dtype("O"), b"12345678")
     save(tmp_path / "b_seg.npy", cellpose_dictionary(MASKS, more=scalar))
-    with pytest.raises(ValueError, match="a NumPy scalar that is no number"):
+    with pytest.raises(ValueError, match="a NumPy scalar that is not a number"):
         read_cellpose_seg(tmp_path / "b_seg.npy")
 
 
@@ -146,7 +146,7 @@ def test_a_pickle_cannot_change_the_reader(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"outlines": MASKS}, "holds no dictionary with masks"),
+        ({"outlines": MASKS}, "does not hold a dictionary with masks"),
         ({"masks": np.array([MASKS, None], object)}, "its masks are object of shape"),
         ({"masks": MASKS * 0.5}, "its masks are float64 of shape .*, expected one plane"),
         ({"masks": np.stack([MASKS, MASKS])}, "its masks are uint16 of shape .2, 3, 4., expected one plane"),
@@ -169,7 +169,7 @@ def test_a_plain_array_a_damaged_and_a_foreign_file_are_refused(tmp_path):
         with pytest.raises(ValueError, match=r"b_seg\.npy"):
             read_cellpose_seg(tmp_path / "b_seg.npy")
     (tmp_path / "c_seg.npy").write_bytes(b"something else")
-    with pytest.raises(ValueError, match="is no npy file"):
+    with pytest.raises(ValueError, match="is not an npy file"):
         read_cellpose_seg(tmp_path / "c_seg.npy")
 
 

@@ -1,4 +1,4 @@
-"""Sweeps of thresholds on saved maps: the grid, its best point, and that it is no result."""
+"""Sweeps of thresholds on saved maps: the grid, its best point, and that it is not a result."""
 
 import json
 
@@ -127,7 +127,7 @@ def test_the_page_shows_every_point_the_best_one_and_that_it_is_no_result(sweep)
     page = sweep_page(sweep, facts={"distance maps": "<maps>"})
     assert page.count("<svg") == 3
     assert page.count(">best point</title>") == 3
-    assert "their scores are no result" in page
+    assert "their scores are not a result" in page
     assert "&lt;maps&gt;" in page
     for metric in sweep.values:
         best = sweep.best(metric)
@@ -177,7 +177,7 @@ def test_the_command_writes_the_grid_of_a_split(app, folders, maps):
     assert (best["peak"], best["fill"], best["score"]) == (expected.peak, expected.fill, pytest.approx(expected.score))
     assert [best["peak"], best["fill"]] in found["metrics"]["seg"]["plateau"]
     assert f"seg: {expected.score:.4f} at peak {expected.peak:g}" in result.output
-    assert "their scores are no result" in result.output
+    assert "their scores are not a result" in result.output
     assert (folders / "out" / "sweep.html").exists()
 
 
@@ -185,7 +185,7 @@ def test_the_command_writes_the_grid_of_a_split(app, folders, maps):
     ("words", "message"),
     [
         (["--split", "test"], "thresholds chosen on a test split make its scores worthless"),
-        ([], "divides the images into splits; pass --split with one that is not for testing"),
+        ([], "divides the images into splits; pass --split with one that is not the test split"),
         (["--split", "val", "--metric", "x"], "there is no metric x"),
         (["--split", "val", "--peak", "0.3", "--peak", "0.3"], "expected ascending thresholds"),
         (["--split", "val", "--peak", "0.3", "--fill", "0.5"], "expected peak >= fill"),
@@ -217,14 +217,14 @@ def test_an_image_beside_its_labels_is_not_taken_for_them(app, folders):
     (folders / "masks" / "f1.png").write_bytes(b"")
     result = app(folders / "masks", folders / "maps", "--output", folders / "out", "--split", "val")
     assert result.exit_code == 1
-    assert "holds f1.png and f1.tif, expected one file a name; remove one" in result.output
+    assert "holds f1.png and f1.tif, expected one file per name; remove one" in result.output
 
 
 @pytest.mark.parametrize(
     ("folder", "name", "message"),
     [
         ("masks", "f1_masks.tif", "holds f1 and f1_masks, expected one file for f1; remove one"),
-        ("maps", "f1_distance_map.tiff", "holds f1_distance_map.tif and f1_distance_map.tiff, expected one map a name"),
+        ("maps", "f1_distance_map.tiff", "holds f1_distance_map.tif and f1_distance_map.tiff, expected one map per name"),
     ],
 )
 def test_two_files_for_one_name_are_refused(app, folders, folder, name, message):

@@ -55,8 +55,8 @@ def test_parents_children_and_forks_are_rows_of_the_table():
         ([(1, 3, 2, 0)], "track 1 begins in frame 3 and ends in 2, expected 0 <= begin <= end"),
         ([(1, -1, 2, 0)], "track 1 begins in frame -1"),
         ([(1, 0, 2, 1)], "track 1 is its own parent; write 0 for a track without parent"),
-        ([(1, 0, 2, 9)], "the parent of track 1 is 9, which is no track; write 0 for no parent"),
-        ([(1, 0, 2, -1)], "the parent of track 1 is -1, which is no track"),
+        ([(1, 0, 2, 9)], "the parent of track 1 is 9, which is not a track; write 0 for no parent"),
+        ([(1, 0, 2, -1)], "the parent of track 1 is -1, which is not a track"),
         (
             [(1, 0, 2, 0), (2, 2, 3, 1)],
             "track 2 begins in frame 2 but its parent 1 ends in 2, expected the parent",
@@ -125,11 +125,11 @@ def test_harmless_departures_are_noted_and_refused_if_strict(file, text, note):
         ("1 0 1_0 0\n", "line 1 is"),
         ("1 0 3 0\n1 5 6 0\n", "line 2: label 1 was already used in line 1"),
         ("5 4 3 0\n", "line 1: track 5 begins in frame 4 and ends in 3"),
-        ("1 0 3 8\n", "line 1: the parent of track 1 is 8, which is no track"),
+        ("1 0 3 8\n", "line 1: the parent of track 1 is 8, which is not a track"),
         ("1 0 3 -1\n", "line 1: the parent of track 1 is -1"),
         ("1 0 3 0\n2 3 4 1\n", "line 2: track 2 begins in frame 3 but its parent 1 ends in 3"),
         ("1 0 3 1\n", "line 1: track 1 is its own parent"),
-        (b"\xff\xfe\x00\xd8", "is no text file"),
+        (b"\xff\xfe\x00\xd8", "is not a text file"),
     ],
 )
 def test_wrong_files_are_refused_with_the_file_and_the_line(file, text, message):

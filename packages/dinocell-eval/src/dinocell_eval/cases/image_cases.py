@@ -1,6 +1,6 @@
 """Tiny drawn cases on which every metric has a value that can be checked by hand.
 
-They are part of the package so that another implementation, or a metric of one's own, can be held against them.
+They are part of the package so that another implementation, or a metric of your own, can be compared with them.
 """
 
 from dataclasses import dataclass

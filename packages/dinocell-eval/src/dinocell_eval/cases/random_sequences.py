@@ -1,4 +1,4 @@
-"""Random small sequences with every kind of mistake, to hold implementations of tracking measures against each other.
+"""Random small sequences with every kind of mistake, to compare implementations of tracking measures.
 
 They hold divisions, gaps, merged and split cells, missed and spurious ones, swapped labels, wrong, missing and
 single-child parents, and frames without object. The tracks are consistent with the frames.
@@ -103,7 +103,7 @@ def _consistent(
 
 
 def _painted(grid: _Grid, generator: np.random.Generator, *, most_shift: int) -> tuple[Int64[np.ndarray, "y x"], ...]:
-    """Each slot as an interval, some of them shifted, so that true objects are covered wholly, half or less."""
+    """Each slot as an interval, some of them shifted, so that true objects are covered completely, half or less."""
     frames = np.zeros((len(grid), 1, _SLOTS * _SLOT_WIDTH + 2), np.int64)
     for frame, slot in product(range(len(grid)), range(_SLOTS)):
         if grid[frame, slot]:

@@ -1,7 +1,7 @@
 """Tiny drawn sequences on which every tracking measure has a value that can be checked by hand.
 
 A picture is a film of a one-dimensional image: each line is a frame. As `cases`, they are part of the package so that
-another implementation can be held against them.
+another implementation can be compared with them.
 """
 
 from dataclasses import dataclass

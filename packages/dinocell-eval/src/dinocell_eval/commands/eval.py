@@ -27,26 +27,28 @@ def eval_command(
     protocol: Annotated[
         str, typer.Option(help="dinocell, ctc, samcell, stardist, cellpose or dinocell-2026.")
     ] = "dinocell",
-    images: Annotated[Path | None, typer.Option(help="Folder of the images, shown in the report's gallery.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the images, to show them in the report's gallery.")
+    ] = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Count a missing prediction as an empty image.")
     ] = False,
     split: Annotated[str | None, typer.Option(help="Evaluate only the names of this split.")] = None,
     splits_csv: Annotated[
         Path | None,
-        typer.Option(help="Table with the columns name and split; splits.csv in or above GT_DIR by default."),
+        typer.Option(help="Table with the columns name and split; default splits.csv in or above GT_DIR."),
     ] = None,
     iou: Annotated[
-        list[float] | None, typer.Option(help="IoU threshold of AP, precision, recall and F1; repeatable.")
+        list[float] | None, typer.Option(help="IoU threshold of AP, precision, recall and F1; repeat for more.")
     ] = None,
     boundary: Annotated[
         float | None,
-        typer.Option(help="Width in pixels of outlines to compare too: boundary IoU and F, Hausdorff, ASSD."),
+        typer.Option(help="Also compare outlines of this width in pixels: boundary IoU and F, Hausdorff, ASSD."),
     ] = None,
     html: Annotated[bool, typer.Option("--html/--no-html", help="Write report.html.")] = True,
     gallery: Annotated[int, typer.Option(help="Number of worst images drawn in the report.", min=0)] = 8,
 ) -> None:
-    """Compare predicted with true labels: SEG, DET, OP_CSB, AP, PQ, AJI, MMA and every wrong cell.
+    """Compare predicted labels with the true ones: SEG, DET, OP_CSB, AP, PQ, AJI, MMA and every wrong cell.
 
     An earlier report in --output is replaced. The exit code is 1 if files do not pair or cannot be compared.
     """
@@ -88,7 +90,7 @@ def _names(gt_dir: Path, *, split: str | None, splits_csv: Path | None) -> froze
 
     if split is None:
         if splits_csv is not None:
-            raise ValueError(f"--splits-csv {splits_csv} without --split; name the split to evaluate")
+            raise ValueError(f"--splits-csv {splits_csv} was given without --split; name the split to evaluate")
         return None
     table = splits_csv or find_splits(gt_dir)
     if table is None:

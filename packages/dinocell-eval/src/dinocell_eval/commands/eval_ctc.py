@@ -1,4 +1,4 @@
-"""The command `dinocell eval-ctc`, which takes the place of SEGMeasure, DETMeasure and TRAMeasure."""
+"""The command `dinocell eval-ctc`, a replacement of SEGMeasure, DETMeasure and TRAMeasure."""
 
 import re
 from pathlib import Path
@@ -28,27 +28,27 @@ def eval_ctc_command(
     ] = "1",
     measure: Annotated[
         list[str] | None,
-        typer.Option(help="seg, det or tra as its official tool prints and logs it, and nothing else; repeatable."),
+        typer.Option(help="Only seg, det or tra, printed and logged as the official tool does; repeat for more."),
     ] = None,
     log: Annotated[
         bool | None,
         typer.Option(
             "--log/--no-log",
-            help="Write SEG_log.txt, DET_log.txt and TRA_log.txt to 01_RES; without either only with --measure.",
+            help="Write SEG_log.txt, DET_log.txt and TRA_log.txt to 01_RES; default only with --measure.",
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="Write all measures to this JSON file; one that is there is replaced.", metavar="FILE"),
+        typer.Option(help="Write all measures to this JSON file; an existing file is replaced.", metavar="FILE"),
     ] = None,
     missing_as_empty: Annotated[
         bool, typer.Option("--missing-as-empty", help="Count a missing result file as an empty image.")
     ] = False,
     field_of_interest: Annotated[
         int,
-        typer.Option("--foi", help="Leave out result objects that lie wholly in this margin, in pixels.", min=0),
+        typer.Option("--foi", help="Leave out result objects that lie entirely in this margin, in pixels.", min=0),
     ] = 0,
-    silver_truth: Annotated[bool, typer.Option("--silver-truth", help="Take the truth of SEG from 01_ST.")] = False,
+    silver_truth: Annotated[bool, typer.Option("--silver-truth", help="Use the truth of SEG in 01_ST.")] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse files that the official tools refuse or misread.")
     ] = False,
@@ -83,7 +83,7 @@ def eval_ctc_command(
     else:
         _print_all(evaluation, values, title=f"{dataset}, sequence {sequence}")
     if output is not None:
-        # not among what programs read
+        # not in the output that programs read
         typer.echo(f"wrote {output}{'; it replaces an earlier one' if replaces else ''}", err=bool(official))
 
 
@@ -94,7 +94,7 @@ def _digits(text: str) -> int:
 
 
 def _atoi(text: str) -> int:
-    """The whole number that a text begins with, 0 where it begins with none: how the official tools read theirs."""
+    """The integer at the beginning of a text, 0 if there is none, as the official tools read it."""
     match = re.match(r"\s*([+-]?[0-9]+)", text)
     return int(match[1]) if match else 0
 
@@ -102,7 +102,7 @@ def _atoi(text: str) -> int:
 def _official_values(
     evaluation: "TrackingEvaluation", measures: list[str], *, count_spurious: bool
 ) -> dict[str, float]:
-    """Those of SEG, DET and TRA that were asked for, else all that are defined; ValueError if one is undefined."""
+    """The requested values of SEG, DET and TRA, otherwise all defined ones; ValueError if one is undefined."""
     from dinocell_eval.metrics.det import MISSED_WEIGHT, SPLIT_WEIGHT
     from dinocell_eval.tracking.tra import normalized
 

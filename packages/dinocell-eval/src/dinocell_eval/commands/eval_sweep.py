@@ -20,12 +20,14 @@ def sweep_command(
     split: Annotated[str | None, typer.Option(help="Images to choose thresholds on; never the test split.")] = None,
     splits_csv: Annotated[
         Path | None,
-        typer.Option(help="Table with the columns name and split; splits.csv in or above GT_DIR by default."),
+        typer.Option(help="Table with the columns name and split; default splits.csv in or above GT_DIR."),
     ] = None,
-    metric: Annotated[list[str] | None, typer.Option(help="Metric to map; repeatable. op_csb, ap_mean, mma.")] = None,
-    peak: Annotated[list[float] | None, typer.Option(help="Peak threshold of the grid; repeatable.")] = None,
-    fill: Annotated[list[float] | None, typer.Option(help="Fill threshold of the grid; repeatable.")] = None,
-    min_size: Annotated[int, typer.Option(help="Drop cells of fewer pixels.", min=0)] = 0,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Metric to map, such as op_csb, ap_mean or mma; repeat for more.")
+    ] = None,
+    peak: Annotated[list[float] | None, typer.Option(help="Peak threshold of the grid; repeat for more.")] = None,
+    fill: Annotated[list[float] | None, typer.Option(help="Fill threshold of the grid; repeat for more.")] = None,
+    min_size: Annotated[int, typer.Option(help="Drop cells with fewer pixels than this.", min=0)] = 0,
 ) -> None:
     """Map SEG, AP or any metric over a grid of thresholds on saved distance maps.
 
@@ -94,7 +96,9 @@ def _names(gt_dir: Path, *, split: str | None, splits_csv: Path | None) -> froze
     table = splits_csv or find_splits(gt_dir)
     if split is None:
         if table is not None:
-            raise ValueError(f"{table} divides the images into splits; pass --split with one that is not for testing")
+            raise ValueError(
+                f"{table} divides the images into splits; pass --split with one that is not the test split"
+            )
         return None
     if table is None:
         raise ValueError(f"no splits.csv in or above {gt_dir}; pass --splits-csv")
@@ -115,7 +119,7 @@ def _map_files(folder: Path) -> dict[str, Path]:
     for path in [path for path in files if file_stem(path).endswith(_MAP_ENDING)] or files:
         name = file_stem(path).removesuffix(_MAP_ENDING)
         if name in maps:
-            raise ValueError(f"{folder} holds {maps[name].name} and {path.name}, expected one map a name; remove one")
+            raise ValueError(f"{folder} holds {maps[name].name} and {path.name}, expected one map per name; remove one")
         maps[name] = path
     return maps
 

@@ -16,7 +16,7 @@ from pathlib import Path
 class CtcSequence:
     """The files of one sequence by frame; those of the truth may be sparse, those of the result more than needed.
 
-    `segmentation` holds a file for a whole frame, or files of single slices by their z.
+    `segmentation` holds one file for a complete frame, or files of single slices by their z.
     """
 
     digits: int
@@ -87,7 +87,7 @@ def _segmentation_files(folder: Path, digits: int) -> dict[int, Path | Mapping[i
             of_frame[int(match[2])] = path
     if both := sorted(found.keys() & slices.keys()):
         raise ValueError(
-            f"{folder} holds frame {both[0]} whole and as slices, expected one of the two; remove the other"
+            f"{folder} holds frame {both[0]} both as one file and as slices, expected one of the two; remove the other"
         )
     return dict(sorted({**found, **slices}.items()))
 
@@ -101,7 +101,7 @@ def _is_frame(number: str, digits: int) -> bool:
 
 
 def nothing_found(folder: Path, prefix: str, digits: int) -> str:
-    """Which files were looked for in a folder, and which are there."""
+    """The message for missing files: which were looked for in a folder, and which are there."""
     first = f"{prefix}{0:0{digits}d}.tif"
     if not folder.is_dir():
         return f"no {first} and so on: {folder} is not a folder"

@@ -50,7 +50,7 @@ def evaluate_ctc_sequence(
     truth_tracks, result_tracks = _tracks(sequence, strict=strict) if "tra" in wanted else (None, None)
     renamed: dict[int, dict[int, int]] = {}
     if field_of_interest:
-        notes.append(f"result objects wholly within {counted(field_of_interest, 'pixel')} of the border are left out")
+        notes.append(f"result objects entirely within {counted(field_of_interest, 'pixel')} of the border are left out")
         if result_tracks is not None and len(markers) == max(markers) + 1:  # else no tracks are evaluated
             result_tracks, renamed = _tracks_left(sequence, result_tracks, read, margin=field_of_interest)
 
@@ -198,7 +198,7 @@ def _tracks(sequence: CtcSequence, *, strict: bool) -> tuple[Tracks, Tracks]:
 def _tracks_left(
     sequence: CtcSequence, tracks: Tracks, read: Callable[[Path], Labels], *, margin: int
 ) -> tuple[Tracks, dict[int, dict[int, int]]]:
-    """Tracks of the result in the field of interest, and new labels; the whole tracks are checked before."""
+    """Tracks of the result in the field of interest, and new labels; the complete tracks are checked first."""
     every, kept = {}, {}
     for frame in sequence.markers.keys() & sequence.results.keys():
         labels = read(sequence.results[frame])

@@ -20,10 +20,10 @@ _WHITE_IS_ZERO, _RGB, _YCBCR = 0, 2, 6
 def read_ctc_labels(path: str | Path, *, strict: bool = False) -> tuple[Integer[np.ndarray, "*shape"], tuple[str, ...]]:
     """Labels [y x] or [z y x] with the numbers that are in the file, and notes: what the official tools would misread.
 
-    Any integer type is read exactly, and floats that are whole numbers their type can tell apart, compressed or tiled
+    Any integer type is read exactly, and floats that are whole numbers exact in their type, compressed or tiled
     in any way. The official tools invert WhiteIsZero files, read Zstandard and tiled ones as garbage without an error,
-    and refuse all but 16-bit unsigned integers; `strict` refuses all of these. Raises ValueError for colour, fractions,
-    NaN, negative numbers, pages of different sizes, more than three axes, and damaged files.
+    and refuse everything except 16-bit unsigned integers; `strict` refuses all of these. Raises ValueError for colour,
+    fractions, NaN, negative numbers, pages of different sizes, more than three axes, and damaged files.
     """
     path = Path(path)
     if not path.is_file():
@@ -64,7 +64,7 @@ class _PageComplaints(logging.Handler):
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """The open file; what is wrong with it ends as a ValueError that names it."""
+    """The open file; anything wrong with it raises a ValueError that names it."""
     import tifffile  # takes longer to import than all of this package
 
     complaints = _PageComplaints()
@@ -72,12 +72,12 @@ def _opened(path: Path) -> Iterator[Any]:
     logger.addHandler(complaints)
     try:
         with tifffile.TiffFile(path) as tif:
-            len(tif.pages)  # walks the whole list
+            len(tif.pages)  # walks the complete list
             if complaints.messages:
                 raise _damaged(path, complaints.messages[0])
             yield tif
     except ValueError as error:
-        if str(path) in str(error):  # already told
+        if str(path) in str(error):  # the message already names the file
             raise
         raise _damaged(path, error) from error
     except (tifffile.TiffFileError, OSError, RuntimeError, struct.error, LookupError, TypeError) as error:
@@ -88,7 +88,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _check_data(tif: Any, path: Path) -> None:
-    """Every part of every page must lie inside the file: tifffile logs what does not, and reads zeros."""
+    """Require every part of every page inside the file: tifffile only logs what is missing, and reads zeros."""
     import tifffile
 
     size = tif.filehandle.size

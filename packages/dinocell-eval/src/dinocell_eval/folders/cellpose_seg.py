@@ -1,8 +1,8 @@
-"""Labels in the `_seg.npy` files of Cellpose, read without letting their pickle run anything.
+"""Labels in the `_seg.npy` files of Cellpose, read without letting their pickle run code.
 
 Such a file is a pickled dictionary, and unpickling can call any function. This reader knows the few constructors that
-arrays, numbers and paths need, and refuses a file that names any other. Arrays and types are rebuilt from their bytes
-here, because NumPy's own constructors trust what a pickle says about the memory of an array.
+arrays, numbers and paths need, and refuses a file that names any other. Arrays and types are rebuilt here from their
+bytes, because NumPy's own constructors trust what a pickle says about the memory of an array.
 """
 
 import pickle
@@ -20,13 +20,13 @@ _REFUSED = "save the masks as <name>_cp_masks.tif instead (Cellpose: --save_tif,
 def read_cellpose_seg(path: str | Path) -> Integer[np.ndarray, "y x"]:
     """The `masks` of a Cellpose `_seg.npy` file as they are stored.
 
-    Raises ValueError for a file that is no such dictionary, that holds anything but arrays, plain values and paths, or
-    whose masks are not a plane of whole numbers. Nothing the file names is ever imported or called.
+    Raises ValueError for a file that is not such a dictionary, that holds anything other than arrays, plain values and
+    paths, or whose masks are not a plane of whole numbers. Nothing that the file names is ever imported or called.
     """
     with Path(path).open("rb") as file:
         content = _read_object(file, path)
     if not isinstance(content, dict) or "masks" not in content:
-        raise ValueError(f"{path} holds no dictionary with masks, expected what Cellpose saves; {_REFUSED}")
+        raise ValueError(f"{path} does not hold a dictionary with masks, as Cellpose saves it; {_REFUSED}")
     stored = content["masks"]
     masks = np.asarray(stored.numbers if isinstance(stored, _Array) else stored)
     while masks.ndim > 2 and masks.shape[0] == 1:
@@ -45,7 +45,7 @@ def _read_object(file: Any, path: str | Path) -> object:
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read_header(file)
     except ValueError as error:
-        raise ValueError(f"{path} is no npy file ({error}); {_REFUSED}") from error
+        raise ValueError(f"{path} is not an npy file ({error}); {_REFUSED}") from error
     if not dtype.hasobject or shape != ():
         raise ValueError(
             f"{path} holds an array {dtype} of shape {shape}, expected the dictionary that Cellpose saves; "
@@ -54,7 +54,7 @@ def _read_object(file: Any, path: str | Path) -> object:
     try:
         array = _Unpickler(file).load()
         if not isinstance(array, _Array) or len(array.objects) != 1:
-            raise pickle.UnpicklingError("it holds no single object")
+            raise pickle.UnpicklingError("it does not hold a single object")
     except pickle.UnpicklingError as error:
         raise ValueError(f"{path}: {error}; {_REFUSED}") from error
     except (EOFError, LookupError, AttributeError, TypeError, ValueError, MemoryError, RecursionError) as error:
@@ -105,7 +105,7 @@ class _Array:
 
 
 class _Constructor:
-    """A function a pickle may call, and nothing else of it."""
+    """A function that a pickle may call but not change."""
 
     __slots__ = ("function",)
 
@@ -124,7 +124,7 @@ def _no_call(*_: object) -> object:
 
 
 def _reconstruct(kind: object, *_: object) -> _Array:
-    """An empty array, which the pickle fills; of no other class than ndarray."""
+    """An empty array, which the pickle fills; only of the class ndarray."""
     if kind is not _NDARRAY:
         raise pickle.UnpicklingError(f"it makes an array of type {kind!r}")
     return _Array()
@@ -133,7 +133,7 @@ def _reconstruct(kind: object, *_: object) -> _Array:
 def _scalar(kind: object, content: object = None) -> object:
     """A NumPy number from its bytes; objects in disguise are refused."""
     if not isinstance(kind, _Type) or kind.holds_objects or not isinstance(content, bytes):
-        raise pickle.UnpicklingError("it holds a NumPy scalar that is no number")
+        raise pickle.UnpicklingError("it holds a NumPy scalar that is not a number")
     return np.frombuffer(content, kind.dtype(), count=1)[0]
 
 
@@ -164,7 +164,7 @@ _CONSTRUCTORS = {
 
 
 class _Unpickler(pickle.Unpickler):
-    """An unpickler that finds nothing but the constructors above."""
+    """An unpickler that finds only the constructors above."""
 
     def find_class(self, module: str, name: str) -> Any:
         found = _CONSTRUCTORS.get((module, name))

@@ -21,9 +21,9 @@ class FilePair:
 
 @dataclass(frozen=True)
 class Pairing:
-    """Pairs sorted by name, also those without prediction; predictions without truth; files that are no labels.
+    """Pairs sorted by name, including those without a prediction; predictions without truth; files that are not labels.
 
-    What `dinocell segment` wrote beside its labels is in none of them.
+    Other files that `dinocell segment` writes beside its labels appear in none of them.
     """
 
     pairs: tuple[FilePair, ...]
@@ -40,9 +40,9 @@ def pair_folders(
 ) -> Pairing:
     """Pair the label files of two folders: by equal stem, then by stem without an ending of `result_files`.
 
-    `_labels` counts on predictions only. Overlays and distance maps beside `<stem>_labels` are left out. What else
-    stands beside labels and is none is `ignored`: the image, pictures and `_seg.npy` beside `<stem>_cp_masks`. With
-    `names`, only these are paired and everything else is left out. Raises ValueError if names are ambiguous, if
+    `_labels` counts only for predictions. Overlays and distance maps beside `<stem>_labels` are left out. Other files
+    beside labels are `ignored`: the image, pictures and `_seg.npy` beside `<stem>_cp_masks`. With `names`, only these
+    are paired and everything else is left out. Raises ValueError if names are ambiguous, if
     nothing pairs, or if one of `names` has no true file.
     """
     truths, _ = label_files(Path(truth_folder))
@@ -83,12 +83,12 @@ def names_of_split(splits_csv: str | Path, split: str) -> frozenset[str]:
     names = frozenset(name for name, its_split in rows if its_split == split)
     if not names:
         known = ", ".join(sorted({its_split for _, its_split in rows if its_split}))
-        raise ValueError(f"{splits_csv} has no split {split!r}, its splits are: {known}")
+        raise ValueError(f"{splits_csv} has no split {split!r}; its splits are: {known}")
     return names
 
 
 def label_files(folder: Path) -> tuple[dict[str, Path], tuple[Path, ...]]:
-    """Label files by stem, and files of other programs that stand beside them and are no labels."""
+    """Label files by stem, and files of other programs beside them that are not labels."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder; pass a folder of label images")
     paths = [
@@ -117,13 +117,15 @@ def label_files(folder: Path) -> tuple[dict[str, Path], tuple[Path, ...]]:
         if stem in beside:
             continue
         if stem in found:
-            raise ValueError(f"{folder} holds {found[stem].name} and {path.name}, expected one file a name; remove one")
+            raise ValueError(
+                f"{folder} holds {found[stem].name} and {path.name}, expected one file per name; remove one"
+            )
         found[stem] = path
     return found, tuple(path for path in paths if file_stem(path) in beside)
 
 
 def file_stem(path: Path) -> str:
-    """The name of the image that a file is of, accents composed with their letters (NFC): some systems part them."""
+    """The name of the image that a file belongs to, in Unicode form NFC, as some systems decompose accents."""
     return _composed(path.stem.removesuffix(".ome"))
 
 
@@ -132,7 +134,7 @@ def _composed(name: str) -> str:
 
 
 def by_short_name(stems: Iterable[str], endings: tuple[str, ...], folder: str | Path) -> dict[str, str]:
-    """Stems by their name without ending; ValueError where two of them come to the same name."""
+    """Stems by their name without ending; ValueError if two of them have the same name then."""
     found: dict[str, str] = {}
     for stem in stems:
         short = _short(stem, endings)
@@ -167,7 +169,7 @@ def chosen_files(
 
 
 def no_labels(folder: Path) -> str:
-    """What to tell of a folder without label files."""
+    """The message for a folder without label files."""
     hint = f"; did you mean {folder / 'masks'}?" if (folder / "masks").is_dir() else ""
     return f"{folder} holds no label images, expected files ending in {', '.join(LABEL_SUFFIXES)}{hint}"
 

@@ -13,11 +13,11 @@ Content = TypeVar("Content")
 
 
 class ReadAhead:
-    """Threads that read what will be asked for next.
+    """Threads that read the next files ahead of their use.
 
-    `read_seconds` adds up what the threads took, `waited_seconds` what the caller waited for them and `num_read` the
-    files; where the first is larger than the second, reading was hidden behind the computation. Decoders release the
-    interpreter, so threads decode at the same time. Use as a context, which ends the threads.
+    `read_seconds` is the total time of the threads, `waited_seconds` the time the caller waited for them, `num_read`
+    the number of files. If the first is larger than the second, reading was hidden behind the computation. Decoders
+    release Python's lock, so threads decode at the same time. Use it as a context manager, which ends the threads.
     """
 
     def __init__(self, *, num_threads: int | None = None) -> None:

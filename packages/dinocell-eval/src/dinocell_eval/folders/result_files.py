@@ -4,7 +4,7 @@
 |---|---|
 | dinocell segment | `<name>_labels.tif`, beside `_overlay.png`, `_distance_map.tif` and tables |
 | Cellpose | `<name>_cp_masks.png` or `.tif`, `<name>_seg.npy`, beside the image, `_flows` and `_cp_output` pictures |
-| StarDist | `<name>.stardist.tif` from its script, `<name>.tif` else |
+| StarDist | `<name>.stardist.tif` from its script, otherwise `<name>.tif` |
 | SAMCell and others | `<name>.tif`, `<name>_labels.tif`, `<name>_masks.png`, `<name>_mask.tif` |
 """
 
@@ -22,7 +22,7 @@ PREDICTED_ENDINGS = ("_labels", *TRUTH_ENDINGS, ".stardist")  # "_labels" is wha
 # Images that `dinocell segment` writes beside `<name>_labels`; its tables have other suffixes than labels.
 BESIDE_OUR_LABELS = ("_overlay", "_distance_map")
 
-# What else stands beside labels and is none, by the ending of the labels; "" is the image itself.
+# Other files beside labels that are not labels, by the ending of the labels; "" is the image itself.
 COMPANIONS = {
     "_cp_masks": ("_seg", "_flows", "_flows_cp_masks", "_cp_output", "_cp_flows", "_dP", "_cellprob", ""),
     "_seg": ("_flows", "_cp_output", "_cp_flows", "_dP", "_cellprob", ""),

@@ -26,9 +26,9 @@ def bootstrap_intervals(
     num_replicates: int = NUM_REPLICATES,
     seed: int = SEED,
 ) -> dict[Name, tuple[float, float] | None]:
-    """95 % percentile interval of each pooled metric when the images are drawn anew.
+    """95 % percentile interval of each pooled metric over resampled images.
 
-    Images are drawn, not cells, because cells of one image are not independent. Each replicate adds the statistics
+    Images are resampled, not cells, because cells of one image are not independent. Each replicate adds the statistics
     of its images and applies the formula, so all replicates are one matrix product. Deterministic, and independent
     of the order of the images. None with fewer than two images, without replicates, or where no replicate defines
     the metric; replicates that leave it undefined are left out. Raises ValueError for a negative number of replicates.
@@ -63,7 +63,7 @@ def resampled_totals(
 
 
 def percentile_interval(values: Float64[np.ndarray, "replicate"]) -> tuple[float, float] | None:
-    """The 95 % in the middle of the replicates that are defined; None where none is."""
+    """The middle 95 % of the replicates that are defined; None if there are none."""
     defined = values[np.isfinite(values)]
     if not defined.size:
         return None

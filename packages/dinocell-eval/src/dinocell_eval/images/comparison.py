@@ -21,7 +21,7 @@ _EXACT_IMAGES = 13  # 2**13 exchanges are fewer than the replicates, so all of t
 class Difference:
     """Second minus first value of one metric; None where undefined.
 
-    `interval` is the 95 % bootstrap interval of the difference when images are drawn anew, both predictions of an image
+    `interval` is the 95 % bootstrap interval of the difference over resampled images, both predictions of an image
     together. `p_value` is that of an exchange test: the share of ways of exchanging the two predictions within images
     that give a difference at least as large. `higher` and `lower` count images by the second value against the first.
     """

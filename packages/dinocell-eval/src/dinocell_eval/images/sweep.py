@@ -21,7 +21,7 @@ from dinocell_kernels import remove_small, watershed
 
 PEAKS = tuple(k / 20 for k in range(2, 20))
 FILLS = tuple(k / 50 for k in range(1, 16))
-NO_RESULT = "these images chose the thresholds: their scores are no result"
+NO_RESULT = "these images chose the thresholds: their scores are not a result"
 METRICS = ("op_csb", "ap_mean", "mma")
 
 
@@ -232,5 +232,5 @@ def refuse_test_split(split: str) -> None:
     if split == "test":
         raise ValueError(
             "thresholds chosen on a test split make its scores worthless; sweep the split 'val' and report the test "
-            "split once, with the thresholds that came out"
+            "split once, with the thresholds chosen here"
         )

@@ -41,8 +41,8 @@ class Objects:
     the true object so covered (of several the one with the greatest IoU); 0 means none. `iou` is the greatest with
     any object of the other kind, `jaccard` the IoU with the matched one (0 without a match).
     FN are the true objects and FP the predicted ones whose `matched_label` is 0. `on_border` marks objects with a
-    pixel in the image's first or last row or column; `box` is y0, x0, y1, x1, ends outside, where asked for.
-    `boundary` holds the measures of `dinocell_eval.metrics.boundary` where asked for, NaN for objects that were not
+    pixel in the image's first or last row or column; `box` is y0, x0, y1, x1, ends outside, if requested.
+    `boundary` holds the measures of `dinocell_eval.metrics.boundary` if requested, NaN for objects that were not
     compared.
     """
 

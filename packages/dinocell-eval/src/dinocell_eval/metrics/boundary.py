@@ -39,7 +39,7 @@ def boundary_agreement(
     An object's outline is its pixels with one of the four neighbours outside it; beyond the image is outside. Its band
     is its pixels no farther than `width_px` from the outside, the outline itself for 1. Boundary IoU is the IoU of the
     two bands (Cheng et al. 2021, with Euclidean instead of chessboard distance and a width in pixels instead of 2 % of
-    the image's diagonal, which would fill whole cells). Boundary F is the harmonic mean of the shares of either
+    the image's diagonal, which would fill entire cells). Boundary F is the harmonic mean of the shares of either
     outline no farther than `width_px` from the other (Csurka et al. 2013). Hausdorff is the greatest, ASSD the mean
     distance from the pixels of either outline to the other, in pixels.
     """

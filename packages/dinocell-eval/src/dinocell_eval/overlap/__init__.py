@@ -1,1 +1,1 @@
-"""The pixels that true and predicted objects share, and who matches whom."""
+"""The pixels that true and predicted objects share, and which objects match."""

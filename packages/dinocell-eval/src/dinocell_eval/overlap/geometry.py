@@ -11,7 +11,7 @@ class Geometry:
     """Position of objects, a row each.
 
     `on_border` says whether an object has a pixel in the first or last row or column. `box` is y0, x0, y1, x1 with
-    the ends outside, so `labels[y0:y1, x0:x1]` holds the object; None where boxes were not asked for.
+    the ends outside, so `labels[y0:y1, x0:x1]` holds the object; None if boxes were not requested.
     """
 
     on_border: Bool[np.ndarray, "object"]

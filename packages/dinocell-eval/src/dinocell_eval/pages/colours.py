@@ -1,4 +1,4 @@
-"""Colours that colour-blind readers can tell apart (Okabe and Ito 2008), by what they stand for."""
+"""Colours that colour-blind readers can distinguish (Okabe and Ito 2008), by their meaning."""
 
 FIRST = "#0072b2"
 SECOND = "#d55e00"

@@ -93,7 +93,7 @@ def _forest(comparison: Comparison, names: tuple[str, str]) -> str:
     )  # fmt: skip
     return figure(
         drawing,
-        "Difference of the pooled values and its 95\N{NO-BREAK SPACE}% interval when images are drawn anew, both "
+        "Difference of the pooled values and its 95\N{NO-BREAK SPACE}% interval over resampled images, both "
         "predictions of an image together. An interval that holds 0 leaves the sign open.",
         wide=True,
     )

@@ -100,7 +100,7 @@ def _ap_figure(evaluation: Evaluation) -> str:
     return figure(
         drawing,
         "<b>AP against IoU.</b> TP / (TP + FP + FN), one-to-one; the band is the 95\N{NO-BREAK SPACE}% interval of the "
-        "pooled value when images are drawn anew.",
+        "pooled value over resampled images.",
     )
 
 

@@ -19,7 +19,7 @@ WINDOW_PX = 512  # larger images are shown by the part that holds the most error
 class GalleryImage:
     """One image as PNG bytes: grey background, outlines of the true and of the predicted objects on nothing.
 
-    `window` is y0, x0, y1, x1 of the part shown, ends outside; `lost` the SEG mass that the whole image lost.
+    `window` is y0, x0, y1, x1 of the part shown, ends outside; `lost` the SEG mass that the entire image lost.
     """
 
     name: str
@@ -150,7 +150,7 @@ def _cells_in_grey(labels: Integer[np.ndarray, "y x"]) -> UInt8[np.ndarray, "y x
 
 
 def _stretched(plane: Num[np.ndarray, "y x"]) -> UInt8[np.ndarray, "y x"]:
-    """Grey levels between the 0.5 and 99.8 percentiles of the whole image."""
+    """Grey levels between the 0.5 and 99.8 percentiles of the entire image."""
     low, high = np.percentile(plane[:: max(1, plane.shape[0] // 1024), :: max(1, plane.shape[1] // 1024)], [0.5, 99.8])
     scaled = (plane.astype(np.float64) - low) / max(high - low, 1e-9)
     return (np.clip(scaled, 0, 1) * 235).astype(np.uint8)

@@ -66,7 +66,7 @@ def details(summary: str, *content: str) -> str:
 
 
 def legend(entries: Sequence[tuple[str, str, str]]) -> str:
-    """Coloured keys: colour, name, what follows it."""
+    """Coloured keys: colour, name, and the text after it."""
     items = "".join(
         f'<li><span class="key" style="background:{colour}"></span><b>{escape(name)}</b> {escape(rest)}</li>'
         for colour, name, rest in entries
@@ -75,7 +75,7 @@ def legend(entries: Sequence[tuple[str, str, str]]) -> str:
 
 
 def page(title: str, subtitle: str, *content: str) -> str:
-    """The whole file; `subtitle` is markup."""
+    """The complete file; `subtitle` is markup."""
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title>'

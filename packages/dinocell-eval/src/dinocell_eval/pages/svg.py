@@ -100,7 +100,7 @@ class Chart:
         return "".join(parts)
 
     def drawing(self, *content: str, label: str) -> str:
-        """The whole drawing; `label` says in words what it shows."""
+        """The complete drawing; `label` says in words what it shows."""
         return element(
             "svg", *content, xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {self.width:g} {self.height:g}",
             role="img", aria_label=label,

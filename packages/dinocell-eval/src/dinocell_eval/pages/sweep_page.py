@@ -21,7 +21,7 @@ _MOST_TEXTS = 130
 def sweep_page(sweep: Sweep, *, title: str = "Sweep of thresholds", facts: Mapping[str, str] | None = None) -> str:
     """HTML text: for each metric a heat map with the best point and its plateau, and the numbers."""
     optima = {metric: sweep.best(metric) for metric in sweep.values}
-    warnings = [f"{NO_RESULT}; report the test split once, with the thresholds that came out"]
+    warnings = [f"{NO_RESULT}; report the test split once, with the thresholds chosen here"]
     warnings += [problem for metric in sweep.values if (problem := sweep.nothing_matches(metric))]
     if len(sweep.names) < FEWEST_IMAGES:
         only = counted(len(sweep.names), "image")

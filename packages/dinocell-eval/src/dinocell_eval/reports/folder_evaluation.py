@@ -106,7 +106,7 @@ def _write(console: "Console", output: Path, texts: Mapping[str, str], *, page: 
     write_texts(output, texts)
     replaced = "; they replace an earlier evaluation" if replaces else ""
     if page not in texts and (output / page).exists():
-        replaced += f"; {page} there is of an earlier one"
+        replaced += f"; {page} in that folder is from an earlier one"
     console.print(f"wrote {output}/{', '.join(texts)}{replaced}", markup=False, soft_wrap=True)
 
 
@@ -137,7 +137,7 @@ def _evaluate(console: "Console", pairing: Pairing, *, settings: Settings) -> tu
 
 
 def _predicted(pair: FilePair) -> Integer[np.ndarray, "y x"]:
-    """The predicted labels; none where the file is missing."""
+    """The predicted labels; an empty image if the file is missing."""
     if pair.predicted is None:
         return np.zeros(read_result(pair.truth).shape, np.uint8)
     return read_result(pair.predicted)
@@ -177,7 +177,7 @@ def _image_files(folder: Path | None, pairs: Sequence[FilePair]) -> list[Path | 
     missing = [name for name, names in short.items() if not any(one in files for one in names)]
     if missing:
         raise ValueError(
-            f"--images {folder} holds no image for {', '.join(missing[:5])}, expected one for every true label file"
+            f"--images {folder} has no image for {', '.join(missing[:5])}, expected one for every true label file"
         )
     return [next(files[one] for one in names if one in files) for names in short.values()]
 
@@ -195,7 +195,7 @@ def refuse_equal_folders(first: Path, second: Path) -> None:
 
 
 def _short_names(first: Path, second: Path) -> tuple[str, str]:
-    """The folders' own names, or as many of their parents as tell them apart."""
+    """The folders' own names, with as many of their parents as are needed to distinguish them."""
     one, other = first.absolute().parts, second.absolute().parts
     for length in range(1, max(len(one), len(other)) + 1):
         names = "/".join(one[-length:]), "/".join(other[-length:])

@@ -23,10 +23,10 @@ MOST_LISTED = 20  # files of one kind
 
 
 def print_unpaired(console: "Console", predictions: Sequence[tuple[Path, "Pairing"]], *, allow_missing: bool) -> None:
-    """One table of the files that have no partner or are no labels; nothing where there is none.
+    """One table of the files that have no partner or are not labels; prints nothing if there are none.
 
-    Of each kind the first MOST_LISTED are named and the others counted. `predictions` are folders with their pairing;
-    of several, each row says whose it is.
+    The first MOST_LISTED of each kind are named and the others counted. `predictions` are folders with their pairing;
+    if there are several, each row names its folder.
     """
     table = Table("file", "", title="Unpaired files")
     for folder, pairing in predictions:
@@ -34,7 +34,7 @@ def print_unpaired(console: "Console", predictions: Sequence[tuple[Path, "Pairin
         kinds = {
             "counted as empty" if allow_missing else "no prediction": pairing.truth_only,
             "no truth": pairing.predicted_only,
-            "ignored: no labels, or labels of a file beside it": pairing.ignored,
+            "ignored: not labels, or labels of a file beside it": pairing.ignored,
         }
         for kind, paths in kinds.items():
             names = [path.name for path in paths[:MOST_LISTED]]
@@ -115,5 +115,5 @@ def interval(ends: tuple[float, float] | None, *, sign: str = "") -> str:
 
 
 def _other_thresholds(evaluation: "Evaluation") -> list[str]:
-    """Thresholds asked for that are not among the usual ten, which the table would only repeat."""
+    """Requested thresholds that are not among the usual ten, which the table would only repeat."""
     return [threshold_key(t) for t in evaluation.iou_thresholds if t not in COCO_THRESHOLDS]

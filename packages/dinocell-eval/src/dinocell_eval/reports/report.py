@@ -129,9 +129,9 @@ def write_report(folder: str | Path, evaluation: Evaluation, *, inputs: Mapping[
 
 
 def write_texts(folder: str | Path, texts: Mapping[str, str]) -> None:
-    """Write texts by file name into a folder, which is made if it is not there; each appears whole.
+    """Write texts by file name into a folder, which is created if needed; each file appears complete or not at all.
 
-    Bytes of file names that are no UTF-8 are written as Python escapes them.
+    Bytes of file names that are not UTF-8 are written with Python's escapes.
     """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""CHOTA, the HOTA of dividing cells: detection and the association of whole lineages in one number (Kaiser 2024)."""
+"""CHOTA, the HOTA of dividing cells: detection and the association of complete lineages in one number (Kaiser 2024)."""
 
 from math import fsum, sqrt
 from typing import Any

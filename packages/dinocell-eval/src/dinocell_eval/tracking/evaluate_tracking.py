@@ -24,7 +24,7 @@ from dinocell_eval.tracking.tracks import TrackRows, Tracks, as_tracks
 
 @dataclass(frozen=True, eq=False)
 class SegmentedObjects:
-    """J of every true object that SEG counts, by frame, slice and label; `z` is 0 for a whole image."""
+    """J of every true object that SEG counts, by frame, slice and label; `z` is 0 for a complete image."""
 
     frame: Int64[np.ndarray, "object"]
     z: Int64[np.ndarray, "object"]
@@ -91,7 +91,7 @@ def evaluate_tracking(
     of both only SEG and DET are computed, and the frames need not be a sequence. `segmentation_truths` are the truth of
     SEG, by frame, where it is another one than `truth_frames`: a label image, or single slices by their z; they are
     looked up when their frame is due, so a mapping that reads files holds none of them. Raises ValueError on unequal
-    numbers or shapes of frames, labels that are no whole numbers from 0 up, and tracks that contradict themselves or
+    numbers or shapes of frames, labels that are not whole numbers from 0 up, and tracks that contradict themselves or
     the images.
     """
     if max_bc_tolerance < 0:

@@ -1,4 +1,4 @@
-"""The field of interest: result objects that lie wholly in the margin of the image do not count.
+"""The field of interest: result objects that lie entirely in the margin of the image do not count.
 
 The Cell Tracking Challenge annotates no objects there and leaves it to participants to remove theirs. Its margins, in
 pixels: 50 for DIC-C2DH-HeLa, Fluo-C2DL-Huh7, Fluo-C2DL-MSC, Fluo-C3DH-H157, Fluo-N2DH-GOWT1, Fluo-N3DH-CE,
@@ -32,7 +32,7 @@ def labels_in_field(labels: Integer[np.ndarray, "*plane y x"], *, margin: int) -
 def keep_in_field(
     labels: Integer[np.ndarray, "*plane y x"], *, margin: int, renamed: Mapping[int, int] = MappingProxyType({})
 ) -> Integer[np.ndarray, "*plane y x"]:
-    """A label image without the objects that lie wholly in the margin, and with the new labels of some others."""
+    """A label image without the objects that lie entirely in the margin, and with the new labels of some others."""
     every, kept = labels_in_field(labels, margin=0), labels_in_field(labels, margin=margin)
     new = dict.fromkeys(np.setdiff1d(every, kept).tolist(), 0) | dict(renamed)
     if not new:

@@ -20,10 +20,10 @@ _END: Any = object()
 
 @dataclass(frozen=True, eq=False)
 class ScannedSequence:
-    """What is left of a sequence when its pixels are gone.
+    """What is kept of a sequence once its pixels are gone.
 
     `tracking` holds the frames with a true image, `segmentation` the images and slices that SEG counts, with the slice
-    of each (0 for a whole image).
+    of each (0 for a complete image).
     """
 
     num_frames: int

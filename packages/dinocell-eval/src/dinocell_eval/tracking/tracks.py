@@ -95,7 +95,7 @@ def read_tracks(path: str | Path, *, strict: bool = False) -> Tracks:
 
     Blanks at the end of a line and empty lines at the end of the file are accepted with a note, and so are labels
     above 65535; `strict` refuses them, as the official tools do. Raises ValueError that names the file and every wrong
-    line: other than four whole numbers, and all that `as_tracks` refuses.
+    line: lines that are not four whole numbers, and everything that `as_tracks` refuses.
     """
     path = Path(path)
     if not path.is_file():
@@ -105,7 +105,7 @@ def read_tracks(path: str | Path, *, strict: bool = False) -> Tracks:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text file ({error}); expected lines `label begin end parent`") from error
+        raise ValueError(f"{path} is not a text file ({error}); expected lines `label begin end parent`") from error
     lines = text.split("\n")
     while lines and not lines[-1]:
         lines.pop()
@@ -140,7 +140,7 @@ def read_tracks(path: str | Path, *, strict: bool = False) -> Tracks:
 
 
 def write_tracks(path: str | Path, tracks: TrackRows) -> None:
-    """Write a track file atomically, one line `L B E P` a track, in ascending order of label."""
+    """Write a track file atomically, one line `L B E P` per track, in ascending order of label."""
     rows = as_tracks(tracks, role="given").rows()
     with atomic_path(path) as temporary:
         temporary.write_text("".join(f"{' '.join(map(str, row))}\n" for row in rows), encoding="ascii", newline="\n")
@@ -174,7 +174,7 @@ def _checked(rows: list[Row], places: list[str], source: str, notes: tuple[str, 
             problems.append(f"{place}: track {label} is its own parent; write 0 for a track without parent")
         elif parent not in by_label:
             problems.append(
-                f"{place}: the parent of track {label} is {parent}, which is no track; write 0 for no parent"
+                f"{place}: the parent of track {label} is {parent}, which is not a track; write 0 for no parent"
             )
         elif (last := by_label[parent][0][2]) >= begin:
             problems.append(
