@@ -238,6 +238,7 @@ def test_activation_checkpointing_takes_the_same_step(tmp_path):
 
 
 COMPILED = """
+import math
 import sys
 from pathlib import Path
 import torch
@@ -252,18 +253,21 @@ for is_compiled in (False, True):
             for block in backbone.blocks:
                 block.compile(backend="eager")
     losses.append([stepper.take(batch_of(recipe, step), step_rates(recipe, step))["loss"] for step in range(2)])
-print(losses[0] == losses[1], counters["stats"]["unique_graphs"], sum(counters["graph_break"].values()))
+# The tracer writes addcmul_ as a product and a sum, which round apart; some processors' addcmul_ rounds once.
+is_same = all(math.isclose(*pair, rel_tol=1e-6) for pair in zip(*losses, strict=True))
+print(is_same, counters["stats"]["unique_graphs"], sum(counters["graph_break"].values()), losses)
 """
 
 
 @pytest.mark.slow
 def test_compiled_blocks_take_the_same_step_as_one_graph_for_the_student_and_one_for_the_teacher():
     """As `network.compile` does, with no compiler behind the tracing; in a process apart, without checks of types."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    search = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(search)}
     done = subprocess.run(
         [sys.executable, "-c", COMPILED], env=environment, capture_output=True, text=True, check=False, timeout=200
     )
-    assert done.stdout.split() == ["True", "2", "0"], done.stdout + done.stderr
+    assert done.stdout.split()[:3] == ["True", "2", "0"], done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
