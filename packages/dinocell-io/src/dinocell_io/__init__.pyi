@@ -23,6 +23,8 @@ from .field import FieldList as FieldList
 from .field import FieldPixels as FieldPixels
 from .folder_fields import FolderFields as FolderFields
 from .folder_fields import open_folder_fields as open_folder_fields
+from .folder_images import image_stem as image_stem
+from .folder_images import images_among as images_among
 from .formats import open_image as open_image
 from .grey import grey_image as grey_image
 from .illumination import IlluminationCorrection as IlluminationCorrection

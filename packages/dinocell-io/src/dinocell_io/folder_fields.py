@@ -2,11 +2,13 @@
 
 import hashlib
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from .field import WHOLE_IMAGE, FieldFiles
+from .folder_images import images_among
 from .image import IMAGE_SUFFIXES
 from .store import open_store
 from .uri import is_remote
@@ -18,11 +20,13 @@ class FolderFields:
 
     Their keys in the store at `store_uri` are `prefix` and the name: for a folder of this machine the folder is the
     store; for `s3://bucket/prefix/` the bucket is, so that a store of one's own (a cached one) holds the same keys.
+    `left_out` are files that are named like images and are none, and why.
     """
 
     store_uri: str
     prefix: str
     names: tuple[str, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -37,7 +41,8 @@ class FolderFields:
 
 
 def open_folder_fields(folder: str | Path) -> FolderFields:
-    """All image files in a folder or `s3://` prefix and below it, sorted; hidden ones are left out.
+    """All image files in a folder or `s3://` prefix and below it, sorted; labels, results and thumbnails beside images
+    are left out (`images_among`), and `left_out` names them.
 
     Raises FileNotFoundError if the folder is missing, ValueError if it holds no image, PermissionError if it or a
     folder in it may not be read.
@@ -53,10 +58,10 @@ def open_folder_fields(folder: str | Path) -> FolderFields:
             raise FileNotFoundError(f"{folder} is not a folder; expected one that holds images")
         found = _files_below(root)
         place, prefix = root.as_uri(), ""
-    names = sorted(name for name in found if _is_image(name))
+    names, left_out = images_among(found)
     if not names:
         raise ValueError(f"{folder} holds no image; expected files with {', '.join(IMAGE_SUFFIXES)} in it or below")
-    return FolderFields(place, prefix, tuple(names))
+    return FolderFields(place, prefix, tuple(names), left_out)
 
 
 def _files_below(root: Path) -> list[str]:
@@ -67,8 +72,3 @@ def _files_below(root: Path) -> list[str]:
 
     paths = [Path(folder, name) for folder, _, names in os.walk(root, onerror=refuse) for name in names]
     return [path.relative_to(root).as_posix() for path in paths if path.is_file()]
-
-
-def _is_image(name: str) -> bool:
-    is_hidden = any(part.startswith(".") for part in name.split("/"))
-    return name.lower().endswith(IMAGE_SUFFIXES) and not is_hidden
