@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dinocell_io import open_image, read_image, read_labels, write_label_rows, write_labels
+from dinocell_io import LocalStore, open_image, read_image, read_labels, write_label_rows, write_labels
 
 zarr = pytest.importorskip("zarr", reason="zarr-python writes the images and is the oracle")
 
@@ -418,3 +418,29 @@ def test_rows_that_do_not_fit_leave_nothing_in_the_group(tmp_path: Path) -> None
     assert sorted(path for path in tmp_path.rglob("*") if "labels" not in path.parts) == before
     with pytest.raises(ValueError, match="holds 0 label images"):
         read_labels(tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_group_needs_no_zarr_in_its_name(tmp_path: Path, stack: np.ndarray, version: str) -> None:
+    write_ome_zarr(tmp_path / "field", [stack[0, :, 0]], "cyx", version=version)
+    np.testing.assert_array_equal(open_image(tmp_path / "field").read(), stack[0, :, 0])
+    np.testing.assert_array_equal(open_image(f"{tmp_path}/field/0").read(), stack[0, :, 0])
+    labels = cells((50, 70))
+    write_labels(tmp_path / "field", labels)
+    write_labels(tmp_path / "field" / "labels" / "nuclei", labels // 2)
+    np.testing.assert_array_equal(read_labels(tmp_path / "field", scene="cells"), labels)
+    np.testing.assert_array_equal(read_labels(tmp_path / "field" / "labels" / "nuclei"), labels // 2)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty is a folder, expected one file"):
+        open_image(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_group_may_be_the_root_of_a_store(tmp_path: Path, stack: np.ndarray, version: str) -> None:
+    write_ome_zarr(tmp_path / "a.zarr", [stack[0, :, 0]], "cyx", version=version)
+    write_labels(tmp_path / "a.zarr", cells((50, 70)))
+    store = LocalStore(tmp_path / "a.zarr")
+    np.testing.assert_array_equal(open_image("", store=store).read(), stack[0, :, 0])
+    np.testing.assert_array_equal(read_labels("", store=store), cells((50, 70)))
+    with pytest.raises(ValueError, match=r"LocalStore\(.*\) has no scene 'x'"):
+        open_image("", scene="x", store=store)

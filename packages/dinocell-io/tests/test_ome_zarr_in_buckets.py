@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dinocell_io import open_image, read_labels, write_label_rows, write_labels
-from dinocell_io.store import AccessDenied
+from dinocell_io.store import AccessDenied, NotFound
 from dinocell_io.testing import Fault, ObjectServer
 from dinocell_io.zarr_write import write_array, write_group
 
@@ -144,3 +144,13 @@ def test_a_group_in_a_folder_called_labels_is_a_group(tmp_path: Path) -> None:
     (tmp_path / "labels").mkdir()
     write_labels(tmp_path / "labels" / "a.zarr", LABELS[:20, :20])
     np.testing.assert_array_equal(read_labels(tmp_path / "labels" / "a.zarr"), LABELS[:20, :20])
+
+
+def test_a_group_in_a_bucket_needs_no_zarr_in_its_name(server: ObjectServer, tmp_path: Path) -> None:
+    write_image_group(tmp_path / "field", zarr_format=2)
+    server.objects.update(files_below(tmp_path))
+    assert open_image("s3://bucket/field").read().shape == (1, 80, 60)
+    write_labels("s3://bucket/field", LABELS[:80, :60])
+    np.testing.assert_array_equal(read_labels("s3://bucket/field"), LABELS[:80, :60])
+    with pytest.raises(NotFound, match="no such object"):
+        open_image("s3://bucket/other")

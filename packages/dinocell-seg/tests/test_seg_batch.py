@@ -19,6 +19,7 @@ from typer.testing import CliRunner, Result
 from dinocell_seg import DINOCellPipeline, segment_file
 from dinocell_seg.batch import Outcome, segment_files, write_summary
 from dinocell_seg.cli import segment
+from dinocell_seg.inputs import NOT_TAKEN
 from dinocell_seg.outcome_table import print_outcomes
 from dinocell_seg.pipeline import ModelIdentity
 from dinocell_seg.plane_choice import PlaneChoice
@@ -287,10 +288,12 @@ def test_the_row_of_a_file_that_was_left_out_stays_until_it_is_segmented(tmp_pat
 
 
 def test_of_many_files_left_out_the_first_are_named(capsys: pytest.CaptureFixture[str]) -> None:
-    print_outcomes(Console(width=100), [Outcome(f"{n}.gif", "left out") for n in range(7)], Path("out"))
+    outcomes = [Outcome(f"{n}.gif", "left out", message=NOT_TAKEN) for n in range(7)]
+    print_outcomes(Console(width=100), [*outcomes, Outcome("a_masks.tif", "left out", message="labels")], Path("out"))
     printed = capsys.readouterr().out
     assert "left out 0.gif, 1.gif, 2.gif, 3.gif, 4.gif and 2 more: a folder stands for" in printed
-    assert "7 left out; 0 cells" in printed
+    assert "left out a_masks.tif: labels" in printed
+    assert "8 left out; 0 cells" in printed
 
 
 def test_a_long_name_is_printed_whole(capsys: pytest.CaptureFixture[str]) -> None:

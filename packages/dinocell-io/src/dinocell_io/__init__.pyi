@@ -55,6 +55,7 @@ from .lazy_image import Level as Level
 from .leaks import LeakWarning as LeakWarning
 from .leaks import warn_of_leaks as warn_of_leaks
 from .local_store import LocalStore as LocalStore
+from .ome_zarr_images import zarr_images as zarr_images
 from .ram_cache import RamCache as RamCache
 from .resample import ResampleTo as ResampleTo
 from .retry import RetryPolicy as RetryPolicy

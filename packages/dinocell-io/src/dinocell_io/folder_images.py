@@ -16,9 +16,10 @@ COMPANION_ENDINGS = (
 )
 FOLDERS_OF_LABELS = ("masks", "labels")
 _OUR_RECORD = "_run.json"
+_COMPANION = "labels or a result beside the image of that name"
 _DOUBLE_SUFFIXES = (".ome.tiff", ".ome.tif", ".ome.zarr")
 # ImageXpress writes ..._thumb and a GUID for each image, which has another GUID
-_THUMBNAIL = re.compile(r"(.+?)_thumb(?:nail)?s?(?=[^a-z]|[0-9a-f]{8}-)", re.IGNORECASE)
+_THUMBNAIL = re.compile(r"(.+?)_thumb(?:nail)?s?[0-9a-f]*(?![0-9a-z])", re.IGNORECASE)
 
 
 def image_stem(name: str) -> str:
@@ -42,7 +43,8 @@ def images_among(names: Collection[str]) -> tuple[list[str], dict[str, str]]:
         folder, _, name = path.rpartition("/")
         if not any(part.startswith(".") or part.lower().endswith(".zarr") for part in folder.split("/")):
             by_folder[folder].append(name)
-    images, left_out = [], {}
+    images: list[str] = []
+    left_out: dict[str, str] = {}
     for folder, found in by_folder.items():
         place = f"{folder}/" if folder else ""
         why = _not_images(found) | _in_folder_of_labels(folder, found, by_folder)
@@ -58,21 +60,21 @@ def _is_named_like_image(name: str) -> bool:
 def _not_images(names: Collection[str]) -> dict[str, str]:
     """Why files that are named like images are none, by what lies beside them in one folder."""
     records = {name.casefold() for name in names if name.endswith(_OUR_RECORD)}
-    image_of = {image_stem(name).casefold(): name for name in names if name.lower().endswith(READABLE_SUFFIXES)}
-    image_of |= {stem.removesuffix("_img"): name for stem, name in image_of.items()}
+    stems = {image_stem(name).casefold() for name in names if name.lower().endswith(READABLE_SUFFIXES)}
+    stems |= {stem.removesuffix("_img") for stem in stems}  # as Cellpose names the images of its data sets
     why = {}
     for name in filter(_is_named_like_image, names):
         stem = image_stem(name).casefold()
         for ending in COMPANION_ENDINGS:
             of = stem.removesuffix(ending)
-            if of not in (stem, "") and (of in image_of or of + _OUR_RECORD in records):
-                why[name] = f"labels or a result of {image_of.get(of, of + _OUR_RECORD)} beside it"
+            if of not in (stem, "") and (of in stems or of + _OUR_RECORD in records):
+                why[name] = _COMPANION
     thumbnails = {name: match[1].casefold() for name in names if (match := _THUMBNAIL.match(name))}
     full = sorted(name.casefold() for name in names if _is_named_like_image(name) and name not in thumbnails)
     for name, start in thumbnails.items():
         first = bisect_left(full, start)
         if first < len(full) and full[first].startswith(start):
-            why[name] = "a thumbnail of an image beside it"
+            why[name] = "a thumbnail beside its image"
     return why
 
 
@@ -89,5 +91,5 @@ def _in_folder_of_labels(
     for name in filter(_is_named_like_image, names):
         stem = image_stem(name).casefold()
         if stems & {stem, *map(stem.removesuffix, COMPANION_ENDINGS)}:
-            why[name] = f"labels of an image in {images}"
+            why[name] = "labels of an image in images/"
     return why

@@ -38,7 +38,7 @@ def open_image(uri: str | Path, *, scene: str | int | None = None, store: Store 
     Raises FileNotFoundError, StoreError, or ValueError for a file that is empty, damaged, cut short, of an
     unsupported format, ambiguous (with the list), or that needs an extra (with its name).
     """
-    if is_zarr(uri):
+    if is_zarr(uri, store):
         from .ome_zarr import open_ome_zarr
 
         image = open_ome_zarr(uri, scene=scene, store=store)

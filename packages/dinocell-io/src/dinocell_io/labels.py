@@ -34,7 +34,7 @@ def read_labels(
     Raises ValueError for colour, several planes, fractions, NaN or negative numbers, for JPEG (it changes
     numbers), and for pickled npy (it could run code); else as `read_image`.
     """
-    if is_zarr(uri):
+    if is_zarr(uri, store):
         from .ome_zarr_labels import read_zarr_labels
 
         return whole_numbers(read_zarr_labels(uri, scene=scene, z=z, t=t, store=store), str(uri))

@@ -22,7 +22,7 @@ from .npy import MAX_PLANES_AS_CHANNELS
 from .scenes import chosen_scene
 from .store import Store, open_store
 from .uri import check_local_folder, is_remote
-from .zarr_array import ZarrArray
+from .zarr_array import ZarrArray, joined_key
 from .zarr_description import open_zarr_array, read_json
 
 
@@ -53,7 +53,7 @@ def zarr_place(uri: str | Path, store: Store | None) -> tuple[Store, str, str]:
             check_local_folder(text)
         store, key = open_store(text)
         return store, key, text
-    return store, text.strip("/"), text
+    return store, text.strip("/"), text or repr(store)
 
 
 def open_zarr_image(
@@ -72,7 +72,7 @@ def open_zarr_image(
         if isinstance(attributes.get("labels"), list):
             return _inside(group, [str(name) for name in attributes["labels"]], scene)
         if "bioformats2raw.layout" in attributes:
-            return _inside(group, _series_of(group), scene)
+            return _inside(group, series_of(group), scene)
         if group.zarr_format is None:
             return _plain_array(group, scene, may_be_empty=may_be_empty)
     raise ValueError(
@@ -83,13 +83,13 @@ def open_zarr_image(
 
 def open_group(store: Store, key: str, uri: str) -> ZarrGroup:
     """The attributes of the group at `key`; of an array, or of nothing, none."""
-    described = read_json(store, f"{key}/zarr.json", uri)
+    described = read_json(store, joined_key(key, "zarr.json"), uri)
     if described is not None:
         found = described.get("attributes", {}) if described.get("node_type") == "group" else None
         zarr_format = None if found is None else 3
     else:
-        zarr_format = 2 if read_json(store, f"{key}/.zgroup", uri) is not None else None
-        found = read_json(store, f"{key}/.zattrs", uri) if zarr_format else None
+        zarr_format = 2 if read_json(store, joined_key(key, ".zgroup"), uri) is not None else None
+        found = read_json(store, joined_key(key, ".zattrs"), uri) if zarr_format else None
     attributes = found or {}
     nested = attributes.get("ome") if isinstance(attributes, dict) else None
     if not isinstance(attributes, dict) or not isinstance(nested, dict | None):
@@ -105,7 +105,7 @@ def _multiscale(group: ZarrGroup, scene: str | int | None, *, may_be_empty: bool
     number = chosen_scene(group.uri, names, scene)
     multiscale = images[number]
     paths = [str(dataset["path"]) for dataset in multiscale["datasets"]]
-    arrays = tuple(open_zarr_array(group.store, f"{group.key}/{path}", f"{group.uri}/{path}") for path in paths)
+    arrays = tuple(open_zarr_array(group.store, joined_key(group.key, path), f"{group.uri}/{path}") for path in paths)
     if not arrays:
         raise ValueError(f"{group.uri} lists no array of pixels; it is not whole, export it again")
     stored_axes = axis_names(multiscale, len(arrays[0].shape), group.uri)
@@ -202,7 +202,7 @@ def _plain_array(group: ZarrGroup, scene: str | int | None, *, may_be_empty: boo
 def _image_of_plate(group: ZarrGroup, scene: str | int | None) -> LazyImage:
     wells = [str(well["path"]) for well in group.attributes["plate"]["wells"]]
     if isinstance(scene, str) and any(scene.startswith(f"{well}/") for well in wells):
-        return open_zarr_image(group.store, f"{group.key}/{scene}", f"{group.uri}/{scene}", None)
+        return open_zarr_image(group.store, joined_key(group.key, scene), f"{group.uri}/{scene}", None)
     listed = ", ".join(wells[:12]) + (f" and {len(wells) - 12} more" if len(wells) > 12 else "")
     raise ValueError(
         f"{group.uri} is a plate of {counted(len(wells), 'well')} ({listed}), expected one field; choose it with "
@@ -215,16 +215,17 @@ def _inside(group: ZarrGroup, paths: Sequence[str], scene: str | int | None) -> 
         raise ValueError(f"{group.uri} lists no image; it is not whole, export it again")
     number = chosen_scene(group.uri, paths, scene)
     path = paths[number]
-    image = open_zarr_image(group.store, f"{group.key}/{path}", f"{group.uri}/{path}", None)
+    image = open_zarr_image(group.store, joined_key(group.key, path), f"{group.uri}/{path}", None)
     return replace(image, scene=path, scenes=tuple(paths)) if len(paths) > 1 else image
 
 
-def _series_of(group: ZarrGroup) -> list[str]:
+def series_of(group: ZarrGroup) -> list[str]:
     """The images of a bioformats2raw layout: those its OME group lists, or the numbered groups that are there."""
-    listed = open_group(group.store, f"{group.key}/OME", f"{group.uri}/OME").attributes.get("series")
+    listed = open_group(group.store, joined_key(group.key, "OME"), f"{group.uri}/OME").attributes.get("series")
     if isinstance(listed, list):
         return [str(path) for path in listed]
-    found = [info.key.rstrip("/").rpartition("/")[2] for info in group.store.list(f"{group.key}/", delimiter="/")]
+    prefix = f"{group.key}/" if group.key else ""
+    found = [info.key.rstrip("/").rpartition("/")[2] for info in group.store.list(prefix, delimiter="/")]
     return sorted((name for name in found if name.isdecimal()), key=int)
 
 

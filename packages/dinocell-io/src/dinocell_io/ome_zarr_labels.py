@@ -10,6 +10,7 @@ from .damage import damage_named
 from .ome_zarr import ZarrGroup, open_group, open_zarr_image, zarr_place
 from .scenes import chosen_scene
 from .store import Store
+from .zarr_array import joined_key
 
 
 def read_zarr_labels(
@@ -45,7 +46,7 @@ def _is_label_image(group: ZarrGroup) -> bool:
 def _chosen_labels(group: ZarrGroup, scene: str | int | None) -> ZarrGroup:
     labels = group
     if not isinstance(group.attributes.get("labels"), list):
-        labels = open_group(group.store, f"{group.key}/labels", f"{group.uri}/labels")
+        labels = open_group(group.store, joined_key(group.key, "labels"), f"{group.uri}/labels")
     names = [str(name) for name in labels.attributes.get("labels") or []]
     if not names or (scene is None and len(names) > 1):
         raise ValueError(
@@ -53,4 +54,4 @@ def _chosen_labels(group: ZarrGroup, scene: str | int | None) -> ZarrGroup:
             "give the address of one: image.zarr/labels/NAME"
         )
     name = names[chosen_scene(group.uri, names, scene)]
-    return open_group(labels.store, f"{labels.key}/{name}", f"{labels.uri}/{name}")
+    return open_group(labels.store, joined_key(labels.key, name), f"{labels.uri}/{name}")

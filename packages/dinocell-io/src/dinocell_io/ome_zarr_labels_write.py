@@ -18,6 +18,7 @@ from .ngff_metadata import axis_names, plane_transformations, plane_units
 from .ome_zarr import open_group, open_zarr_image
 from .store import Store, open_store
 from .uri import is_remote, split_uri
+from .zarr_array import joined_key
 from .zarr_consolidated import add_to_consolidated
 from .zarr_description import open_zarr_array, read_json
 from .zarr_write import StoredFolder, write_array, write_group
@@ -199,7 +200,7 @@ def _scale(size: tuple[int, int], full: tuple[int, int], pixel: tuple[float, flo
 def _list(target: _Target) -> None:
     """Make the labels known: in the list of the `labels` group, and in consolidated metadata where there are any."""
     _list_name(target)
-    labels = f"{target.key}/labels"
+    labels = joined_key(target.key, "labels")
     nodes = [labels, f"{labels}/{target.name}"]
     nodes += [f"{labels}/{target.name}/{number}" for number in range(len(target.sizes))]
     add_to_consolidated(target.store, labels, nodes, zarr_format=target.zarr_format or 2, uri=target.uri)
@@ -208,7 +209,7 @@ def _list(target: _Target) -> None:
 def _list_name(target: _Target) -> None:
     """Add the name to the list of the `labels` group, in one step."""
     zarr_format = target.zarr_format or 2
-    key = f"{target.key}/labels"
+    key = joined_key(target.key, "labels")
     listed = open_group(target.store, key, f"{target.uri}/labels")
     names = [*(listed.attributes.get("labels") or []), target.name]
     if listed.zarr_format is None:
@@ -216,7 +217,7 @@ def _list_name(target: _Target) -> None:
         place = StoredFolder(target.store, key) if is_remote(target.uri) else _local_path(target) / "labels"
         write_group(place, attributes, zarr_format=zarr_format)
         return
-    file = f"{key}/zarr.json" if zarr_format == 3 else f"{key}/.zattrs"
+    file = joined_key(key, "zarr.json") if zarr_format == 3 else joined_key(key, ".zattrs")
     content = read_json(target.store, file, target.uri) or {}
     holder = content.setdefault("attributes", {}).setdefault("ome", {"version": "0.5"}) if zarr_format == 3 else content
     holder["labels"] = names

@@ -1,7 +1,7 @@
 """Many images in their order: each has an outcome, and none of them stops the rest."""
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Literal
 import cv2
 import torch
 
-from dinocell_io import IMAGE_SUFFIXES, atomic_path
+from dinocell_io import atomic_path
 from dinocell_seg.image_sets import parts_of_images
 from dinocell_seg.output_files import output_files, output_stem
 from dinocell_seg.pipeline import DINOCellPipeline
@@ -22,10 +22,6 @@ Existing = Literal["refuse", "overwrite", "skip"]
 SUMMARY_NAME = "segment_summary.csv"
 SUMMARY_COLUMNS = ("image", "status", "num_cells", "seconds", "message")
 LARGE_BYTES = 64 * 2**20  # of the pixels of all channels; larger images are not read ahead
-NOT_TAKEN = (
-    f"a folder stands for its {', '.join(IMAGE_SUFFIXES)} and .zarr; name such a file itself if 'dinocell info' reads "
-    "it, else convert it"
-)
 
 # What a bad file, a full disk or too large an image raises. Anything else is a bug, and stops the run with its trace.
 FILE_ERRORS = (ValueError, OSError, MemoryError, torch.OutOfMemoryError, cv2.error)
@@ -54,7 +50,7 @@ def segment_files(
     t: int | None = None,
     save_distance_map: bool = False,
     existing: Existing = "refuse",
-    left_out: Sequence[str] = (),
+    left_out: Mapping[str, str] | None = None,
     report: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
     """Segment images into one folder, and write segment_summary.csv with what happened to each.
@@ -64,8 +60,8 @@ def segment_files(
     raises ValueError before anything is written; "overwrite" segments them again; "skip" keeps those that were
     made from the same pixels with the same model and settings, and fails the others, so that one folder never
     mixes two settings unnoticed. OME-Zarr and what is in a bucket have no hash: there the same address counts as
-    the same pixels, and a change behind it is not noticed. `left_out` are files that somebody may miss: they are
-    outcomes too, so that the summary has a row for each; so are further files of an image of several files.
+    the same pixels, and a change behind it is not noticed. `left_out` are files that somebody may miss, and why:
+    they are outcomes too, so that the summary has a row for each; so are further files of an image of several files.
 
     The summary keeps the rows of earlier runs into `output` for other images, and is also written, of the images so
     far, when the run is interrupted. Raises OSError if it cannot be written.
@@ -80,11 +76,9 @@ def segment_files(
         outcomes.append(outcome)
         report(outcome)
 
-    for file in left_out:
-        done(Outcome(file, "left out", message=NOT_TAKEN))
     parts = parts_of_images(images, scene)
-    for image, reason in parts.items():
-        done(Outcome(image, "left out", message=reason))
+    for file, why in {**(left_out or {}), **parts}.items():
+        done(Outcome(file, "left out", message=why))
     try:
         _segment_in_turn([image for image in images if image not in parts], work, done)
     finally:

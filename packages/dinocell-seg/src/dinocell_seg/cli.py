@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dinocell_seg.batch import Outcome
+    from dinocell_seg.inputs import Inputs
     from dinocell_seg.pipeline import DINOCellPipeline
     from dinocell_seg.plane_choice import PlaneChoice
 
@@ -78,8 +79,9 @@ def segment(
     segment_summary.csv. A bad file does not stop the others: it is listed at the end, and the exit code is 1. Files of
     a folder that look like images and are not taken are listed too. A stopped run goes on with --skip-existing.
 
-    An OME-Zarr folder is one image. Of a file that holds several planes, --scene, --z and --t choose one; the choice
-    counts for all images of the command.
+    An OME-Zarr folder is one image, a plate all of its fields; an s3:// address that ends with / is a folder. Of a file
+    that holds several planes, --scene, --z and --t choose one; the choice counts for all images of the command. Labels,
+    results and thumbnails beside the image of that name are left out and listed.
 
     Settings count in this order: options, --set, --recipe, --preset, the model's own calibration. With NAME_run.json
     as --recipe, settings, precision, channel and plane are those of that result, and another model is refused.
@@ -109,7 +111,7 @@ def segment(
         "refuse" if overwrite is None else "overwrite" if overwrite else "skip"
     )
     with errors_told(WRONG_COMMAND_LINE):
-        images, pipeline, choice = _prepare(
+        found, pipeline, choice = _prepare(
             inputs,
             output,
             model=model,
@@ -118,7 +120,6 @@ def segment(
             changes=(preset, recipe, set_ or [], options),
             refuse=existing == "refuse",
         )
-    from dinocell_seg.inputs import left_out
     from dinocell_seg.outcome_table import print_outcomes
 
     outcomes: list[Outcome] = []
@@ -126,19 +127,19 @@ def segment(
     try:
         _segment_all(
             Console(stderr=True),
-            images,
+            found.images,
             output,
             pipeline,
             outcomes,
             **vars(choice),
-            left_out=left_out(inputs),
+            left_out=found.left_out,
             save_distance_map=save_distance_map,
             existing=existing,
         )
     except KeyboardInterrupt:
         exit_code = 130
         num_finished = sum(outcome.status != "left out" for outcome in outcomes)
-        problem = f"stopped after {num_finished} of {counted(len(images), 'image')}; "
+        problem = f"stopped after {num_finished} of {counted(len(found.images), 'image')}; "
         problem += "the same command with --skip-existing goes on"
     except OSError as error:
         exit_code, problem = FAILED, f"error: segment_summary.csv was not written: {error}"
@@ -206,13 +207,13 @@ def _prepare(
     choice: "PlaneChoice",
     changes: tuple[str | None, Path | None, list[str], dict[str, Any]],
     refuse: bool,
-) -> tuple[list[str], "DINOCellPipeline", "PlaneChoice"]:
+) -> tuple["Inputs", "DINOCellPipeline", "PlaneChoice"]:
     """Everything that can be wrong with a command line, found before a file is written."""
     from dinocell_io.output_folder import check_output_folder
     from dinocell_seg.inputs import find_images, refuse_equal_stems
 
-    images = find_images(inputs)
-    refuse_equal_stems(images)
+    found = find_images(inputs, whole_zarr=choice.scene is not None)
+    refuse_equal_stems(found.images)
     check_output_folder(output)
 
     from dinocell_core.recipe import merged, read_overrides, read_recipe
@@ -222,7 +223,7 @@ def _prepare(
     from dinocell_seg.settings import PRESETS
 
     if refuse:
-        refuse_existing(images, output)
+        refuse_existing(found.images, output)
     preset, recipe, words, options = changes
     if preset is not None and preset not in PRESETS:
         raise ValueError(f"there is no preset {preset!r}; known are {', '.join(PRESETS)}")
@@ -236,7 +237,7 @@ def _prepare(
     pipeline = DINOCellPipeline(model, device=device, **values)
     if recorded is not None:
         recorded.check_model(pipeline)
-    return images, pipeline, choice
+    return found, pipeline, choice
 
 
 def _segment_all(

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from dinocell_io.counted import counted, listed
-from dinocell_seg.batch import NOT_TAKEN, Outcome
+from dinocell_seg.batch import Outcome
 
 _MAX_ROWS = 40
 
@@ -34,8 +34,7 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome], output: Path) 
         console.print(f"failed: {text}", markup=False, soft_wrap=True)
     reasons: dict[tuple[str, str], list[str]] = {}
     for outcome in ordered[num_failed:]:
-        reason = outcome.message or (NOT_TAKEN if outcome.status == "left out" else "")
-        reasons.setdefault((outcome.status, reason), []).append(Path(outcome.image).name)
+        reasons.setdefault((outcome.status, outcome.message), []).append(Path(outcome.image).name)
     for (status, reason), names in reasons.items():
         if reason:
             what = "left out" if status == "left out" else "note on"

@@ -1,8 +1,10 @@
 """The names of the files that segmenting an image writes."""
 
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
-from dinocell_io import IMAGE_SUFFIXES
+from dinocell_io import image_stem
+from dinocell_io.ome_zarr_path import zarr_root
 
 OUTPUT_SUFFIXES = {
     "labels": "_labels.tif",
@@ -11,7 +13,6 @@ OUTPUT_SUFFIXES = {
     "run": "_run.json",
 }
 DISTANCE_MAP_SUFFIX = "_distance_map.tif"
-_DOUBLE_SUFFIXES = (".ome.tiff", ".ome.tif", ".ome.zarr")
 
 
 def output_files(uri: str | Path, output: str | Path, *, save_distance_map: bool = False) -> dict[str, Path]:
@@ -22,20 +23,17 @@ def output_files(uri: str | Path, output: str | Path, *, save_distance_map: bool
 
 
 def output_stem(uri: str | Path) -> str:
-    """The name of an image's outputs: its file name without the suffix; .ome.tif counts as one."""
-    name = PurePosixPath(str(uri).replace("\\", "/")).name
-    for suffix in _DOUBLE_SUFFIXES:
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return PurePosixPath(name).stem
+    """The name of an image's outputs: its file name without the suffix (.ome.tif counts as one), and of an image in
+    an OME-Zarr the path from there: plate_A_1_0 for plate.zarr/A/1/0.
+    """
+    root, inside = zarr_root(uri)
+    stem = image_stem(PurePosixPath(root.replace("\\", "/")).name)
+    return "_".join([stem, *inside.split("/")]) if inside else stem
 
 
-def is_output(path: Path) -> bool:
-    """Whether a file was written by an earlier run: its name ends so, and beside it lies that run's _run.json or, of a
-    run that was killed before it wrote one, its image."""
-    for suffix in (*OUTPUT_SUFFIXES.values(), DISTANCE_MAP_SUFFIX):
-        if path.name.endswith(suffix):
-            stem = path.name.removesuffix(suffix)
-            images = (path.with_name(stem + ending) for ending in (*IMAGE_SUFFIXES, *_DOUBLE_SUFFIXES))
-            return path.with_name(stem + OUTPUT_SUFFIXES["run"]).is_file() or any(map(Path.exists, images))
-    return False
+def is_output(name: str, names: Collection[str]) -> bool:
+    """Whether a file was written by an earlier run: its name ends so, and its run's _run.json is among the `names`."""
+    return any(
+        name.endswith(suffix) and name.removesuffix(suffix) + OUTPUT_SUFFIXES["run"] in names
+        for suffix in (*OUTPUT_SUFFIXES.values(), DISTANCE_MAP_SUFFIX)
+    )
