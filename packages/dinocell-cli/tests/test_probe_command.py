@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from dinocell.few_shot import FewShotSegmentation
+from dinocell.few_shot import FewShotSegmentation, _copy
 from dinocell.main import build_app
 from dinocell_core import create_backbone
 from dinocell_io import Image, open_dataset, simulate_field, write_image
@@ -136,6 +136,25 @@ def test_images_of_a_seed_are_nested_and_those_of_val_the_same(labelled: Path, t
     assert more[:2] == few
     assert scored == again == trainer._images(2, 6)[1]
     assert all(sample.split == "val" for sample in scored)
+
+
+def test_names_with_commas_and_quotes_are_copied(tmp_path: Path) -> None:
+    splits = {"well A1, field 1": "train", 'the "good" one': "train", "plain": "val"}
+    field = simulate_field((64, 64), num_cells=3, diameter_px=20.0, channels=("DNA",), seed=0)
+    samples = [NewSample(name, field.image, field.labels, split=split) for name, split in splits.items()]
+    read = open_dataset(write_dataset(tmp_path / "dataset", samples))
+    chosen, validation = ([one for one in read if one.split == split] for split in ("train", "val"))
+    _copy(chosen, validation, tmp_path / "copy")
+    assert {one.name: one.split for one in open_dataset(tmp_path / "copy")} == splits
+
+
+def test_images_without_cells_are_not_scored_zero(tmp_path: Path) -> None:
+    field = simulate_field((64, 64), num_cells=3, diameter_px=20.0, channels=("DNA",), seed=0)
+    samples = [NewSample(name, field.image, field.labels, split="train") for name in ("a", "b")]
+    samples.append(NewSample("empty", field.image, np.zeros_like(field.labels), split="val"))
+    trainer = trainer_for(write_dataset(tmp_path / "dataset", samples), tmp_path)
+    with pytest.raises(ValueError, match=r"OP_CSB is undefined: no image of the split val of .*dataset.* has a cell"):
+        trainer(None, num_images=2, seed=0)
 
 
 def test_too_few_images_are_refused_before_any_training(labelled: Path, tmp_path: Path) -> None:

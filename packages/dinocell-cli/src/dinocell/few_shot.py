@@ -1,5 +1,6 @@
 """Few-shot segmentation for `dinocell probe`: the trainer of dinocell-seg, in the form that dinocell-ssl calls."""
 
+import csv
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,8 +43,17 @@ class FewShotSegmentation:
     device: str = "cpu"
 
     def __call__(self, backbone: Path | None, *, num_images: int, seed: int) -> float:
-        """OP_CSB in [0, 1]. Raises ValueError if the train split has fewer than `num_images`."""
+        """OP_CSB in [0, 1].
+
+        Raises ValueError if the train split has fewer than `num_images`, and if no scored image has a cell.
+        """
         chosen, scored = self._images(num_images, seed)
+        truths = [read_labels(sample.labels_path) for sample in scored]
+        if not any(truth.any() for truth in truths):
+            raise ValueError(
+                f"OP_CSB is undefined: no image of the split val of {self.dataset} that is scored has a cell; "
+                "give val images with cells (splits.csv)"
+            )
         folder = self.work / f"{num_images}_images_seed_{seed}"
         output = self.work / f"{num_images}_images_seed_{seed}_{'random' if backbone is None else 'pretrained'}"
         for earlier in (folder, output):  # left by an earlier probe
@@ -59,10 +69,10 @@ class FewShotSegmentation:
             min_sizes=(20,),
         ).thresholds()
         pipeline = DINOCellPipeline(load_model(model), device=self.device, thresholds=thresholds.model_dump())
-        truths = [read_labels(sample.labels_path) for sample in scored]
         predictions = [pipeline.run(grey_image(read_image(sample.image_path))) for sample in scored]
         score = evaluate(truths, predictions, num_replicates=0).per_image_mean["op_csb"]
-        return 0.0 if score is None else float(score)
+        assert score is not None  # an image has a cell
+        return score
 
     def _images(self, num_images: int, seed: int) -> tuple[list[Sample], list[Sample]]:
         samples = open_dataset(self.dataset)
@@ -94,10 +104,11 @@ class FewShotSegmentation:
 def _copy(chosen: list[Sample], validation: list[Sample], folder: Path) -> None:
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True)
-    rows = ["name,split"]
+    rows = [("name", "split")]
     for split, samples in (("train", chosen), ("val", validation)):
         for sample in samples:
             shutil.copy2(sample.image_path, folder / "images")
             shutil.copy2(sample.labels_path, folder / "masks")
-            rows.append(f"{sample.name},{split}")
-    (folder / "splits.csv").write_text("\n".join(rows) + "\n")
+            rows.append((sample.name, split))
+    with (folder / "splits.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
