@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dinocell_ssl.probes.few_shot import few_shot_curve, mean_interval, student_t_quantile
+from dinocell_ssl.probes.few_shot import few_shot_curve, mean_interval
 
 
 def invented(backbone, *, num_images, seed):
@@ -59,8 +59,11 @@ def test_the_curve_is_json():
 @pytest.mark.parametrize(
     ("degrees", "quantile"), [(1, 12.7062), (2, 4.30265), (4, 2.77645), (9, 2.26216), (200, 1.97190)]
 )
-def test_quantiles_are_those_of_the_tables(degrees, quantile):
-    assert student_t_quantile(degrees) == pytest.approx(quantile, rel=2e-5)
+def test_intervals_have_the_quantiles_of_the_tables(degrees, quantile):
+    """One 1 among n - 1 zeros has the mean and the standard error 1 / n."""
+    num = degrees + 1
+    expected = pytest.approx([(1 - quantile) / num, (1 + quantile) / num], rel=2e-5)
+    assert list(mean_interval([1.0] + [0.0] * degrees)) == expected
 
 
 def test_interval_of_equal_values_has_no_width():

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from scipy.special import stdtrit
+
 
 @runtime_checkable
 class FewShotTrainer(Protocol):
@@ -111,25 +113,5 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
     if len(values) < 2:
         return None
     mean = statistics.fmean(values)
-    half = student_t_quantile(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    half = float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / math.sqrt(len(values))
     return mean - half, mean + half
-
-
-def student_t_quantile(degrees: int) -> float:
-    """t beyond which 2.5 % of Student's distribution lie on each side: 4.303 for 2 degrees of freedom.
-
-    By bisection over the integral of its density in the angle θ of t = √degrees · tan θ, where it is cos^(degrees-1).
-    """
-    constant = math.exp(math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2)) / math.sqrt(math.pi)
-
-    def within(angle: float, num_steps: int = 400) -> float:
-        step = angle / num_steps
-        ends = (1 + math.cos(angle) ** (degrees - 1)) / 2
-        inner = math.fsum(math.cos(step * i) ** (degrees - 1) for i in range(1, num_steps))
-        return 2 * constant * step * (ends + inner)
-
-    low, high = 0.0, math.pi / 2
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if within(middle) < 0.95 else (low, middle)
-    return math.sqrt(degrees) * math.tan((low + high) / 2)
