@@ -1,6 +1,6 @@
 """One normalisation for training and inference, fitted once per image and never per tile.
 
-v = (pixel - p_low) / (p_high - p_low) with percentiles of the whole image; the network sees (v - 0.5) / 0.25,
+v = (pixel - p_low) / (p_high - p_low) with percentiles of the whole picture; the network sees (v - 0.5) / 0.25,
 clipped to [-4, 6]. Two tiles that share a pixel therefore see the same number, whatever else they contain.
 """
 
@@ -15,6 +15,14 @@ from jaxtyping import Float32, Num, Shaped, UInt8
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dinocell_io.counted import counted
+from dinocell_seg.intensity_limits import (
+    Limits,
+    intensities,
+    percentile_limits,
+    robust_limits,
+    sampled_rows,
+)
+from dinocell_seg.picture_area import PictureArea, picture_area
 
 NETWORK_MEAN = 0.5
 NETWORK_STD = 0.25
@@ -25,19 +33,27 @@ BACKGROUND_INPUT = -NETWORK_MEAN / NETWORK_STD  # what v = 0 becomes
 CLAHE_CLIP_LIMIT = 1.0  # SAMCell's constants
 CLAHE_GRID = (8, 8)
 
-_MAX_HISTOGRAM_BINS = 1 << 20
-_MAX_EXACT_FLOAT_PIXELS = 1 << 24
+FRAME_BEYOND = 0.25  # of v, outside 0..1, from where a frame would look like an object or a hole
+
 _BLOCK_PIXELS = 1 << 22
+
+Basis = Literal["percentile", "adapted", "min-max", "constant"]
 
 
 class Normalization(BaseModel):
-    """How an image's intensities become the network's input; saved with every model and every result."""
+    """How an image's intensities become the network's input; saved with every model and every result.
+
+    `robust` leaves a frame of one intensity out of the percentiles, and moves a percentile that lies in the noise of an
+    almost empty field, or in flecks (see `dinocell_seg.intensity_limits`); else all pixels count alike, as they always
+    do for CLAHE.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Literal["percentile", "clahe"] = "percentile"
     low_percentile: float = Field(default=1.0, ge=0, le=100)
     high_percentile: float = Field(default=99.8, ge=0, le=100)
+    robust: bool = True
 
     @model_validator(mode="after")
     def _ordered(self) -> "Normalization":
@@ -54,9 +70,10 @@ class AffineNormalization:
     """The two numbers that turn a prepared pixel into network input: clip(pixel * scale + offset, low, high).
 
     `low_value` and `high_value` are the intensities that became v = 0 and v = 1, in the image's own unit (for
-    CLAHE: of the equalised 8-bit image). `basis` says where they came from: "percentile"; "min-max" when both
-    percentiles coincide in an image that is not constant (a few bright cells on an empty field); "constant"
-    when every pixel is the same, and then every v is 0.
+    CLAHE: of the equalised 8-bit image). `basis` says where they came from: "percentile"; "adapted" where a percentile
+    was moved; "min-max" when both coincide in an image that is not constant; "constant" when every pixel is the same,
+    and then every v is 0. `frame_share` is the share of pixels that is no picture. `notes` say in words what a user
+    should know about this image's contrast.
     """
 
     scale: float
@@ -65,10 +82,12 @@ class AffineNormalization:
     high: float
     low_value: float
     high_value: float
-    basis: Literal["percentile", "min-max", "constant"]
+    basis: Basis
+    frame_share: float = 0.0
+    notes: tuple[str, ...] = ()
 
-    def as_dict(self) -> dict[str, float | str]:
-        return asdict(self)
+    def as_dict(self) -> dict[str, float | str | list[str]]:
+        return {**asdict(self), "notes": list(self.notes)}
 
 
 @dataclass(frozen=True)
@@ -100,11 +119,10 @@ def fit_normalization(plane: Shaped[np.ndarray, "y x"], settings: Normalization 
 def prepare(plane: Shaped[np.ndarray, "y x"], settings: Normalization | None = None) -> PreparedPlane:
     """Fit the normalisation of one image and bring its pixels into a dtype the tile kernel reads.
 
-    uint8 and uint16 pixels stay as they are (no copy). Every other dtype becomes v itself, computed in
-    float64 and rounded once to float32, so that a small signal on a large offset keeps its digits; scale
-    and offset are then those of v. Percentiles are exact for integers and for floats up to 16 Mpx; larger
-    float images are subsampled on a regular grid of at most 16 Mpx. Raises ValueError for an empty image
-    and for NaN or infinite pixels.
+    uint8 and uint16 pixels stay as they are (no copy, unless a frame is filled). Every other dtype becomes v itself,
+    computed in float64 and rounded once to float32, so that a small signal on a large offset keeps its digits; scale
+    and offset are then those of v. A frame far outside the picture's range becomes the picture's median, since its edge
+    would look like a cell's. Raises ValueError for an empty image and for NaN or infinite pixels.
     """
     settings = settings or Normalization()
     if plane.size == 0:
@@ -114,10 +132,25 @@ def prepare(plane: Shaped[np.ndarray, "y x"], settings: Normalization | None = N
         plane = plane.view(np.uint8)
     if settings.method == "clahe":
         plane = equalize(plane)
-    low_value, high_value, basis = _limits(plane, settings)
-    if plane.dtype in (np.uint8, np.uint16):
-        return PreparedPlane(plane, _affine(low_value, high_value, basis, of_v=False))
-    return PreparedPlane(_unit_values(plane, low_value, high_value), _affine(low_value, high_value, basis, of_v=True))
+    low, high = float(plane.min()), float(plane.max())
+    if low == high:
+        return _prepared(plane, low, high, "constant")
+    if not math.isfinite(high - low):
+        raise ValueError(f"intensities from {low:g} to {high:g} overflow a float64; rescale the image first")
+    robust = settings.robust and settings.method == "percentile"
+    area = picture_area(plane) if robust else None
+    limits, middle = _limits(plane, area, settings, robust=robust)
+    if limits.high <= limits.low:
+        return _prepared(plane, low, high, "min-max")
+    frame_share, notes = 0.0, limits.notes
+    if area is not None:
+        plane, frame_share = _without_frame(plane, area, limits, middle)
+        notes = (
+            f"{frame_share:.0%} of the image, at its border, is of one intensity; the contrast leaves it out",
+            *notes,
+        )
+    basis: Basis = "percentile" if limits.are_percentiles else "adapted"
+    return _prepared(plane, limits.low, limits.high, basis, frame_share=frame_share, notes=notes)
 
 
 def equalize(plane: Num[np.ndarray, "y x"]) -> UInt8[np.ndarray, "y x"]:
@@ -132,58 +165,52 @@ def equalize(plane: Num[np.ndarray, "y x"]) -> UInt8[np.ndarray, "y x"]:
     return equalized
 
 
-def _affine(
-    low_value: float, high_value: float, basis: Literal["percentile", "min-max", "constant"], *, of_v: bool
-) -> AffineNormalization:
+def _prepared(
+    plane: Num[np.ndarray, "y x"],
+    low_value: float,
+    high_value: float,
+    basis: Basis,
+    *,
+    frame_share: float = 0.0,
+    notes: tuple[str, ...] = (),
+) -> PreparedPlane:
+    keeps_dtype = plane.dtype in (np.uint8, np.uint16)
     if basis == "constant":
         scale, offset = 0.0, BACKGROUND_INPUT
-    elif of_v:
-        scale, offset = 1.0 / NETWORK_STD, BACKGROUND_INPUT
-    else:
+    elif keeps_dtype:
         scale = 1.0 / (NETWORK_STD * (high_value - low_value))
         offset = BACKGROUND_INPUT - low_value * scale
-    return AffineNormalization(scale, offset, NETWORK_LOW, NETWORK_HIGH, low_value, high_value, basis)
+    else:
+        scale, offset = 1.0 / NETWORK_STD, BACKGROUND_INPUT
+    affine = AffineNormalization(
+        scale, offset, NETWORK_LOW, NETWORK_HIGH, low_value, high_value, basis, frame_share, notes
+    )
+    return PreparedPlane(plane if keeps_dtype else _unit_values(plane, low_value, high_value), affine)
 
 
 def _limits(
-    plane: Num[np.ndarray, "y x"], settings: Normalization
-) -> tuple[float, float, Literal["percentile", "min-max", "constant"]]:
-    low, high = float(plane.min()), float(plane.max())
-    if low == high:
-        return low, high, "constant"
-    if not math.isfinite(high - low):
-        raise ValueError(f"intensities from {low:g} to {high:g} overflow a float64; rescale the image first")
-    p_low, p_high = _percentiles(plane, (settings.low_percentile, settings.high_percentile))
-    if p_high > p_low:
-        return p_low, p_high, "percentile"
-    return low, high, "min-max"
+    plane: Num[np.ndarray, "y x"], area: PictureArea | None, settings: Normalization, *, robust: bool
+) -> tuple[Limits, float]:
+    """The two limits of the picture's pixels, and their median."""
+    values = intensities(plane if area is None else area.pixels(plane))
+    percents = {"low_percentile": settings.low_percentile, "high_percentile": settings.high_percentile}
+    if not robust:
+        return percentile_limits(values, **percents), values.median
+    box = plane if area is None else plane[area.rows, area.columns]
+    return robust_limits(values, sampled_rows(box), **percents), values.median
 
 
-def _percentiles(plane: Num[np.ndarray, "y x"], percents: tuple[float, float]) -> tuple[float, float]:
-    """Linear-interpolation percentiles, as np.percentile."""
-    if np.issubdtype(plane.dtype, np.integer):
-        base = int(plane.min())
-        num_bins = int(plane.max()) - base + 1
-        if num_bins <= _MAX_HISTOGRAM_BINS:
-            counts = np.zeros(num_bins, np.int64)
-            for rows in _row_blocks(plane):
-                shifted = plane[rows].astype(np.int64).ravel() - base
-                counts += np.bincount(shifted, minlength=num_bins)
-            low, high = (_histogram_percentile(counts, percent) + base for percent in percents)
-            return low, high
-    elif plane.size > _MAX_EXACT_FLOAT_PIXELS:
-        stride = math.ceil(math.sqrt(plane.size / _MAX_EXACT_FLOAT_PIXELS))
-        plane = plane[::stride, ::stride]
-    low, high = np.percentile(plane.astype(np.float64), percents)
-    return float(low), float(high)
-
-
-def _histogram_percentile(counts: np.ndarray, percent: float) -> float:
-    ends = np.cumsum(counts)
-    rank = percent / 100.0 * (int(ends[-1]) - 1)
-    below = math.floor(rank)
-    value, following = np.searchsorted(ends, [below, min(below + 1, int(ends[-1]) - 1)], side="right")
-    return float(value) + (float(following) - float(value)) * (rank - below)
+def _without_frame(
+    plane: Num[np.ndarray, "y x"], area: PictureArea, limits: Limits, middle: float
+) -> tuple[Num[np.ndarray, "y x"], float]:
+    """The plane with its frame filled where that is far outside the limits, and the frame's share."""
+    frame = area.frame(plane.shape)
+    beyond = FRAME_BEYOND * (limits.high - limits.low)
+    far = frame & ((plane < limits.low - beyond) | (plane > limits.high + beyond))
+    if far.any():
+        plane = plane.copy()
+        plane[far] = round(middle) if np.issubdtype(plane.dtype, np.integer) else middle
+    return plane, float(frame.mean())
 
 
 def _unit_values(plane: Num[np.ndarray, "y x"], low: float, high: float) -> Float32[np.ndarray, "y x"]:

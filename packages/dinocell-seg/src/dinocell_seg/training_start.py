@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from dinocell_core import DINOCell, create_dinocell_model, file_sha256, load_model, read_model_metadata
+from dinocell_seg.normalize import Normalization
 from dinocell_seg.optimizer import create_optimizer
 from dinocell_seg.pipeline import default_model_path
 from dinocell_seg.train_recipe import TrainRecipe
@@ -72,7 +73,10 @@ def _start_path(recipe: TrainRecipe) -> Path | None:
 
 def _require_normalization(model: DINOCell, recipe: TrainRecipe, path: Path) -> None:
     """Raise ValueError if the model was trained on images that were normalised in another way."""
-    before, now = model.metadata.get("normalization"), recipe.normalization.model_dump(mode="json")
-    if before is not None and before != now:
+    stated = model.metadata.get("normalization")
+    if stated is None:
+        return
+    before, now = (rule.model_dump(mode="json") for rule in (validated(Normalization, stated), recipe.normalization))
+    if before != now:
         settings = " ".join(f"--set normalization.{key}={value}" for key, value in before.items() if value != now[key])
         raise ValueError(f"{path} was trained with another normalisation; keep it with {settings}")

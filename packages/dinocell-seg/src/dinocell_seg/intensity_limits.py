@@ -1,0 +1,219 @@
+"""Which two intensities of an image become v = 0 and v = 1: percentiles, unless these lie in noise or in flecks.
+
+The usual image keeps exactly its percentiles. All is computed from a histogram and from the differences of pixels in
+some rows, so that an image needs to be looked at once only, and never as a whole.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int64, Num, Shaped
+
+NOISE_SPREADS = 6.0  # from the median to what stands out of the noise, in units of the noise's spread
+HALO_SPREADS = 3.0
+MOST_HALO = 0.01  # share of pixels between these two, where the background is noise alone
+NOISE_LAG_PX = 4  # noise that a camera's binning or a scan has made smooth is independent at this distance
+LEAST_WHITE = 0.7  # difference of pixels side by side, over that of pixels apart: less is texture
+CELL_LAG_PX = 32  # pixels so far apart differ by more than noise where most of the image is cells
+MOST_UNEVEN = 3.0  # of an image of noise, uneven light and few cells: its unevenness
+FEW = 75.0  # percentile of what stands out, where that is too little for the image's own percentile
+FAR_SPREADS = 12.0  # from the median to it; nearer, the image's own percentile does as well
+LEAST_PIXELS = 16  # that stand out; fewer are hot pixels
+MOST_CONTRAST = 8.0  # of the upper limit to the median of what stands out
+LEAST_SHARE = 0.01  # of pixels that stand out, for their median to count
+
+COUNT_ALL = "--set normalization.robust=false counts all pixels alike"
+NOISE_ALONE = (
+    "nothing stands out of the noise, in which both percentiles lie, so that a cell here is doubtful; "
+    "where a few pixels are cells, --set normalization.high_percentile=99.99"
+)
+
+_DIFFERENCE_OF_SPREAD = 1.048  # spread of normal noise over its median difference
+_SPREAD_PERCENTILE = 15.866  # one standard deviation below the median
+_MAX_HISTOGRAM_BINS = 1 << 20
+_MAX_EXACT_FLOAT_PIXELS = 1 << 24
+_MAX_NOISE_PIXELS = 1 << 18
+_BLOCK_PIXELS = 1 << 22
+
+
+@dataclass(frozen=True)
+class Intensities:
+    """All intensities of an image in ascending order: distinct values with cumulated counts.
+
+    `step` is the smallest difference that means something: 1 for integers, 0 for floats.
+    """
+
+    values: Num[np.ndarray, " value"]
+    ends: Int64[np.ndarray, " value"]
+    step: float
+
+    @property
+    def size(self) -> int:
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    @property
+    def median(self) -> float:
+        return self.percentile(50.0)
+
+    def percentile(self, percent: float) -> float:
+        """With linear interpolation, as np.percentile."""
+        rank = percent / 100.0 * (self.size - 1)
+        below = math.floor(rank)
+        first, second = np.searchsorted(self.ends, [below, min(below + 1, self.size - 1)], side="right")
+        value, following = float(self.values[first]), float(self.values[second])
+        return value + (following - value) * (rank - below)
+
+    def above(self, value: float) -> "Intensities":
+        first = int(np.searchsorted(self.values, value, side="right"))
+        before = self.ends[first - 1] if first else 0
+        return Intensities(self.values[first:], self.ends[first:] - before, self.step)
+
+    def below_largest(self) -> "Intensities":
+        return Intensities(self.values[:-1], self.ends[:-1], self.step)
+
+    def mirrored(self) -> "Intensities":
+        """Of the image in negative."""
+        counts = np.diff(self.ends, prepend=0)
+        return Intensities(-self.values[::-1], np.cumsum(counts[::-1]), self.step)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Two intensities, whether they are the plain percentiles, and what a user should know about them."""
+
+    low: float
+    high: float
+    are_percentiles: bool
+    notes: tuple[str, ...] = ()
+
+
+def intensities(pixels: Num[np.ndarray, "..."]) -> Intensities:
+    """Exact for integers, and for floats up to 16 Mpx; of larger float images every n-th pixel counts."""
+    if np.issubdtype(pixels.dtype, np.integer):
+        base = int(pixels.min())
+        num_bins = int(pixels.max()) - base + 1
+        if num_bins <= _MAX_HISTOGRAM_BINS:
+            counts = np.zeros(num_bins, np.int64)
+            for block in _blocks(pixels):
+                counts += np.bincount(block.astype(np.int64).ravel() - base, minlength=num_bins)
+            held = np.flatnonzero(counts)
+            return Intensities(held + base, np.cumsum(counts[held]), 1.0)
+    elif pixels.size > _MAX_EXACT_FLOAT_PIXELS:
+        share = pixels.size / _MAX_EXACT_FLOAT_PIXELS
+        stride = math.ceil(share ** (1 / pixels.ndim))
+        pixels = pixels[(slice(None, None, stride),) * pixels.ndim]
+    is_integer = np.issubdtype(pixels.dtype, np.integer)
+    ordered = np.sort(pixels.astype(np.float64 if pixels.dtype != np.float32 else np.float32), axis=None)
+    return Intensities(ordered, np.arange(1, ordered.size + 1), 1.0 if is_integer else 0.0)
+
+
+def sampled_rows(plane: Num[np.ndarray, "y x"]) -> Num[np.ndarray, "row x"]:
+    """Rows at equal distances, about a quarter megapixel in all."""
+    return plane[:: max(1, plane.size // _MAX_NOISE_PIXELS)]
+
+
+def percentile_limits(values: Intensities, *, low_percentile: float, high_percentile: float) -> Limits:
+    """The two percentiles, whatever else is in the picture."""
+    return Limits(values.percentile(low_percentile), values.percentile(high_percentile), are_percentiles=True)
+
+
+def robust_limits(
+    values: Intensities, rows: Num[np.ndarray, "row x"], *, low_percentile: float, high_percentile: float
+) -> Limits:
+    """The two percentiles, moved where they lie in the noise of an almost empty field, or in flecks.
+
+    What stands out lies more than 6 spreads above the median, the spread being that from the 16th percentile to the
+    median. (1) If the rest is noise and little stands out, but far, the upper limit is at least the 75th percentile of
+    that, as in an image with more cells. (2) If 1 % of the image or more stands out, the upper limit is at most 8 times
+    as far from the median as the median of that, so that a few brighter things do not make all others dark. The lower
+    limit is that of the image in negative. A percentile of 0 or 100 is never moved. `rows` are some of the image's,
+    from which its noise is measured.
+    """
+    plain = percentile_limits(values, low_percentile=low_percentile, high_percentile=high_percentile)
+    negative = values.mirrored()
+    high, high_note = _moved(values, negative, rows, 100 - high_percentile, adjective="bright")
+    low, low_note = _moved(negative, values, rows, low_percentile, adjective="dark")
+    notes = tuple(note for note in (high_note, low_note) if note)
+    if not notes and _is_noise_alone(values, negative, rows):
+        notes = (NOISE_ALONE,)
+    return Limits(
+        plain.low if low is None else -low, plain.high if high is None else high, low is None and high is None, notes
+    )
+
+
+def _moved(
+    values: Intensities, negative: Intensities, rows: Num[np.ndarray, "row x"], tail: float, *, adjective: str
+) -> tuple[float | None, str]:
+    """The upper limit if it is not the percentile `100 - tail`, and why."""
+    standing_out = _standing_out(values)
+    if tail == 0 or standing_out.size < LEAST_PIXELS:
+        return None, ""
+    top, middle, spread = values.percentile(100 - tail), values.median, _spread(values)
+    if standing_out.size >= LEAST_SHARE * values.size:
+        most = middle + MOST_CONTRAST * (_unsaturated(standing_out, values.size).median - middle)
+        if most >= top:
+            return None, ""
+        return most, (
+            f"some of the picture is much {adjective}er than most cells ({abs(top):.6g}); the contrast is made for the "
+            f"cells, up to {abs(most):.6g}; {COUNT_ALL}"
+        )
+    few = standing_out.percentile(FEW)
+    if few <= max(top, middle + FAR_SPREADS * spread):
+        return None, ""
+    halo = values.above(middle + HALO_SPREADS * spread).size - standing_out.size
+    opposite = negative.above(-middle + NOISE_SPREADS * spread).size
+    if halo > MOST_HALO * values.size or opposite >= standing_out.size or _unevenness(values, rows) > MOST_UNEVEN:
+        return None, ""
+    return few, (
+        f"only {standing_out.size} of {values.size} pixels stand out of the noise, in which the percentile lies; "
+        f"the contrast is made for them ({abs(few):.6g}); {COUNT_ALL}"
+    )
+
+
+def _standing_out(values: Intensities) -> Intensities:
+    return values.above(values.median + NOISE_SPREADS * _spread(values))
+
+
+def _is_noise_alone(values: Intensities, negative: Intensities, rows: Num[np.ndarray, "row x"]) -> bool:
+    """Nothing stands out at either end, and pixels side by side differ nearly as much as those apart."""
+    if _standing_out(values).size or _standing_out(negative).size or _unevenness(values, rows) > MOST_UNEVEN:
+        return False
+    return _median_difference(rows, 1) >= LEAST_WHITE * _median_difference(rows, NOISE_LAG_PX)
+
+
+def _unevenness(values: Intensities, rows: Num[np.ndarray, "row x"]) -> float:
+    """How much more the intensities of most pixels vary than noise does: 1 for noise alone.
+
+    The noise is the median difference of pixels 4 columns apart. It is compared with the spread of the image, and with
+    the median difference of pixels 32 columns apart; the smaller counts, so that light which falls off slowly is even.
+    """
+    noise, at_cell_distance = (_median_difference(rows, lag) for lag in (NOISE_LAG_PX, CELL_LAG_PX))
+    spread = min(_spread(values), _spread(values.mirrored())) / _DIFFERENCE_OF_SPREAD
+    smallest = min(spread, at_cell_distance)
+    if smallest <= values.step:
+        return 1.0
+    return smallest / noise if noise > 0 else math.inf
+
+
+def _median_difference(rows: Num[np.ndarray, "row x"], lag: int) -> float:
+    lag = min(lag, rows.shape[1] - 1)
+    values = rows.astype(np.float64)
+    return float(np.median(np.abs(values[:, lag:] - values[:, : rows.shape[1] - lag])))
+
+
+def _spread(values: Intensities) -> float:
+    """Standard deviation of a background of normal noise, from what lies below the median."""
+    return max(values.median - values.percentile(_SPREAD_PERCENTILE), values.step)
+
+
+def _unsaturated(standing_out: Intensities, num_pixels: int) -> Intensities:
+    """Without the largest intensity, if enough is left: it may be where the camera's range ends."""
+    without = standing_out.below_largest()
+    return without if without.size >= LEAST_SHARE * num_pixels else standing_out
+
+
+def _blocks(pixels: Shaped[np.ndarray, "..."]) -> list[np.ndarray]:
+    """Views of a few rows each, so that what is computed of them stays small."""
+    step = max(1, _BLOCK_PIXELS // max(1, pixels[:1].size))
+    return [pixels[start : start + step] for start in range(0, len(pixels), step)]
