@@ -149,5 +149,5 @@ def test_splits_are_read_also_with_the_mark_of_spreadsheets(tmp_path):
 def test_a_table_without_the_columns_is_refused(tmp_path):
     table = tmp_path / "splits.csv"
     table.write_text("file,part\na,test\n")
-    with pytest.raises(ValueError, match="has the columns file, part, expected name and split"):
+    with pytest.raises(ValueError, match="has the columns file, part, separated by commas; name and split missing"):
         names_of_split(table, "test")

@@ -23,6 +23,7 @@ from .field import FieldList as FieldList
 from .field import FieldPixels as FieldPixels
 from .folder_fields import FolderFields as FolderFields
 from .folder_fields import open_folder_fields as open_folder_fields
+from .folder_images import FOLDERS_OF_LABELS as FOLDERS_OF_LABELS
 from .folder_images import image_stem as image_stem
 from .folder_images import images_among as images_among
 from .formats import open_image as open_image
@@ -62,6 +63,7 @@ from .retry import RetryPolicy as RetryPolicy
 from .retry_budget import RetryBudget as RetryBudget
 from .simulate import Field as Field
 from .simulate import simulate_field as simulate_field
+from .splits import parse_splits as parse_splits
 from .splits import read_splits as read_splits
 from .store import AccessDenied as AccessDenied
 from .store import Corrupt as Corrupt

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Integer
 
+from .counted import listed
 from .image import IMAGE_SUFFIXES, Image, read_image
 from .labels import LABEL_SUFFIXES, read_labels
-from .splits import composed, listed, read_splits
+from .splits import composed, read_splits
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _files_by_name(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
             found.setdefault(composed(sample_name(path)), []).append(path)
     twice = [", ".join(path.name for path in paths) for paths in found.values() if len(paths) > 1]
     if twice:
-        raise ValueError(f"{folder} has several files of one name: {listed(twice)}; keep one of each")
+        raise ValueError(f"{folder} has several files of one name: {listed(sorted(twice), 10)}; keep one of each")
     return {name: paths[0] for name, paths in found.items()}
 
 
@@ -101,4 +102,4 @@ def _of_split(samples: tuple[Sample, ...], split: str, root: Path) -> tuple[Samp
 
 
 def _only_in(what: str, names: Collection[str]) -> list[str]:
-    return [f"{what}: {listed(names)}"] if names else []
+    return [f"{what}: {listed(sorted(names), 10)}"] if names else []

@@ -14,7 +14,7 @@ COMPANION_ENDINGS = (
     *("_masks", "_mask", "_cp_masks", "_seg", "_flows", "_cp_output", "_cp_flows", "_dp", "_cellprob"),
     *("_outlines", "_cp_outlines", ".stardist"),
 )
-FOLDERS_OF_LABELS = ("masks", "labels")
+FOLDERS_OF_LABELS = frozenset({"masks", "labels"})
 _OUR_RECORD = "_run.json"
 _COMPANION = "labels or a result beside the image of that name"
 _DOUBLE_SUFFIXES = (".ome.tiff", ".ome.tif", ".ome.zarr")

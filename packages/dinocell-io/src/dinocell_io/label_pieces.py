@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import Bool, Int32, Int64, Integer
 
-from .counted import counted
+from .counted import counted, listed
 
 _WHITE = (255, 65535)  # what programs write for "foreground" in 8 and in 16 bits
 _SIZEABLE = 0.1  # of the largest piece of its number; smaller ones are stray pixels of a cell
@@ -46,15 +46,14 @@ def refuse_binary_masks(masks: Iterable[tuple[str, Integer[np.ndarray, "y x"]]])
     found = [f"{name} ({sign})" for name, sign in signs.items() if sign]
     if not found:
         return
-    listed = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
     expected = (
         "expected a number of its own for each cell; export label images, or make each separate piece a cell with "
         "'dinocell data split-pieces' (cells that touch become one)"
     )
     if len(found) == len(signs):
-        raise ValueError(f"the masks look binary: {listed}; {expected}")
+        raise ValueError(f"the masks look binary: {listed(found, 5)}; {expected}")
     warnings.warn(
-        f"{counted(len(found), 'mask')} of {len(signs)} look binary: {listed}; {expected}",
+        f"{counted(len(found), 'mask')} of {len(signs)} look binary: {listed(found, 5)}; {expected}",
         BinaryMaskWarning,
         stacklevel=2,
     )

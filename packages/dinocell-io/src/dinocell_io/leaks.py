@@ -8,9 +8,9 @@ from hashlib import blake2b
 import numpy as np
 from jaxtyping import Shaped
 
+from .counted import listed
 from .dataset import Sample
 from .image import read_image
-from .splits import listed
 
 
 class LeakWarning(UserWarning):
@@ -32,13 +32,13 @@ def warn_of_leaks(samples: Collection[Sample]) -> None:
         told = [
             f"{found[0].group} ({', '.join(sorted({one.split or '' for one in found}))})" for found in groups.values()
         ]
-        _warn(f"some groups lie in several splits: {listed(told)}; put the images of a group into one split")
+        _warn(f"some groups lie in several splits: {listed(told, 10)}; put the images of a group into one split")
     images = _in_several_splits(
         (content, sample) for sample in with_split if (content := _content(read_image(sample.image_path).pixels))
     )
     if images:
         told = [" = ".join(f"{one.name} ({one.split})" for one in found) for found in images.values()]
-        _warn(f"some images of several splits are equal: {listed(told)}; keep one of each")
+        _warn(f"some images of several splits are equal: {listed(told, 10)}; keep one of each")
 
 
 def _warn(what: str) -> None:

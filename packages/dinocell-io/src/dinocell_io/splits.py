@@ -1,12 +1,12 @@
 """`splits.csv`: which image of a dataset belongs to which split and group."""
 
 import csv
+import io
 import unicodedata
 from collections import Counter
-from collections.abc import Collection
 from pathlib import Path
 
-from .counted import counted
+from .counted import counted, listed
 
 
 def read_splits(table: str | Path) -> dict[str, dict[str, str]]:
@@ -16,15 +16,20 @@ def read_splits(table: str | Path) -> dict[str, dict[str, str]]:
     UTF-8 text separated by commas, without the columns name and split, with a column twice, with rows longer or
     shorter than the header, and for a name that comes twice.
     """
-    # utf-8-sig: spreadsheets write a byte order mark
-    with Path(table).open(newline="", encoding="utf-8-sig") as file:
-        lines = csv.reader(file)
-        try:
-            numbered = [(lines.line_num, line) for line in lines if any(cell.strip() for cell in line)]
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{table} is not text in UTF-8 ({error}); save it as 'CSV UTF-8'") from error
-        except csv.Error as error:
-            raise ValueError(f"{table}, line {lines.line_num}: {error}; save it as CSV again") from error
+    return parse_splits(Path(table).read_bytes(), str(table))
+
+
+def parse_splits(content: bytes, table: str) -> dict[str, dict[str, str]]:
+    """`read_splits` of what is in a file; `table` is its name for messages."""
+    try:
+        text = content.decode("utf-8-sig")  # spreadsheets write a byte order mark
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{table} is not text in UTF-8 ({error}); save it as 'CSV UTF-8'") from error
+    lines = csv.reader(io.StringIO(text, newline=""))
+    try:
+        numbered = [(lines.line_num, line) for line in lines if any(cell.strip() for cell in line)]
+    except csv.Error as error:
+        raise ValueError(f"{table}, line {lines.line_num}: {error}; save it as CSV again") from error
     columns = [column.strip() for column in numbered[0][1]] if numbered else []
     missing = [column for column in ("name", "split") if column not in columns]
     if missing:
@@ -38,7 +43,7 @@ def read_splits(table: str | Path) -> dict[str, dict[str, str]]:
     rows = [_row(columns, line, f"{table}, line {number}") for number, line in numbered[1:]]
     twice = [name for name, number in Counter(row["name"] for row in rows).items() if number > 1]
     if twice:
-        raise ValueError(f"{table} names some images more than once: {listed(twice)}; keep one row of each")
+        raise ValueError(f"{table} names some images more than once: {listed(sorted(twice), 10)}; keep one row of each")
     return {row["name"]: row for row in rows}
 
 
@@ -52,10 +57,3 @@ def _row(columns: list[str], cells: list[str], place: str) -> dict[str, str]:
 def composed(name: str) -> str:
     """The name with accents composed with their letters (NFC): some systems part them in file names."""
     return unicodedata.normalize("NFC", name)
-
-
-def listed(names: Collection[str], limit: int = 10) -> str:
-    """The first names in order, and how many more there are."""
-    ordered = sorted(names)
-    more = f" and {len(ordered) - limit} more" if len(ordered) > limit else ""
-    return ", ".join(ordered[:limit]) + more

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from dinocell_io import Image, write_image
-from dinocell_ssl.data.fields import open_folders
+from dinocell_io.testing import ObjectServer
+from dinocell_ssl.data.fields import LeftOutWarning, open_folders, open_prefix
 
 
 def plane(seed=0, shape=(8, 9), dtype=np.uint16):
@@ -49,6 +50,37 @@ def test_of_a_dataset_folder_only_training_images_are_taken_and_no_mask(tmp_path
     assert names == ["a.png", "c.png"]
     assert len(open_folders([tmp_path], split=None)) == 3
     assert [path.name for (path,) in open_folders([tmp_path], split="test").fields] == ["b.png"]
+
+
+@pytest.mark.parametrize("bucket", [False, True])
+def test_labels_and_results_beside_images_are_left_out_and_named(tmp_path, monkeypatch, bucket):
+    for name in ("a.tif", "deep/b.tif"):
+        write(tmp_path / name, plane(0))
+    for name in ("a_labels.tif", "a_overlay.png", "a_masks.tif", "deep/b_cp_masks.png", "deep/b_thumb.tif"):
+        write(tmp_path / name, plane(1))
+    with ObjectServer() as server:
+        if bucket:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+            server.objects |= {f"x/{p.relative_to(tmp_path).as_posix()}": b"x" for p in tmp_path.rglob("*.*")}
+        with pytest.warns(LeftOutWarning) as told:
+            fields = open_prefix("s3://bucket/x/") if bucket else open_folders([tmp_path])
+    assert len(fields) == 2
+    messages = sorted(str(warning.message).partition(": left out ")[2] for warning in told)
+    assert messages == [
+        "1 file, deep/b_thumb.tif: a thumbnail beside its image",
+        "4 files, a_labels.tif, a_masks.tif, a_overlay.png and 1 more: "
+        "labels or a result beside the image of that name",
+    ]
+
+
+def test_images_of_a_split_are_known_by_their_names_without_any_suffix(tmp_path):
+    write(tmp_path / "images" / "Ho\u0308he.ome.tif", plane(0))
+    write(tmp_path / "images" / "b.tif", plane(1))
+    (tmp_path / "splits.csv").write_text("name,split\nH\u00f6he,train\nb,val\n", encoding="utf-8")
+    assert [path.name for (path,) in open_folders([tmp_path]).fields] == ["Ho\u0308he.ome.tif"]
+    (tmp_path / "splits.csv").write_text("name,split\nb\n")
+    with pytest.raises(ValueError, match=r"splits\.csv, line 2 has 1 cell, expected 2"):
+        open_folders([tmp_path])
 
 
 def test_files_of_one_field_are_joined_by_the_pattern(tmp_path):

@@ -1,13 +1,12 @@
 """Pairs of true and predicted label files from two folders, matched by name and never silently."""
 
-import csv
 import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from dinocell_eval.folders.result_files import BESIDE_OUR_LABELS, COMPANIONS, PREDICTED_ENDINGS, TRUTH_ENDINGS
-from dinocell_io import LABEL_SUFFIXES
+from dinocell_io import LABEL_SUFFIXES, read_splits
 
 
 @dataclass(frozen=True)
@@ -74,12 +73,7 @@ def find_splits(truth_folder: Path) -> Path | None:
 
 def names_of_split(splits_csv: str | Path, split: str) -> frozenset[str]:
     """Names of one split in a table with the columns `name` and `split`; ValueError if there is none."""
-    with Path(splits_csv).open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        if "name" not in columns or "split" not in columns:
-            raise ValueError(f"{splits_csv} has the columns {', '.join(columns)}, expected name and split")
-        rows = [(row["name"], row["split"]) for row in reader]
+    rows = [(name, row["split"]) for name, row in read_splits(splits_csv).items()]
     names = frozenset(name for name, its_split in rows if its_split == split)
     if not names:
         known = ", ".join(sorted({its_split for _, its_split in rows if its_split}))

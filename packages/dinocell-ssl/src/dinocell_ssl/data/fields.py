@@ -1,21 +1,34 @@
 """Fields to train on: images of any size, channels and bit depth in plain folders."""
 
-import csv
 import hashlib
-import io
 import re
-from collections.abc import Sequence
+import unicodedata
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Num
 
-from dinocell_io import IMAGE_SUFFIXES, FieldList, grey_image, open_folder_fields, read_image
+from dinocell_io import (
+    FOLDERS_OF_LABELS,
+    IMAGE_SUFFIXES,
+    FieldList,
+    grey_image,
+    image_stem,
+    images_among,
+    open_folder_fields,
+    parse_splits,
+    read_image,
+)
+from dinocell_io.counted import counted, listed
 from dinocell_io.store import NotFound, Store, open_store
 
-FOLDERS_OF_LABELS = {"masks", "labels"}
+
+class LeftOutWarning(UserWarning):
+    """Files that are named like images are not trained on: labels, results or thumbnails of images."""
 
 
 @runtime_checkable
@@ -70,7 +83,8 @@ def open_folders(
     """All images of the folders and of the folders in them, sorted; no pixel is read.
 
     Of a dataset folder (`images/`, `masks/`, `splits.csv`) only the images, and where it has splits only those of
-    `split` (None: all). Folders named `masks` or `labels` and hidden files are never looked at.
+    `split` (None: all). Folders named `masks` or `labels` and hidden files are never looked at. Labels, results and
+    thumbnails beside the image of that name are left out, and named in a warning (LeftOutWarning).
 
     `channel_pattern` is for one file per channel: a regular expression searched in the file name whose group
     `channel` is the channel, and whose other named groups together are the field, for example
@@ -85,12 +99,13 @@ def open_folders(
             if folder.exists():
                 raise NotADirectoryError(f"{folder} is a file; give the folder it lies in to --data")
             raise FileNotFoundError(f"the folder {folder} does not exist; give a folder of images to --data")
-        images = _images(folder)
+        images, left_out = _images(folder)
         if not images:
             raise ValueError(
                 f"{folder} holds no image; expected {', '.join(IMAGE_SUFFIXES)} in it or in a folder below "
                 "(folders named masks or labels are not looked at)"
             )
+        _tell_left_out(folder, left_out)
         files = _of_split(images, split)
         _require_split(files, images, folder, split)
         found = [(path,) for path in files] if channel_pattern is None else _grouped(files, channel_pattern)
@@ -106,13 +121,15 @@ def open_folders(
 def open_prefix(uri: str, *, split: str | None = "train") -> FieldList:
     """All images of an `s3://` prefix and below it, to be streamed: one file per field; no pixel is read.
 
-    Of images in a folder `images` beside a `splits.csv` only those of `split` (None: all), as `open_folders` does.
+    Of images in a folder `images` beside a `splits.csv` only those of `split` (None: all), as `open_folders` does, and
+    without labels, results and thumbnails beside images, as there.
     Raises ValueError for a prefix without an image or with labels, and for a split that no image has.
     """
     fields = open_folder_fields(uri)
     labels = [name for name in fields.names if not FOLDERS_OF_LABELS.isdisjoint(name.split("/")[:-1])]
     if labels:
-        raise ValueError(f"{uri} holds labels ({labels[0]}), which are no fields; give the prefix of the images")
+        raise ValueError(f"{uri} holds labels ({labels[0]}), which are not fields; give the prefix of the images")
+    _tell_left_out(uri, fields.left_out)
     if split is None:
         return fields
     store, _ = open_store(fields.store_uri)
@@ -123,7 +140,7 @@ def open_prefix(uri: str, *, split: str | None = "train") -> FieldList:
         if folder not in tables:
             tables[folder] = _stored_splits(store, folder)
         splits = tables[folder]
-        if splits is None or splits.get(PurePosixPath(file).stem) == split:
+        if splits is None or splits.get(_name_in_table(file)) == split:
             chosen.append(name)
     _require_split(chosen, fields.names, uri, split)
     return replace(fields, names=tuple(chosen))
@@ -135,19 +152,27 @@ def _stored_splits(store: Store, folder: str) -> dict[str, str] | None:
         return None
     key = f"{above}/splits.csv" if above else "splits.csv"
     try:
-        return _splits(store.get(key).decode("utf-8-sig"), key)
+        return _splits(store.get(key), key)
     except NotFound:
         return None
 
 
-def _images(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and not any(part.startswith(".") or part in FOLDERS_OF_LABELS for part in path.relative_to(folder).parts)
-        and path.is_file()
-    )
+def _images(folder: Path) -> tuple[list[Path], Mapping[str, str]]:
+    """The images, and which other files are named like images, with why they are none."""
+    parts = (path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
+    names = [part.as_posix() for part in parts if FOLDERS_OF_LABELS.isdisjoint(part.parts[:-1])]
+    images, left_out = images_among(names)
+    return sorted(path for name in images if (path := folder / name).is_file()), left_out
+
+
+def _tell_left_out(place: str | Path, left_out: Mapping[str, str]) -> None:
+    for reason in sorted({*left_out.values()}):
+        names = [name for name, why in left_out.items() if why == reason]
+        warnings.warn(
+            f"{place}: left out {counted(len(names), 'file')}, {listed(names, 3)}: {reason}",
+            LeftOutWarning,
+            stacklevel=3,
+        )
 
 
 def _of_split(files: Sequence[Path], split: str | None) -> list[Path]:
@@ -158,22 +183,20 @@ def _of_split(files: Sequence[Path], split: str | None) -> list[Path]:
     return [
         path
         for path in files
-        if split is None or (splits := tables[path.parent]) is None or splits.get(path.stem) == split
+        if split is None or (splits := tables[path.parent]) is None or splits.get(_name_in_table(path.name)) == split
     ]
 
 
 def _read_splits(table: Path) -> dict[str, str] | None:
-    if not table.is_file():
-        return None
-    # utf-8-sig: spreadsheets write a byte order mark
-    return _splits(table.read_text(encoding="utf-8-sig"), table)
+    return _splits(table.read_bytes(), str(table)) if table.exists() or table.is_symlink() else None
 
 
-def _splits(text: str, table: str | Path) -> dict[str, str]:
-    rows = list(csv.DictReader(io.StringIO(text, newline="")))
-    if rows and not {"name", "split"} <= rows[0].keys():
-        raise ValueError(f"{table} has the columns {', '.join(rows[0])}; expected name and split")
-    return {row["name"]: row["split"] for row in rows}
+def _splits(content: bytes, table: str) -> dict[str, str]:
+    return {name: row["split"] for name, row in parse_splits(content, table).items()}
+
+
+def _name_in_table(file: str) -> str:
+    return unicodedata.normalize("NFC", image_stem(file))
 
 
 def _require_split(chosen: Sequence[object], images: Sequence[object], place: str | Path, split: str | None) -> None:
