@@ -334,7 +334,7 @@ def test_a_plane_of_stacked_labels_is_chosen(tmp_path: Path) -> None:
     stack = np.arange(5 * 6 * 7, dtype=np.uint16).reshape(5, 6, 7)
     tifffile.imwrite(tmp_path / "a.tif", stack, metadata={"axes": "TYX"}, photometric="minisblack")
     np.testing.assert_array_equal(read_labels(tmp_path / "a.tif", t=3), stack[3])
-    with pytest.raises(ValueError, match=r"choose t= \(0 to 4\)"):
+    with pytest.raises(ValueError, match=r"holds a stack \(T=5\), expected one plane of labels"):
         read_labels(tmp_path / "a.tif")
     write_labels(tmp_path / "a.png", stack[0])
     assert read_labels(tmp_path / "a.png", z=0).max() == 41

@@ -28,9 +28,7 @@ def probe(
         str | None, typer.Option(help="Split to use of folders with splits.csv; default all images.")
     ] = None,
     size: Annotated[int, typer.Option(min=16, help="Side of the squares that the backbone is shown, in pixels.")] = 224,
-    max_fields: Annotated[
-        int, typer.Option(min=1, help="Number of fields to use, spread over the folders.")
-    ] = 50,
+    max_fields: Annotated[int, typer.Option(min=1, help="Number of fields to use, spread over the folders.")] = 50,
     max_places: Annotated[int, typer.Option(min=1, help="Number of squares per field.")] = 9,
     shown: Annotated[
         Literal["repeated", "in_its_place"] | None,

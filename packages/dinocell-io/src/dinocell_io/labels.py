@@ -75,6 +75,12 @@ def _tiff_numbers(file: StoredFile, scene: str | int | None, z: int | None, t: i
             f"{file.uri} has {len(image.channels)} planes ({', '.join(image.channels)}), expected one "
             "plane of labels; save each as a file of its own"
         )
+    stack = [f"{axis.upper()}={image.size_of(axis)}" for axis in "tzi" if image.size_of(axis) > 1]
+    if stack and z is None and t is None:
+        raise ValueError(
+            f"{file.uri} holds a stack ({', '.join(stack)}), expected one plane of labels; save the plane as a file of "
+            "its own, or read it with z= or t="
+        )
     return image.read(z=z, t=t)[0]
 
 

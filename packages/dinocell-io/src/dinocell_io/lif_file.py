@@ -38,6 +38,12 @@ def open_lif_image(file: StoredFile, scene: str | int | None = None) -> LazyImag
     unknown = [f"{axis}={size}" for axis, size in sizes.items() if axis not in "TZCYXS" and size > 1]
     if unknown or "Y" not in sizes or "X" not in sizes:
         raise ValueError(f"{file.uri} has the axes {sizes}; expected T, Z, C, Y, X. Save one of each position per file")
+    inner = [axis for axis, size in sizes.items() if size > 1 and axis != "S"][-2:]
+    if min(sizes["Y"], sizes["X"]) > 1 and sorted(inner) != ["X", "Y"]:
+        raise ValueError(
+            f"{file.uri} was scanned with the axes {', '.join(sizes)}: its frames are {' '.join(inner)} and not y x "
+            "planes; reslice it (Fiji: Image > Stacks > Reslice), or export planes of y and x"
+        )
     is_rgb = sizes.get("S", 1) == 3
     if sizes.get("S", 1) not in (1, 3) or (is_rgb and sizes.get("C", 1) > 1):
         raise ValueError(

@@ -95,16 +95,18 @@ def open_stored_tiff(file: StoredFile, scene: str | int | None = None) -> Stored
     Raises ValueError for a damaged or cut file, for axes that are not channel, z, t, y and x, and for colour
     spaces that need a profile.
     """
-    with open_tiff(file) as tif:
+    with open_tiff(file) as (tif, notes):
         of_set = described_image(file, tif, scene)
         if of_set is None:
-            return _stored(file, tif, chosen_series(file, tif, scene, None), None)
-    with open_tiff(file, of_set.xml) as tif:
+            return _stored(file, tif, chosen_series(file, tif, scene, None), None, notes)
+    with open_tiff(file, of_set.xml) as (tif, notes):
         chosen = chosen_series(file, tif, None if of_set.names else scene, of_set)
-        return _stored(file, tif, chosen, of_set.xml)
+        return _stored(file, tif, chosen, of_set.xml, notes)
 
 
-def _stored(file: StoredFile, tif: tifffile.TiffFile, chosen: ChosenSeries, omexml: str | None) -> StoredTiff:
+def _stored(
+    file: StoredFile, tif: tifffile.TiffFile, chosen: ChosenSeries, omexml: str | None, notes: tuple[str, ...]
+) -> StoredTiff:
     series, page = chosen.series, chosen.series.keyframe
     photometric = photometric_of(page, file.uri)
     dtype = np.dtype(series.dtype)
@@ -136,7 +138,7 @@ def _stored(file: StoredFile, tif: tifffile.TiffFile, chosen: ChosenSeries, omex
         scene=chosen.names[chosen.number] if len(chosen.names) > 1 else None,
         scenes=chosen.names if len(chosen.names) > 1 else (),
         files=_files(file, stacks[0], chosen.position),
-        notes=(*orientation_note(page.tags.valueof(ORIENTATION_TAG)), *chosen.notes),
+        notes=(*orientation_note(page.tags.valueof(ORIENTATION_TAG)), *chosen.notes, *notes),
     )
     return StoredTiff(
         image=image,
@@ -232,7 +234,7 @@ def _stored_array(
     file: StoredFile, series_index: int, level: int, omexml: str | None
 ) -> Callable[[], Shaped[np.ndarray, "..."]]:
     def read() -> Shaped[np.ndarray, "..."]:
-        with open_tiff(file, omexml) as tif:
+        with open_tiff(file, omexml) as (tif, _):
             return series_of(tif)[series_index].levels[level].asarray(squeeze=False)
 
     return read

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import IO, cast
+from typing import IO, Any, cast
 from xml.etree import ElementTree
 
 import tifffile
@@ -16,8 +16,38 @@ from .image import TIFF_SUFFIXES
 from .ome_set import SetImage, file_uuid, image_of_set
 from .stored_file import RangeReader, StoredFile
 
-_FIRST_PRIVATE_TAG = 32768
 _IMAGEJ_TAGS = (50838, 50839)
+# what decides on pixels and axes: a fault in any other tag (dates, names, resolution, a vendor's own) does no harm
+_TAGS_OF_PIXELS = {
+    *(
+        254,
+        255,
+        256,
+        257,
+        258,
+        259,
+        262,
+        266,
+        270,
+        273,
+        277,
+        278,
+        279,
+        284,
+        292,
+        293,
+        317,
+        320,
+        322,
+        323,
+        324,
+        325,
+        330,
+    ),
+    *(338, 339, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 532, *_IMAGEJ_TAGS),
+}
+_UNCOMPRESSED, _STRIP_LENGTHS = 1, 279
+_ROOM_BYTES = 1 << 16  # for the page list and the tags of a page
 
 
 class _Complaints(logging.Handler):
@@ -34,21 +64,23 @@ class _Complaints(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
-        if record.thread == self.thread and not _is_about_a_private_tag(message):
+        if record.thread == self.thread and not _is_harmless(message):
             self.messages.append(message)
 
 
-def _is_about_a_private_tag(message: str) -> bool:
-    """A vendor's own tag that cannot be parsed touches neither pixels nor axes; ImageJ's do."""
-    found = re.search(r"TiffTag\.fromfile.*?TiffTag (\d+)", message)
-    return found is not None and int(found[1]) >= _FIRST_PRIVATE_TAG and int(found[1]) not in _IMAGEJ_TAGS
+def _is_harmless(message: str) -> bool:
+    """Whether it touches neither pixels nor axes; lengths of strips are looked at where strips are."""
+    tag = re.search(r"TiffTag\.fromfile.*?TiffTag (\d+)", message)
+    of_lengths = "missing data ByteCounts tag" in message or "incorrect StripByteCounts count" in message
+    return of_lengths or (tag is not None and int(tag[1]) not in _TAGS_OF_PIXELS)
 
 
 @contextmanager
-def open_tiff(file: StoredFile, omexml: str | None = None) -> Iterator[tifffile.TiffFile]:
-    """Yield the open file; every way in which it can be damaged ends as a ValueError that names it.
+def open_tiff(file: StoredFile, omexml: str | None = None) -> Iterator[tuple[tifffile.TiffFile, tuple[str, ...]]]:
+    """Yield the open file, and notes on what is wrong with it and does no harm to its image.
 
-    `omexml` takes the place of the file's own description.
+    Every way in which it can be damaged ends as a ValueError that names it. `omexml` takes the place of the file's own
+    description.
     """
     complaints = _Complaints()
     logger = logging.getLogger("tifffile")
@@ -56,11 +88,33 @@ def open_tiff(file: StoredFile, omexml: str | None = None) -> Iterator[tifffile.
     try:
         with damage_named(file.uri, "TIFF", tifffile.TiffFileError), _opened(file, omexml) as tif:
             len(tif.pages)  # walks the whole page list
+            notes = _page_list_notes(complaints, tif)
             _refuse(complaints, file.uri)
-            yield tif
+            yield tif, notes
             _refuse(complaints, file.uri)
     finally:
         logger.removeHandler(complaints)
+
+
+def _page_list_notes(complaints: _Complaints, tif: tifffile.TiffFile) -> tuple[str, ...]:
+    """Take away, and turn into notes, complaints of a page list that runs in a circle or leads to nowhere.
+
+    The pages of a circle are all there. A pointer beyond the end may be that of a file that was cut; but then it leads
+    less than a page beyond, for there the next page would be.
+    """
+    page = tif.pages.first
+    reach = tif.filehandle.size + 2 * int(page.nbytes) + _ROOM_BYTES
+    notes = []
+    for message in list(complaints.messages):
+        beyond = re.search(r"TiffPages.*invalid page offset (\d+)", message)
+        if "invalid circular reference" in message:
+            notes.append("its page list runs in a circle; each page is read once")
+        elif beyond is not None and int(beyond[1]) > reach:
+            notes.append("its page list leads to a place far outside the file; the pages before it are read")
+        else:
+            continue
+        complaints.messages.remove(message)
+    return tuple(notes)
 
 
 def described_image(file: StoredFile, tif: tifffile.TiffFile, scene: str | int | None) -> SetImage | None:
@@ -112,12 +166,17 @@ def check_data_present(series: tifffile.TiffPageSeries, uri: str) -> None:
 
     tifffile fills parts that are missing with zeros. Only tiles that the page itself lists as not stored, by an
     offset and a length of 0, are read so, and only of a page of which others are stored: slides and maps leave
-    empty tiles out, while a writer that was killed leaves the whole page.
+    empty tiles out, while a writer that was killed leaves the whole page. Of strips that are not packed, lengths that
+    are missing or 0 are what the image's size makes them.
     """
     for page in series.pages:
         if page is None:  # refused when it is read
             continue
+        _mend_lengths(page)
         size = page.parent.filehandle.size
+        if len(page.dataoffsets) != len(page.databytecounts):
+            starts, lengths = len(page.dataoffsets), len(page.databytecounts)
+            raise damaged(uri, "TIFF", f"page {page.index} has {starts} places and {lengths} lengths of pixel data")
         parts = list(zip(page.dataoffsets, page.databytecounts, strict=True))
         keyframe = page.keyframe
         if keyframe is not None and keyframe.is_tiled and any(count for _, count in parts):
@@ -133,6 +192,21 @@ def check_data_present(series: tifffile.TiffPageSeries, uri: str) -> None:
         raise damaged(
             uri, "TIFF", f"pixel data reach to byte {whole + series.nbytes} of {first.parent.filehandle.size}"
         )
+
+
+def _mend_lengths(page: Any) -> None:
+    keyframe = page.keyframe
+    is_packed = int(keyframe.compression) != _UNCOMPRESSED or keyframe.is_tiled
+    lengths = page.databytecounts
+    stated = keyframe is not page or _STRIP_LENGTHS in page.tags
+    if is_packed or not page.dataoffsets or 0 in page.dataoffsets or (stated and all(lengths)):
+        return
+    separate, _, height, width, contig = keyframe.shaped
+    rows = min(int(keyframe.rowsperstrip), height)
+    bits = keyframe.bitspersample if isinstance(keyframe.bitspersample, int) else 8 * keyframe.dtype.itemsize
+    tops = list(range(0, height, rows)) * separate
+    if len(tops) == len(page.dataoffsets):
+        page.databytecounts = tuple(min(rows, height - top) * ((width * contig * bits + 7) // 8) for top in tops)
 
 
 def _refuse(complaints: _Complaints, uri: str) -> None:

@@ -1,34 +1,19 @@
 """Channel names and the pixel size from OME-XML, ImageJ and TIFF tags, in this order."""
 
-import math
 import re
 from typing import Any
 from xml.etree import ElementTree
 
 import tifffile
 
-_UM_PER_UNIT = {
-    "pm": 1e-6,
-    "å": 1e-4,
-    "nm": 1e-3,
-    "um": 1.0,
-    "µm": 1.0,
-    "μm": 1.0,
-    "micron": 1.0,
-    "microns": 1.0,
-    "micrometer": 1.0,
-    "\\u00b5m": 1.0,
-    "mm": 1e3,
-    "cm": 1e4,
-    "m": 1e6,
-    "inch": 25400.0,
-    "in": 25400.0,
-}
+from .length_units import positive, um_per_unit
+
 # TIFF tags are often a printer's resolution or a camera's own pixel (3.45 to 16 um, not divided by
 # the magnification), so only sizes that a light microscope gives are believed
 _PLAUSIBLE_TAG_UM = (0.02, 3.0)
 _UM_PER_TAG_UNIT = {2: 25400.0, 3: 10000.0}
 _MICROMANAGER_TAG = 51123
+_NOT_A_CHANNEL = re.compile(r"\b[czt]:\d+/\d+|\.(tiff?|nd2|czi|lif|png|jpe?g|zvi|oi[bf]|lsm|stk)\b|\n", re.IGNORECASE)
 _SQUARE = 0.01  # relative difference of x and y up to which a pixel counts as square
 
 
@@ -39,8 +24,9 @@ def channel_names(tif: tifffile.TiffFile, count: int, series: int = 0) -> tuple[
         pixels = _ome_pixels(tif, series)
         names = [] if pixels is None else [channel.get("Name") or "" for channel in pixels.iterfind("{*}Channel")]
     elif tif.is_imagej:
-        labels = (tif.imagej_metadata or {}).get("Labels") or []
-        names = [str(label or "").strip() for label in ([labels] if isinstance(labels, str) else labels)]
+        names = _imagej_channels(tif)
+    elif tif.is_qpi:
+        names = _qpi_channels(tif, series)
     elif tif.is_micromanager:
         names = [str(name) for name in _micromanager_summary(tif).get("ChNames") or []]
     elif tif.is_shaped:
@@ -55,19 +41,20 @@ def pixel_size_um(tif: tifffile.TiffFile, series: int = 0) -> float | None:
         pixels = _ome_pixels(tif, series)
         x, y = (None, None) if pixels is None else _ome_sizes_um(pixels)
     elif tif.is_imagej:
-        unit = str((tif.imagej_metadata or {}).get("unit") or "").strip().lower()
-        factor = _UM_PER_UNIT.get(unit)
+        factor = um_per_unit(str((tif.imagej_metadata or {}).get("unit") or ""))
         x, y = (_scaled(per, factor) for per in _resolution(tif.pages.first))
     elif tif.is_micromanager and (stated_um := _micromanager_size_um(tif)) is not None:
         x = y = stated_um
     elif tif.is_svs:
         # the tags hold the scanner's print resolution, the description the specimen's
-        stated = re.search(r"\|\s*MPP\s*=\s*([0-9.]+)", str(tif.pages.first.description))
-        x = y = _positive(stated[1], 1.0) if stated else None
+        stated = re.search(r"\|\s*MPP\s*=\s*([0-9.,]+)", str(tif.pages.first.description))
+        x = y = positive(stated[1], 1.0) if stated else None
+    elif tif.is_metaseries:
+        x, y = _metaseries_sizes_um(tif)
     else:
         page: Any = tif.pages.first
-        unit_tag = page.tags.get("ResolutionUnit")
-        factor = _UM_PER_TAG_UNIT.get(int(unit_tag.value)) if unit_tag is not None else None
+        unit = page.tags.valueof("ResolutionUnit")
+        factor = _UM_PER_TAG_UNIT.get(int(unit)) if isinstance(unit, int) else None
         x, y = (_scaled(per, factor) for per in _resolution(page))
         low, high = _PLAUSIBLE_TAG_UM
         if x is not None and not low <= x <= high:
@@ -75,6 +62,41 @@ def pixel_size_um(tif: tifffile.TiffFile, series: int = 0) -> float | None:
     if x is None or y is None or abs(x - y) > _SQUARE * x:
         return None
     return x
+
+
+def _imagej_channels(tif: tifffile.TiffFile) -> list[str]:
+    """The slice labels, unless they are what Fiji makes of the place in a stack or of the file's name."""
+    labels = (tif.imagej_metadata or {}).get("Labels") or []
+    names = [str(label or "").strip() for label in ([labels] if isinstance(labels, str) else labels)]
+    # the label of one slice tells where it came from: the same channel has another one in the next image
+    are_places = len(names) == 1 or len(set(names)) < len(names) or any(map(_NOT_A_CHANNEL.search, names))
+    return [] if are_places else names
+
+
+def _qpi_channels(tif: tifffile.TiffFile, series: int) -> list[str]:
+    """The names in the descriptions of PerkinElmer's and Akoya's pages."""
+    names = []
+    for page in tif.series[series].pages:
+        text = str(page.aspage().description) if page is not None else ""
+        try:
+            names.append((ElementTree.fromstring(text).findtext("Name") or "").strip())
+        except ElementTree.ParseError:
+            return []
+    return names
+
+
+def _metaseries_sizes_um(tif: tifffile.TiffFile) -> tuple[float | None, float | None]:
+    """MetaXpress and MetaMorph: calibration in the XML of the first page."""
+    try:
+        properties = ElementTree.fromstring(str(tif.pages.first.description)).iter("prop")
+    except ElementTree.ParseError:
+        return None, None
+    stated = {str(item.get("id")): str(item.get("value") or "") for item in properties}
+    if stated.get("spatial-calibration-state", "on").lower() not in ("on", "1", "true"):
+        return None, None
+    factor = um_per_unit(stated.get("spatial-calibration-units", ""))
+    x, y = (positive(stated.get(f"spatial-calibration-{axis}"), factor) for axis in "xy")
+    return x, y
 
 
 def _micromanager_summary(tif: tifffile.TiffFile) -> dict[str, Any]:
@@ -89,7 +111,7 @@ def _micromanager_size_um(tif: tifffile.TiffFile) -> float | None:
         for key in ("PixelSizeUm", "PixelSize_um"):
             size = stated.get(key) if isinstance(stated, dict) else None
             if isinstance(size, int | float) and size > 0:
-                return _positive(str(size), 1.0)
+                return positive(size, 1.0)
     return None
 
 
@@ -108,28 +130,25 @@ def _ome_pixels(tif: tifffile.TiffFile, series: int) -> ElementTree.Element | No
 
 def _ome_sizes_um(pixels: ElementTree.Element) -> tuple[float | None, float | None]:
     x, y = (
-        _positive(
-            pixels.get(f"PhysicalSize{axis}"),
-            _UM_PER_UNIT.get(pixels.get(f"PhysicalSize{axis}Unit", "µm").lower()),
-        )
+        positive(pixels.get(f"PhysicalSize{axis}"), um_per_unit(pixels.get(f"PhysicalSize{axis}Unit", "µm")))
         for axis in "XY"
     )
     return x, y
 
 
-def _positive(text: str | None, factor: float | None) -> float | None:
-    if text is None or factor is None:
-        return None
-    value = float(text) * factor
-    return value if math.isfinite(value) and value > 0 else None
-
-
 def _resolution(page: Any) -> tuple[float | None, float | None]:
     """Pixels per unit along x and y."""
-    tags = [page.tags.get(name) for name in ("XResolution", "YResolution")]
-    rationals = [tag.value if tag is not None else (0, 1) for tag in tags]
-    x, y = (above / below if above and below else None for above, below in rationals)
+    x, y = (_number(page.tags.valueof(name)) for name in ("XResolution", "YResolution"))
     return x, y
+
+
+def _number(value: object) -> float | None:
+    """A rational as the format wants it, or any number, which some writers put there; None for what is not positive."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    if len(numbers) == 2:
+        above, below = numbers
+        return positive(above / below, 1.0) if below else None
+    return positive(numbers[0], 1.0) if len(numbers) == 1 and isinstance(numbers[0], int | float) else None
 
 
 def _scaled(per_unit: float | None, um_per_unit: float | None) -> float | None:
