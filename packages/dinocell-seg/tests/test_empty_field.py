@@ -6,7 +6,7 @@ import torch
 
 from dinocell_seg.augment import Augmentation
 from dinocell_seg.crops import Sampling, random_batch
-from dinocell_seg.empty_field import empty_field
+from dinocell_seg.empty_field import any_empty_field, empty_field
 from dinocell_seg.normalize import Normalization, normalize
 from dinocell_seg.training_images import TrainingImage
 
@@ -70,3 +70,13 @@ def test_the_share_of_empty_crops_is_as_asked_and_they_have_nothing_to_find():
 def test_by_default_crops_are_cut_from_the_images():
     assert (batch(0.0).targets.flatten(1).amax(dim=1) > 0).float().mean() > 0.8
     assert Sampling().empty_share == 0
+
+
+def test_any_empty_field_is_network_input_of_many_kinds_without_a_cell_in_its_target():
+    fields = [any_empty_field(np.random.default_rng(seed), size=64) for seed in range(60)]
+    assert all(np.isfinite(pixels).all() and pixels.shape == (64, 64) for pixels in fields)
+    # neighbouring pixels of camera noise are independent, those of coarse noise and of uneven light are not
+    correlation = [np.corrcoef(pixels[:, :-1].ravel(), pixels[:, 1:].ravel())[0, 1] for pixels in fields]
+    assert min(correlation) < 0.1
+    assert max(correlation) > 0.9
+    np.testing.assert_array_equal(fields[7], any_empty_field(np.random.default_rng(7), size=64))

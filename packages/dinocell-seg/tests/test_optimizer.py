@@ -65,3 +65,13 @@ def test_a_short_run_warms_up_for_a_fifth_of_its_steps_and_still_falls():
     assert factors[4] < 1.0
     assert factors[29] == pytest.approx(Optimization().final_factor)
     assert learning_rate_factor(0, Optimization(), total=4) == 1.0  # no step to spare
+
+
+def test_with_decay_steps_the_rate_stays_and_falls_linearly_over_the_last_ones():
+    settings = Optimization(warmup_steps=10, final_factor=0.2, decay_steps=40)
+    factors = [learning_rate_factor(step, settings, total=111) for step in range(111)]
+    assert factors[9:71] == [1.0] * 62
+    assert factors[90] == pytest.approx(0.6)
+    assert factors[110] == pytest.approx(0.2)
+    # what was trained so far is the same, however long the run turns out to be
+    assert factors[:71] == [learning_rate_factor(step, settings, total=10_000) for step in range(71)]

@@ -17,8 +17,9 @@ from .splits import composed, read_splits
 class Sample:
     """One image with its labels.
 
-    Samples of one `group` (tiles of one field, fields of one well) belong into one split. None
-    where `splits.csv` does not say.
+    Samples of one `group` (tiles of one field, fields of one well) belong into one split. `annotation` says how much of
+    the image is labelled: "complete", "partial" (unlabelled objects look like labelled ones) or "derived" (labels made
+    by an algorithm). None where `splits.csv` does not say.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Sample:
     split: str | None = None
     group: str | None = None
     modality: str | None = None
+    annotation: str | None = None
 
 
 def open_dataset(folder: str | Path, *, split: str | None = None) -> tuple[Sample, ...]:
@@ -34,7 +36,8 @@ def open_dataset(folder: str | Path, *, split: str | None = None) -> tuple[Sampl
 
     `images/<name>.<png|jpg|tif...>` belongs to `masks/<name>.<png|tif|npy...>` whatever their suffixes.
     Hidden files and files with other suffixes are not looked at. `splits.csv` may be absent; its columns
-    are `name`, `split`, and where present `field_group` or `group`, and `modality`; an empty cell is None.
+    are `name`, `split`, and where present `field_group` or `group`, `modality`, and `labels` (the annotation); an empty
+    cell is None.
     Raises FileNotFoundError without `images/` or `masks/`, and ValueError with a list of the names for images
     without a mask, masks without an image, two files of one name, and names in only one of folder and
     `splits.csv`.
@@ -90,7 +93,8 @@ def _files_by_name(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
 
 def _sample(name: str, image_path: Path, labels_path: Path, row: dict[str, str]) -> Sample:
     group = row.get("group") or row.get("field_group") or None
-    return Sample(name, image_path, labels_path, row.get("split") or None, group, row.get("modality") or None)
+    told = [row.get(column) or None for column in ("modality", "labels")]
+    return Sample(name, image_path, labels_path, row.get("split") or None, group, *told)
 
 
 def _of_split(samples: tuple[Sample, ...], split: str, root: Path) -> tuple[Sample, ...]:

@@ -32,6 +32,13 @@ class Augmentation(BaseModel):
     diameter_px: tuple[float, float] = Field(
         default=(6.0, 120.0), description="a magnification never takes the median cell out of this range"
     )
+    target_diameter_px: tuple[float, float] | None = Field(
+        default=None,
+        description="the median cell of a crop is this large, log-uniformly, however large it is in the image",
+    )
+    target_diameter_probability: float = Field(
+        default=1.0, ge=0, le=1, description="share of crops that are so resized; the others by scale"
+    )
     gain: tuple[float, float] = (0.7, 1.3)
     offset: tuple[float, float] = (-0.1, 0.1)
     gamma: tuple[float, float] = (0.6, 1.6)
@@ -43,12 +50,35 @@ class Augmentation(BaseModel):
     blur_probability: float = Field(default=0.2, ge=0, le=1)
     gradient: float = Field(default=0.3, ge=0, description="largest change of illumination across a crop")
     gradient_probability: float = Field(default=0.2, ge=0, le=1)
+    illumination: float = Field(default=0.0, ge=0, description="largest change of illumination from place to place")
+    illumination_probability: float = Field(default=0.0, ge=0, le=1)
+    artefact_probability: float = Field(
+        default=0.0, ge=0, le=1, description="seams, borders, saturation, specks, bubbles, scratches, defocus, JPEG"
+    )
 
 
 def random_affine(
     rng: np.random.Generator, settings: Augmentation, *, median_diameter: float
 ) -> Float[np.ndarray, "2 2"]:
     """A random map from offsets in the crop to offsets in the image (both [x y], from their centres)."""
+    scale = _random_scale(rng, settings, median_diameter=median_diameter)
+    angle = math.radians(rng.uniform(-settings.rotation_degrees, settings.rotation_degrees))
+    cos, sin = math.cos(angle) / scale, math.sin(angle) / scale
+    matrix = np.array([[cos, -sin], [sin, cos]])
+    if settings.flip and rng.random() < 0.5:
+        matrix[:, 0] *= -1
+    return matrix
+
+
+def _random_scale(rng: np.random.Generator, settings: Augmentation, *, median_diameter: float) -> float:
+    """Magnification of a crop."""
+    if (
+        settings.target_diameter_px is not None
+        and median_diameter > 0
+        and rng.random() < settings.target_diameter_probability
+    ):
+        low, high = (bound / median_diameter for bound in settings.target_diameter_px)
+        return math.exp(rng.uniform(math.log(low), math.log(high)))
     low, high = settings.scale
     if rng.random() < settings.wide_scale_probability:
         low, high = settings.wide_scale
@@ -56,12 +86,7 @@ def random_affine(
     if median_diameter > 0:
         smallest, largest = (bound / median_diameter for bound in settings.diameter_px)
         scale = min(max(scale, min(smallest, 1.0)), max(largest, 1.0))
-    angle = math.radians(rng.uniform(-settings.rotation_degrees, settings.rotation_degrees))
-    cos, sin = math.cos(angle) / scale, math.sin(angle) / scale
-    matrix = np.array([[cos, -sin], [sin, cos]])
-    if settings.flip and rng.random() < 0.5:
-        matrix[:, 0] *= -1
-    return matrix
+    return scale
 
 
 def warp_crop(
@@ -120,7 +145,7 @@ def _seen(first: float, last: float, side: int) -> slice:
 def change_intensities(
     image: Float32[np.ndarray, "y x"], rng: np.random.Generator, settings: Augmentation
 ) -> Float32[np.ndarray, "y x"]:
-    """Random gain, offset, gamma, inversion, illumination gradient, blur and noise of network input."""
+    """Random gain, offset, gamma, inversion, illumination, blur and noise of network input."""
     v = image * NETWORK_STD + NETWORK_MEAN
     if rng.random() < settings.gamma_probability:
         low, high = settings.gamma
@@ -132,6 +157,8 @@ def change_intensities(
         angle, strength = rng.uniform(0, 2 * math.pi), rng.uniform(0, settings.gradient)
         ramp = np.add.outer(np.linspace(-1, 1, height) * math.sin(angle), np.linspace(-1, 1, width) * math.cos(angle))
         v = v * (1 + strength * ramp)
+    if settings.illumination_probability > 0 and rng.random() < settings.illumination_probability:
+        v = v * _uneven_light(v.shape, rng, strength=rng.uniform(0, settings.illumination))
     if rng.random() < settings.invert_probability:
         v = 1 - v
     changed: Float32[np.ndarray, "y x"] = v.astype(np.float32)
@@ -142,3 +169,11 @@ def change_intensities(
         changed = changed + noise * np.float32(rng.uniform(0, settings.noise))
     values = (changed - np.float32(NETWORK_MEAN)) / np.float32(NETWORK_STD)
     return np.clip(values, NETWORK_LOW, NETWORK_HIGH).astype(np.float32)
+
+
+def _uneven_light(shape: tuple[int, ...], rng: np.random.Generator, *, strength: float) -> Float32[np.ndarray, "y x"]:
+    """A smooth field around 1, of bright and dark places a quarter to a half of the crop apart."""
+    knots = rng.uniform(-1, 1, (int(rng.integers(3, 6)),) * 2).astype(np.float32)
+    field = cv2.resize(knots, shape[::-1], interpolation=cv2.INTER_CUBIC)
+    light: Float32[np.ndarray, "y x"] = np.maximum(1 + np.float32(strength) * field, np.float32(0.1))
+    return light

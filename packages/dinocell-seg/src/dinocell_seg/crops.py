@@ -1,9 +1,10 @@
 """Batches of crops: random ones to train on, a fixed grid to validate on."""
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -13,10 +14,12 @@ from torch import Tensor
 
 from dinocell_kernels import distance_map, torch_ops
 from dinocell_kernels.arguments import kernel_labels
+from dinocell_seg.artefacts import add_artefact
 from dinocell_seg.augment import Augmentation, change_intensities, random_affine, warp_crop
 from dinocell_seg.devices import as_tensor, kernel_device
-from dinocell_seg.empty_field import empty_field
+from dinocell_seg.empty_field import any_empty_field, empty_field
 from dinocell_seg.normalize import Normalization
+from dinocell_seg.pixel_weights import Weighting, pixel_weights
 from dinocell_seg.training_images import TrainingImage, image_probabilities
 
 _CONTEXT_PX = 48  # labels around a crop that its target may see: a cell cut by the crop keeps its own maximum
@@ -40,17 +43,43 @@ class Sampling(BaseModel):
     image_weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
         default={}, description="how often images are drawn, by name, relative to others of their modality; 1 if absent"
     )
+    set_weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+        default={}, description="how often a dataset folder is drawn, by its name, besides the balance; 1 if absent"
+    )
+    ignore_label: int | None = Field(
+        default=None, ge=1, description="label of pixels that are neither cell nor background: they carry no loss"
+    )
+    weighting: Weighting = Weighting()
     empty_share: float = Field(
         default=0.0, ge=0, le=1, description="share of crops that are noise alone, in which there is nothing to find"
+    )
+    empty_kinds: Literal["camera", "any"] = Field(
+        default="camera", description="noise of a camera, or also coarse noise, JPEG blocks, stripes, dust, gradients"
     )
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Crops and their targets."""
+    """Crops and their targets.
+
+    `weights` say how much each pixel counts; None: all 1. `diameters` are log2 of the diameter of the cell at the
+    middle of each patch, in pixels of the crop, NaN where there is none.
+    """
 
     images: Float[Tensor, "b 1 y x"]
     targets: Float[Tensor, "b 1 y x"]
+    weights: Float[Tensor, "b 1 y x"] | None = None
+    diameters: Float[Tensor, "b 1 row column"] | None = None
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One crop, the labels with the context that its target needs, and what its pixels count (None: all 1)."""
+
+    pixels: Float32[np.ndarray, "y x"]
+    labels: Integer[np.ndarray, "y_context x_context"]
+    weights: Float32[np.ndarray, "y x"] | None = None
+    diameters: Float32[np.ndarray, "row column"] | None = None
 
 
 def target_of(labels: Integer[np.ndarray, "y_context x_context"], device: torch.device) -> Float32[Tensor, "y x"]:
@@ -59,10 +88,15 @@ def target_of(labels: Integer[np.ndarray, "y_context x_context"], device: torch.
     return whole[_CONTEXT_PX:-_CONTEXT_PX, _CONTEXT_PX:-_CONTEXT_PX]
 
 
-def _crop_and_labels(
-    image: TrainingImage, rng: np.random.Generator, *, sampling: Sampling, augmentation: Augmentation
-) -> tuple[Float32[np.ndarray, "y x"], Integer[np.ndarray, "y_context x_context"]]:
-    """One augmented crop, and its labels with the context that their target needs."""
+def _random_crop(
+    image: TrainingImage,
+    rng: np.random.Generator,
+    *,
+    sampling: Sampling,
+    augmentation: Augmentation,
+    patch: int | None = None,
+) -> Crop:
+    """One augmented crop; with `patch` also the diameters of its cells."""
     height, width = image.labels.shape
     matrix = random_affine(rng, augmentation, median_diameter=image.median_diameter)
     if len(image.centers) and rng.random() < sampling.cell_bias:
@@ -78,8 +112,22 @@ def _crop_and_labels(
     x = _keep_inside(x, half_x, width)
     size = sampling.crop_px + 2 * _CONTEXT_PX
     crop, labels = warp_crop(image.image, image.labels, matrix=matrix, center=(y, x), size=size)
-    inner = slice(_CONTEXT_PX, -_CONTEXT_PX)
-    return change_intensities(crop[inner, inner], rng, augmentation), kernel_labels(labels)
+    inner = (slice(_CONTEXT_PX, -_CONTEXT_PX),) * 2
+    ignored = labels == image.ignored_label if image.ignored_label else None
+    if ignored is not None:
+        labels[ignored] = 0
+    weights = pixel_weights(labels, annotation=image.annotation, ignored=ignored, settings=sampling.weighting)
+    pixels = change_intensities(crop[inner], rng, augmentation)
+    if augmentation.artefact_probability > 0 and rng.random() < augmentation.artefact_probability:
+        pixels, covered = add_artefact(pixels, rng)
+        if covered is not None:
+            labels[inner][covered] = 0
+    diameters = None
+    if patch is not None and image.diameters is not None:
+        magnification = 1 / math.sqrt(abs(float(np.linalg.det(matrix))))
+        at_patches = image.diameters[labels[inner][patch // 2 :: patch, patch // 2 :: patch]] * magnification
+        diameters = np.log2(at_patches, out=np.full(at_patches.shape, np.nan), where=at_patches > 0).astype(np.float32)
+    return Crop(pixels, kernel_labels(labels), None if weights is None else weights[inner], diameters)
 
 
 def _keep_inside(position: float, half: float, size: int) -> float:
@@ -98,25 +146,42 @@ def random_batch(
     probabilities: Float[np.ndarray, " image"],
     normalization: Normalization | None = None,
     device: str | torch.device = "cpu",
+    patch: int | None = None,
 ) -> Batch:
     """The batch of one step: a function of seed and step alone, so a resumed run sees the same crops.
 
     `normalization` is that of the images, for crops that are noise alone. Targets are made on `device` if there are
-    kernels for it, with the same result, and stay there.
+    kernels for it, with the same result, and stay there. With `patch` the batch holds diameters.
     """
     beside = kernel_device(device, num_pixels=(sampling.crop_px + 2 * _CONTEXT_PX) ** 2)
     crops, targets = [], []
     for index in range(sampling.batch_size):
         rng = np.random.default_rng((seed, step, index))
         if sampling.empty_share > 0 and rng.random() < sampling.empty_share:
-            crops.append(empty_field(rng, size=sampling.crop_px, normalization=normalization))
+            make = empty_field if sampling.empty_kinds == "camera" else any_empty_field
+            noise = make(rng, size=sampling.crop_px, normalization=normalization)
+            crops.append(Crop(noise, np.zeros((0, 0), np.int32)))
             targets.append(torch.zeros((sampling.crop_px, sampling.crop_px), device=beside))
             continue
         image = images[rng.choice(len(images), p=probabilities)]
-        crop, labels = _crop_and_labels(image, rng, sampling=sampling, augmentation=augmentation)
-        crops.append(crop)
-        targets.append(target_of(labels, beside))
-    return Batch(torch.from_numpy(np.stack(crops)[:, None]), torch.stack(targets)[:, None])
+        crops.append(_random_crop(image, rng, sampling=sampling, augmentation=augmentation, patch=patch))
+        targets.append(target_of(crops[-1].labels, beside))
+    return Batch(
+        torch.from_numpy(np.stack([crop.pixels for crop in crops])[:, None]),
+        torch.stack(targets)[:, None],
+        _stacked([crop.weights for crop in crops], (sampling.crop_px,) * 2, fill=1.0),
+        _stacked([crop.diameters for crop in crops], (sampling.crop_px // (patch or 1),) * 2, fill=np.nan),
+    )
+
+
+def _stacked(
+    arrays: Sequence[Float32[np.ndarray, "y x"] | None], shape: tuple[int, int], *, fill: float
+) -> Float[Tensor, "b 1 y x"] | None:
+    """The arrays as one tensor, `fill` where there is none; None if there is none at all."""
+    if all(array is None for array in arrays):
+        return None
+    empty = np.full(shape, fill, np.float32)
+    return torch.from_numpy(np.stack([empty if array is None else array for array in arrays])[:, None])
 
 
 def random_batches(
@@ -129,9 +194,12 @@ def random_batches(
     augmentation: Augmentation,
     normalization: Normalization | None = None,
     device: str | torch.device = "cpu",
+    patch: int | None = None,
 ) -> Iterator[Batch]:
     """Batches of the steps [start, stop), the next few prepared by a thread while the network works."""
-    probabilities = image_probabilities(images, balance=sampling.modality_balance, weights=sampling.image_weights)
+    probabilities = image_probabilities(
+        images, balance=sampling.modality_balance, weights=sampling.image_weights, set_weights=sampling.set_weights
+    )
 
     def make(step: int) -> Batch:
         return random_batch(
@@ -143,6 +211,7 @@ def random_batches(
             probabilities=probabilities,
             normalization=normalization,
             device=device,
+            patch=patch,
         )
 
     with ThreadPoolExecutor(max_workers=1) as pool:
@@ -156,16 +225,21 @@ def random_batches(
 
 def validation_batches(images: Sequence[TrainingImage], *, sampling: Sampling, max_crops: int) -> list[Batch]:
     """The same unchanged crops at every validation: a grid over each image, thinned evenly to ``max_crops``."""
-    crops, targets = [], []
+    crops, targets, weights = [], [], []
     size = sampling.crop_px
     for image in images:
         pad = [(0, max(0, size - side)) for side in image.labels.shape]
         pixels = np.pad(image.image.astype(np.float32), pad, mode="symmetric")
-        target = np.pad(distance_map(np.ascontiguousarray(image.labels)), pad, mode="symmetric")
+        ignored = image.labels == image.ignored_label if image.ignored_label else None
+        labels = np.ascontiguousarray(image.labels if ignored is None else np.where(ignored, 0, image.labels))
+        target = np.pad(distance_map(labels), pad, mode="symmetric")
+        counts = pixel_weights(labels, annotation=image.annotation, ignored=ignored, settings=sampling.weighting)
+        counts = None if counts is None else np.pad(counts, pad, mode="symmetric")
         for y in _grid(pixels.shape[0], size):
             for x in _grid(pixels.shape[1], size):
                 crops.append(pixels[y : y + size, x : x + size])
                 targets.append(target[y : y + size, x : x + size])
+                weights.append(None if counts is None else counts[y : y + size, x : x + size])
     keep = np.unique(np.linspace(0, len(crops) - 1, min(max_crops, len(crops))).round().astype(int))
     batches = []
     for start in range(0, len(keep), sampling.batch_size):
@@ -174,6 +248,7 @@ def validation_batches(images: Sequence[TrainingImage], *, sampling: Sampling, m
             Batch(
                 torch.from_numpy(np.stack([crops[index] for index in chosen])[:, None]),
                 torch.from_numpy(np.stack([targets[index] for index in chosen])[:, None]),
+                _stacked([weights[index] for index in chosen], (size, size), fill=1.0),
             )
         )
     return batches

@@ -18,6 +18,11 @@ class Optimization(BaseModel):
     weight_decay: float = Field(default=0.05, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
     warmup_steps: int = Field(default=250, ge=0, description="at most a fifth of the run")
+    decay_steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="None: the rate falls as a cosine over the run; a number: it falls over that many last steps",
+    )
     final_factor: float = Field(default=0.01, ge=0, le=1, description="share of the learning rate left at the end")
     layer_decay: float = Field(default=1.0, gt=0, le=1, description="factor of the rate per backbone block, downwards")
     clip_norm: float = Field(default=3.0, gt=0)
@@ -61,11 +66,17 @@ def _layers_above(name: str, num_blocks: int) -> int:
 def learning_rate_factor(step: int, settings: Optimization, *, total: int) -> float:
     """Linear warm-up to 1 over `warmup_steps`, then cosine to ``final_factor`` at the last step.
 
+    With `decay_steps` the rate stays at 1 and falls linearly over the last ones (Hu 2024, warmup-stable-decay): how
+    long a run is to be can then be decided while it runs.
+
     The warm-up takes at most a fifth of a run, so that short ones reach their learning rate too.
     """
     warmup = min(settings.warmup_steps, total // 5)
     if step < warmup:
         return (step + 1) / warmup
+    if settings.decay_steps is not None:
+        left = min(1.0, (total - 1 - step) / settings.decay_steps)
+        return settings.final_factor + (1 - settings.final_factor) * left
     progress = (step - warmup) / max(1, total - 1 - warmup)
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
     return settings.final_factor + (1 - settings.final_factor) * cosine

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dinocell_core import DINOCell, save_model
 from dinocell_seg.crops import Batch, random_batches
-from dinocell_seg.losses import distance_loss
+from dinocell_seg.losses import diameter_loss, distance_loss
 from dinocell_seg.optimizer import learning_rate_factor
 from dinocell_seg.train_recipe import TrainRecipe
 from dinocell_seg.training_log import TrainingLog
@@ -64,6 +64,7 @@ def run_training(
         augmentation=recipe.augmentation,
         normalization=recipe.normalization,
         device=prepared.device,
+        patch=model.architecture.patch if (model := prepared.state.model).diameter_head is not None else None,
     )
     output.mkdir(parents=True, exist_ok=True)
     resolved = recipe.model_dump(mode="json")
@@ -153,6 +154,9 @@ def _step(state: TrainingState, batch: Batch, recipe: TrainRecipe) -> float:
     factor = learning_rate_factor(state.step, settings, total=recipe.schedule.steps)
     for group in optimizer.param_groups:
         group["lr"] = settings.learning_rate * group["multiplier"] * factor
+    if model.stem_dropout > 0:
+        # a function of seed and step, as the crops are, so that a resumed run drops the same maps
+        torch.manual_seed(recipe.seed * 1_000_003 + state.step)
     loss = _loss(model, batch, recipe, device)
     value = float(loss.detach())
     if not math.isfinite(value):
@@ -175,8 +179,12 @@ def _loss(model: DINOCell, batch: Batch, recipe: TrainRecipe, device: torch.devi
     """Loss of a batch in the recipe's precision, with its gradient where one is wanted."""
     images = batch.images.to(device).contiguous(memory_format=torch.channels_last)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.precision == "bf16"):
-        logits = model.logits(images)
-    return distance_loss(logits, batch.targets.to(device), settings=recipe.loss)
+        logits, diameters = model.logits_and_diameters(images)
+    weights = None if batch.weights is None else batch.weights.to(device)
+    loss = distance_loss(logits, batch.targets.to(device), settings=recipe.loss, weights=weights)
+    if diameters is not None and batch.diameters is not None:
+        loss = loss + recipe.loss.diameter_weight * diameter_loss(diameters, batch.diameters.to(device))
+    return loss
 
 
 @torch.inference_mode()

@@ -22,9 +22,13 @@ class Network(BaseModel):
     patch: int = 16
     in_channels: int = 1
     stem_channels: tuple[int, ...] = STEM_CHANNELS
+    stem_skips: tuple[int, ...] | None = None
+    stem_to_tokens: bool = False
     decoder_channels: tuple[int, ...] = Field(
         default=decoder_channels_of("tiny"), description="by default those of the size"
     )
+    head_channels: int = 0
+    diameter_head: bool = False
     norm: Literal["batch", "group"] = "batch"
     pretrained: Path | None = Field(default=None, description="backbone weights to start from")
     pretrained_channels: Literal["exact", "fold", "expand"] = Field(
@@ -35,6 +39,9 @@ class Network(BaseModel):
         description="model file to start from ('default': the embedded one), whose architecture and weights it keeps",
     )
     freeze_backbone: bool = False
+    stem_dropout: float = Field(
+        default=0.0, ge=0, le=1, description="share of the stem's maps that the decoder does not see in training"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -47,9 +54,11 @@ class Network(BaseModel):
     def _one_architecture(self) -> "Network":
         if self.start_from is None:
             return self
-        fixed = ("size", "patch", "in_channels", "stem_channels", "decoder_channels", "norm", "pretrained")
+        free = ("start_from", "freeze_backbone", "stem_dropout", "pretrained_channels")
         unset = type(self)()
-        set_too = [name for name in fixed if getattr(self, name) != getattr(unset, name)]
+        set_too = [
+            name for name in type(self).model_fields if name not in free and getattr(self, name) != getattr(unset, name)
+        ]
         if set_too:
             raise ValueError(
                 f"start_from {self.start_from} fixes the network, but {' and '.join(set_too)} would be another; drop "

@@ -11,6 +11,7 @@ from jaxtyping import Float, Integer
 from dinocell_io import Sample, grey_image, open_dataset, read_image, read_labels
 from dinocell_io.counted import counted
 from dinocell_seg.normalize import Normalization, normalize
+from dinocell_seg.pixel_weights import Annotation, annotation_of
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,11 @@ class TrainingImage:
     centers: Float[np.ndarray, "cell 2"]
     median_diameter: float
     pixel_size_um: float | None = None
+    annotation: Annotation = "complete"
+    ignored_label: int = 0
+    """Label of the pixels that carry no loss; 0 where there are none."""
+    diameters: Float[np.ndarray, " label"] | None = None
+    """Diameter of the cell of each label, in pixels of this image."""
 
 
 def load_training_images(
@@ -32,6 +38,7 @@ def load_training_images(
     split: str,
     normalization: Normalization,
     channel: str | int | None = None,
+    ignore_label: int | None = None,
 ) -> list[TrainingImage]:
     """Read one split of some dataset folders into memory (about 4 bytes a pixel).
 
@@ -54,7 +61,9 @@ def load_training_images(
                 "splits.csv (columns name, split)"
             )
         images += [
-            read_training_image(sample, Path(folder).name, normalization=normalization, channel=channel)
+            read_training_image(
+                sample, Path(folder).name, normalization=normalization, channel=channel, ignore_label=ignore_label
+            )
             for sample in samples
         ]
     return images
@@ -79,9 +88,14 @@ def _shuffled(name: str) -> str:
 
 
 def read_training_image(
-    sample: Sample, dataset: str, *, normalization: Normalization, channel: str | int | None = None
+    sample: Sample,
+    dataset: str,
+    *,
+    normalization: Normalization,
+    channel: str | int | None = None,
+    ignore_label: int | None = None,
 ) -> TrainingImage:
-    """Read, normalise and index one labelled image."""
+    """Read, normalise and index one labelled image; pixels labelled `ignore_label` are no cell and carry no loss."""
     whole = read_image(sample.image_path)
     plane = grey_image(whole, channel=channel)
     labels = read_labels(sample.labels_path)
@@ -92,6 +106,9 @@ def read_training_image(
         )
     ids, areas = np.unique(labels, return_counts=True)
     cells = ids > 0
+    ignored = ids == ignore_label
+    if ignored.any():
+        cells &= ~ignored
     compact = np.searchsorted(ids, labels).astype(np.int64)
     ys, xs = np.indices(labels.shape)
     centers = np.stack(
@@ -101,24 +118,34 @@ def read_training_image(
         ],
         axis=1,
     )
+    diameters = np.sqrt(areas * 4 / np.pi)
+    of_label = np.zeros(int(ids.max(initial=0)) + 1)
+    of_label[ids[cells]] = diameters[cells]
     return TrainingImage(
         name=sample.name,
         modality=f"{dataset}/{sample.modality or 'all'}",
         image=normalize(plane, normalization).astype(np.float16),
         labels=labels,
         centers=centers[cells],
-        median_diameter=float(np.median(np.sqrt(areas[cells] * 4 / np.pi))) if cells.any() else 0.0,
+        median_diameter=float(np.median(diameters[cells])) if cells.any() else 0.0,
         pixel_size_um=whole.pixel_size_um,
+        annotation=annotation_of(sample.annotation, f"{dataset}/{sample.name}"),
+        ignored_label=int(ids[ignored][0]) if ignored.any() else 0,
+        diameters=of_label,
     )
 
 
 def image_probabilities(
-    images: Sequence[TrainingImage], *, balance: float, weights: Mapping[str, float] | None = None
+    images: Sequence[TrainingImage],
+    *,
+    balance: float,
+    weights: Mapping[str, float] | None = None,
+    set_weights: Mapping[str, float] | None = None,
 ) -> Float[np.ndarray, " image"]:
     """Probability of each image: modalities in proportion to size ** balance, images of one modality by `weights`.
 
-    An image that `weights` does not name has weight 1. Raises ValueError for a name that no image has, and for a
-    modality whose images all have weight 0.
+    `set_weights` multiplies the share of all modalities of a dataset folder. What is not named has weight 1. Raises
+    ValueError for a name that no image or folder has, and for a modality whose images all have weight 0.
     """
     weights = weights or {}
     if unknown := sorted(weights.keys() - {image.name for image in images}):
@@ -131,5 +158,19 @@ def image_probabilities(
     total = np.bincount(index, weights=weight)
     if not total.all():
         raise ValueError(f"sampling.image_weights is 0 for all images of {names[total == 0][0]}; give one a weight")
-    share = counts**balance / np.sum(counts**balance)
+    share = counts**balance * _weights_of_sets(names.tolist(), set_weights or {})
+    share = share / np.sum(share)
     return (share / total)[index] * weight
+
+
+def _weights_of_sets(modalities: Sequence[str], weights: Mapping[str, float]) -> Float[np.ndarray, " modality"]:
+    """The weight of each modality's dataset folder."""
+    folders = [modality.split("/")[0] for modality in modalities]
+    if unknown := sorted(weights.keys() - set(folders)):
+        raise ValueError(
+            f"sampling.set_weights names {unknown[0]}, but the dataset folders are {', '.join(sorted(set(folders)))}"
+        )
+    factors = np.array([weights.get(folder, 1.0) for folder in folders])
+    if not factors.any():
+        raise ValueError("sampling.set_weights is 0 for all dataset folders; give one a weight")
+    return factors

@@ -63,7 +63,13 @@ def read_images(prepared: PreparedTraining) -> tuple[list[TrainingImage], list[B
     recipe = prepared.recipe
     warn_of_leaks([sample for folder in prepared.folders for sample in with_splits(open_dataset(folder))])
     images, validation = (
-        load_training_images(prepared.folders, split=split, normalization=recipe.normalization, channel=recipe.channel)
+        load_training_images(
+            prepared.folders,
+            split=split,
+            normalization=recipe.normalization,
+            channel=recipe.channel,
+            ignore_label=recipe.sampling.ignore_label,
+        )
         for split in ("train", "val")
     )
     max_crops = recipe.schedule.validation_crops

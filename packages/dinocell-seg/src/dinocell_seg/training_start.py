@@ -34,7 +34,11 @@ def start(recipe: TrainRecipe, device: str) -> TrainingState:
             patch=network.patch,
             in_channels=network.in_channels,
             stem_channels=network.stem_channels,
+            stem_skips=network.stem_skips,
+            stem_to_tokens=network.stem_to_tokens,
             decoder_channels=network.decoder_channels,
+            head_channels=network.head_channels,
+            diameter_head=network.diameter_head,
             norm=network.norm,
             pretrained=network.pretrained,
             pretrained_channels=network.pretrained_channels,
@@ -50,6 +54,7 @@ def start(recipe: TrainRecipe, device: str) -> TrainingState:
             f"the network takes {model.architecture.in_channels} channels, but training reads one plane of each image; "
             "use network.in_channels 1"
         )
+    model.stem_dropout = network.stem_dropout
     if network.freeze_backbone:
         model.freeze_backbone()
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch stubs lack it
