@@ -14,7 +14,17 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dinocell_io import FieldFiles, FieldPixels, FieldStream, StreamError, StreamLimits, StreamStalled, TooManyFailures
+from dinocell_io import (
+    DiskCache,
+    FieldFiles,
+    FieldPixels,
+    FieldStream,
+    StreamError,
+    StreamLimits,
+    StreamReads,
+    StreamStalled,
+    TooManyFailures,
+)
 from dinocell_io.cached_store import CachedStore
 from dinocell_io.ram_cache import RamCache
 from dinocell_io.store import AccessDenied, Exhausted, NotFound, ObjectInfo
@@ -37,6 +47,7 @@ class FakeStore:
     objects: dict[str, bytes]
     faults: dict[str, list[object]] = field(default_factory=dict)
     requests: Counter[str] = field(default_factory=Counter)
+    uri: str | None = None
 
     def get(self, key: str) -> bytes:
         self.requests[key] += 1
@@ -505,8 +516,9 @@ def test_the_report_shows_which_tier_of_a_cached_store_answered():
     stream = stream_of(4, cached, num_epochs=2)
     keys(stream)
     tiers = stream.report().tiers
-    assert tiers["ram"] == {"reads": 8, "rate": 0.5}
-    assert tiers["origin"] == {"reads": 8, "rate": 0.5}
+    size = stream.report().num_bytes // 2  # each object came twice
+    assert tiers["ram"] == {"reads": 8, "rate": 0.5, "bytes": size}
+    assert tiers["origin"] == {"reads": 8, "rate": 0.5, "bytes": size}
     assert "tier     ram: 8 reads, 50.0 %" in str(stream.report())
 
 
@@ -521,3 +533,28 @@ def test_impossible_arguments_are_refused():
         stream_of(5, reuses=4, buffer_fields=3)
     with pytest.raises(ValueError, match="num_requests=0"):
         StreamLimits(num_requests=0)
+
+
+def test_a_stream_with_a_cache_asks_for_each_object_once(tmp_path):
+    store = store_of(6, uri="fake://bucket")
+    cache = DiskCache(tmp_path / "cache", quota_bytes=10**7)
+    stream = stream_of(6, store, cache=cache, num_epochs=3)
+    assert len(keys(stream)) == 18
+    assert set(store.requests.values()) == {1}
+    reads = stream.reads()
+    assert (reads.fetched, reads.kept) == (12, 24)
+    assert reads.kept_share == pytest.approx(2 / 3)
+    assert reads.fetched_bytes == sum(map(len, store.objects.values()))
+    # a read that waited for another one of the same object took no bytes itself
+    assert reads.fetched_bytes < reads.kept_bytes <= 2 * reads.fetched_bytes
+    assert reads.kept_bytes == stream.report().tiers["disk"]["bytes"]
+    assert reads - reads == StreamReads()
+    again = stream_of(6, FakeStore({}, uri="fake://bucket"), cache=DiskCache(tmp_path / "cache"))
+    assert len(keys(again)) == 6  # another process, and a store that has lost everything
+
+
+def test_a_stream_without_a_cache_fetches_all():
+    stream = stream_of(3, num_epochs=2)
+    assert stream.reads().kept_share is None
+    assert len(keys(stream)) == 6
+    assert stream.reads() == StreamReads(fetched=12, fetched_bytes=stream.report().num_bytes)

@@ -1,5 +1,7 @@
 from .atomic import atomic_folder as atomic_folder
 from .atomic import atomic_path as atomic_path
+from .byte_sizes import format_bytes as format_bytes
+from .byte_sizes import parse_bytes as parse_bytes
 from .cached_store import CachedStore as CachedStore
 from .cached_store import CacheHits as CacheHits
 from .convert_cellpose import convert_cellpose as convert_cellpose
@@ -28,6 +30,7 @@ from .folder_images import image_stem as image_stem
 from .folder_images import images_among as images_among
 from .formats import open_image as open_image
 from .grey import grey_image as grey_image
+from .illumination import GALLERY_TEMPLATE as GALLERY_TEMPLATE
 from .illumination import IlluminationCorrection as IlluminationCorrection
 from .image import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from .image import Image as Image
@@ -57,8 +60,10 @@ from .leaks import LeakWarning as LeakWarning
 from .leaks import warn_of_leaks as warn_of_leaks
 from .local_store import LocalStore as LocalStore
 from .ome_zarr_images import zarr_images as zarr_images
+from .prefetch import Prepare as Prepare
 from .ram_cache import RamCache as RamCache
 from .resample import ResampleTo as ResampleTo
+from .resample import resampled_planes as resampled_planes
 from .retry import RetryPolicy as RetryPolicy
 from .retry_budget import RetryBudget as RetryBudget
 from .simulate import Field as Field
@@ -80,5 +85,6 @@ from .stream import StreamLimits as StreamLimits
 from .stream import StreamStalled as StreamStalled
 from .stream import TooManyFailures as TooManyFailures
 from .stream_order import Partition as Partition
+from .stream_report import StreamReads as StreamReads
 from .stream_report import StreamReport as StreamReport
 from .thumbnail import write_thumbnail as write_thumbnail

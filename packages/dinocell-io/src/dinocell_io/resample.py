@@ -1,5 +1,6 @@
 """Fields of one pixel size, whichever microscope took them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,12 +33,19 @@ class ResampleTo:
             )
         if known == self.pixel_size_um:
             return pixels
-        height, width = (max(1, round(size * known / self.pixel_size_um)) for size in pixels.shape)
-        channels = {}
-        for channel, plane in pixels.channels.items():
-            values = resample_plane(plane, (height, width))
-            channels[channel] = (np.rint(values) if plane.dtype.kind in "ui" else values).astype(plane.dtype)
+        planes = resampled_planes(pixels.channels.values(), scale=known / self.pixel_size_um)
+        channels = dict(zip(pixels.channels, planes, strict=True))
         return FieldPixels(pixels.key, channels, float(self.pixel_size_um))
+
+
+def resampled_planes(planes: Iterable[Num[np.ndarray, "y x"]], *, scale: float) -> list[Num[np.ndarray, "v u"]]:
+    """Planes made `scale` times as large along both axes, linear between pixels, in their own type (rounded)."""
+    resampled = []
+    for plane in planes:
+        height, width = (max(1, round(size * scale)) for size in plane.shape)
+        values = resample_plane(plane, (height, width))
+        resampled.append((np.rint(values) if plane.dtype.kind in "ui" else values).astype(plane.dtype))
+    return resampled
 
 
 def resample_plane(plane: Num[np.ndarray, "y x"], shape: tuple[int, int]) -> Float32[np.ndarray, "v u"]:

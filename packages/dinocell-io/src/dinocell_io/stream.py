@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .disk_cache import DiskCache
 from .field import FieldList, FieldPixels
 from .prefetch import Prepare
 from .quarantine import lasting_keys, read_quarantine
 from .store import Store
 from .stream_order import Partition
-from .stream_report import StreamCounts, StreamReport
+from .stream_report import StreamCounts, StreamReads, StreamReport
 
 if TYPE_CHECKING:
     from .stream_run import StreamRun
@@ -62,6 +63,7 @@ class FieldStream:
 
     store: opened from the list's address if None, in the process that iterates. With a store of your own (a cached
         one) the keys are those of the list.
+    cache: a folder of this machine that keeps the objects, so that they are fetched once; shared by all readers.
     rank, world_size, ranks_per_node, worker, num_workers: whose part is read; see `Partition`. All parts have
         `len(stream)` uses per epoch.
     seed: of the order, which is new in each epoch; None reads in the list's order.
@@ -90,6 +92,7 @@ class FieldStream:
         fields: FieldList,
         *,
         store: Store | None = None,
+        cache: DiskCache | None = None,
         rank: int = 0,
         world_size: int = 1,
         ranks_per_node: int = 1,
@@ -113,6 +116,7 @@ class FieldStream:
             )
         self.fields = fields
         self.store = store
+        self.cache = cache
         self.partition = Partition(rank, world_size, ranks_per_node, worker, num_workers)
         self.seed = seed
         self.num_epochs = num_epochs
@@ -192,6 +196,20 @@ class FieldStream:
         self.epoch, self.position = epoch, position
         self.taken_ahead = frozenset((int(epoch), int(at)) for epoch, at in state["taken_ahead"])
         self._num_iterations += 1  # an iteration that is under way is of the old state
+
+    def reads(self) -> StreamReads:
+        """The objects read so far in this process, by where they came from; cheaper than a report."""
+        if self._run is not None:
+            self._run.note_store()
+        if not self.tiers:
+            return StreamReads(fetched=self.counts.num_objects, fetched_bytes=self.counts.num_bytes)
+        kept = [self.tiers[tier] for tier in ("ram", "disk", "joined")]
+        return StreamReads(
+            kept=sum(tier["reads"] for tier in kept),
+            fetched=self.tiers["origin"]["reads"],
+            kept_bytes=sum(tier["bytes"] for tier in kept),
+            fetched_bytes=self.tiers["origin"]["bytes"],
+        )
 
     def report(self) -> StreamReport:
         """What the stream did since it was made, in this process; `str` of it is a table."""

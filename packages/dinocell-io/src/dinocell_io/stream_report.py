@@ -2,7 +2,7 @@
 
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,8 @@ class StreamReport:
     `num_retries` were fetched again because they did not decode, and the store tried `num_store_retries` times again.
     `failures` counts by (kind, plate). Latencies are of whole objects, None before the first.
     `data_wait_share` is the part of the time since the first field in which the reader waited for the next one;
-    `first_field_seconds` is the wait before that. For a CachedStore, `tiers` gives the reads that each tier answered
-    and their share, since the store was made in this process.
+    `first_field_seconds` is the wait before that. For a CachedStore, `tiers` gives the reads that each tier answered,
+    their share and their bytes, since the store was made in this process.
     """
 
     num_used: int
@@ -73,6 +73,27 @@ def failure_lines(failures: Mapping[tuple[str, str], int]) -> list[str]:
     """A table of failures by kind and plate, the most frequent first."""
     rows = sorted(failures.items(), key=lambda item: (-item[1], item[0]))
     return [f"failed   {count:6d}  {kind:10s} {plate or '(no plate)'}" for (kind, plate), count in rows]
+
+
+@dataclass(frozen=True)
+class StreamReads:
+    """Objects of a stream and their bytes, by where they came from: kept by this machine, or fetched from the store."""
+
+    kept: int = 0
+    fetched: int = 0
+    kept_bytes: int = 0
+    fetched_bytes: int = 0
+
+    def __add__(self, other: "StreamReads") -> "StreamReads":
+        return StreamReads(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    def __sub__(self, other: "StreamReads") -> "StreamReads":
+        return StreamReads(*(a - b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def kept_share(self) -> float | None:
+        """The share of the objects that this machine kept; None before any was read."""
+        return self.kept / (self.kept + self.fetched) if self.kept + self.fetched else None
 
 
 @dataclass

@@ -40,6 +40,8 @@ class StreamRun:
         if store is None:
             uri = stream.fields.store_uri
             store, prefix = open_store(uri if uri.endswith("/") else f"{uri}/")
+        if stream.cache is not None and not isinstance(store, CachedStore):
+            store = CachedStore(store, disk=stream.cache)
         self._store = store
         self._retries_noted = _num_retries(store)
         self._node_rows = stream.partition.node_rows(len(stream.fields), stream.seed)
@@ -90,7 +92,11 @@ class StreamRun:
         store, stream = self._store, self._stream
         if isinstance(store, CachedStore):
             stream.tiers = {
-                tier: {"reads": getattr(store.hits, tier), "rate": store.hits.rate(tier)}
+                tier: {
+                    "reads": getattr(store.hits, tier),
+                    "rate": store.hits.rate(tier),
+                    "bytes": getattr(store.hits, f"{tier}_bytes", 0),
+                }
                 for tier in ("ram", "disk", "origin", "joined")
             }
         retries = _num_retries(store)

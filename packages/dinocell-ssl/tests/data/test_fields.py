@@ -136,3 +136,18 @@ def test_a_pattern_that_is_no_regular_expression_is_refused(tmp_path):
     write(tmp_path / "a.png", plane(0))
     with pytest.raises(ValueError, match=r"'\(' is no regular expression \(missing \).*an example is"):
         open_folders([tmp_path], channel_pattern="(")
+
+
+def test_fields_are_resampled_to_one_pixel_size_and_those_without_a_size_cannot_be_read(tmp_path):
+    pixels = np.repeat(np.repeat(plane(0, (1, 6, 8)), 2, axis=1), 2, axis=2)
+    for name, size in (("a", 0.5), ("b", 1.0), ("c", None), ("d", 0.2)):
+        write_image(tmp_path / f"{name}.ome.tif", Image(pixels, ("DNA",), size, False, name))
+    fields = open_folders([tmp_path], pixel_size_um=1.0)
+    assert fields.read(0).shape == (1, 6, 8)
+    assert fields.read(0).dtype == np.uint16
+    np.testing.assert_array_equal(fields.read(0), pixels[:, ::2, ::2])  # each is the mean of four equal pixels
+    np.testing.assert_array_equal(fields.read(1), pixels)
+    with pytest.raises(ValueError, match=r"c.ome.tif has no pixel size and cannot be resampled to 1 um"):
+        fields.read(2)
+    with pytest.raises(ValueError, match=r"d.ome.tif has pixels of 0.2 um and cannot be resampled to 1 um"):
+        fields.read(3)

@@ -1,8 +1,21 @@
 import math
 
+import numpy as np
 import pytest
 
 from dinocell_core.recipe import read_recipe, validated
+from dinocell_io import (
+    GALLERY_TEMPLATE,
+    CachedStore,
+    IlluminationCorrection,
+    Image,
+    ResampleTo,
+    build_jump_index,
+    rows_of_load_data,
+    write_image,
+)
+from dinocell_io.testing.jump_gallery import GALLERY_PLATES, write_jump_gallery
+from dinocell_ssl.data.fields import open_folders
 from dinocell_ssl.run.recipe import PretrainRecipe, recipe_path, shipped_recipe, step_rates
 
 
@@ -136,3 +149,40 @@ def test_a_recipe_is_a_file_or_a_shipped_name(tmp_path):
     assert recipe_path("debug_cpu") == shipped_recipe("debug_cpu")
     with pytest.raises(ValueError, match=r"there is no file .*missing.yaml; .* shipped one: debug_cpu, jump_vits8"):
         recipe_path(str(tmp_path / "missing.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"folders": ["here"], "cache": {"quota": "1GB"}}, r"data: cache keeps what is read from a bucket"),
+        ({"folders": ["s3://b/p"], "illumination": "gallery"}, r"data: illumination is of Cell Painting plates"),
+        ({"folders": ["s3://b/p"], "cache": {"quota": "much"}}, r"data.cache.quota: 'much' is .*; expected a number"),
+        ({"folders": ["here"], "resample_um": 0}, r"data.resample_um: Input should be greater than 0"),
+        ({"folders": ["here"], "resample_um": math.inf}, r"data.resample_um: Input should be a finite number"),
+    ],
+)
+def test_settings_of_streams_that_cannot_be_are_refused(data, message):
+    with pytest.raises(ValueError, match=message):
+        validated(PretrainRecipe, {"data": data})
+
+
+def test_the_light_of_a_stream_is_made_even_before_it_is_resampled_and_through_its_cache(tmp_path):
+    gallery = write_jump_gallery(tmp_path / "gallery")
+    index = tmp_path / "index"
+    tables = f"{gallery}/cpg0016-jump/{GALLERY_PLATES[0].source}/workspace/load_data_csv/"
+    build_jump_index(rows_of_load_data(tables), index)
+    settings = {"stream": {"index": index, "uri": str(gallery)}, "resample_um": 0.7, "illumination": "gallery"}
+    recipe = validated(PretrainRecipe, {"data": {**settings, "cache": {"folder": tmp_path / "c", "quota": "1MB"}}})
+    fields = recipe.data.open()
+    light, resample = recipe.data.steps(fields, cache=recipe.data.open_cache())
+    assert isinstance(light, IlluminationCorrection)
+    assert isinstance(light.store, CachedStore)
+    assert light.template == f"{gallery}/{GALLERY_TEMPLATE}".lstrip("/")  # the store is the whole disk
+    assert resample == ResampleTo(0.7)
+    assert recipe.data.steps(open_folders_of(tmp_path), cache=None) == ()
+
+
+def open_folders_of(folder):
+    (folder / "images").mkdir()
+    write_image(folder / "images" / "a.png", Image(np.ones((1, 4, 4), np.uint8), ("C0",), None, False, "a"))
+    return open_folders([folder / "images"])

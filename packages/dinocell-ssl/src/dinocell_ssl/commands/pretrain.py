@@ -67,6 +67,7 @@ def pretrain_command(few_shot: Callable[..., Any] | None = None) -> Callable[...
             require_start(resolved.network)
             resolve_device(device)
             check_output_folder(output)
+            resolved.data.open_cache()
             # what is in a bucket may fail for other reasons
             fields = None if resolved.data.is_remote else resolved.data.open()
         with errors_told(FAILED, CollapseError, ProcessLostError, StreamError):

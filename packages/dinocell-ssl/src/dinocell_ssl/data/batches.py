@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from dinocell_io import FieldList, FieldStream, StreamError, StreamLimits
+from dinocell_io import DiskCache, FieldList, FieldStream, Prepare, StreamError, StreamLimits, StreamReads
 from dinocell_ssl.data.augment import Augmentation
 from dinocell_ssl.data.crops import Crops, SampleCrops, Views, sample_crops
 from dinocell_ssl.data.field_source import ReadFields, ScaleFields, Skipped, StreamedFields
@@ -61,13 +61,18 @@ class Masking(BaseModel):
 
 
 class Batch(NamedTuple):
-    """Crops of one step (of one rank), masks of the global ones crop by crop, and the fields that were replaced."""
+    """Crops of one step (of one rank), masks of the global ones crop by crop, and the fields that were replaced.
+
+    `reads` are the objects that the worker which made it has read of a stream so far; None of folders.
+    """
 
     step: int
     global_crops: Float32[Tensor, "2 sample channel y x"]
     local_crops: Float32[Tensor, "local_crop sample channel local_y local_x"]
     masks: Bool[Tensor, "2 sample row column"]
     skipped: tuple[Skipped, ...]
+    worker: int = 0
+    reads: StreamReads | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +81,8 @@ class BatchPlan:
 
     Samples count on over the steps and go through all fields in a new order every epoch. Of the `batch_size` samples
     of a step, rank r of n has the r-th n-th part. Fields of a `FieldList` are streamed: each rank and worker has its
-    own share of them, so that their numbers decide too; `quarantine` is the stream's file of bad fields. Of the
+    own share of them, so that their numbers decide too; `quarantine` is the stream's file of bad fields, `cache`
+    keeps its objects, and `steps` are applied to each field first. Of the
     requests under way, the fields ahead of their use and `buffer_fields`, each rank and worker of a machine has its
     part too: see `StreamLimits` for the whole (56 requests, 32 fields) and `buffer_share`. Fields of another number
     of channels than `channels` cannot be used (None: all can). Why a field of a folder was replaced stands in
@@ -98,6 +104,8 @@ class BatchPlan:
     reuses: int = 1
     buffer_fields: int = 512
     quarantine: Path | None = None
+    cache: DiskCache | None = None
+    steps: tuple[Prepare, ...] = ()
     channels: int | None = None
 
     def __post_init__(self) -> None:
@@ -165,6 +173,7 @@ class BatchMaker:
 
     def __init__(self, plan: BatchPlan, *, start: int = 0, stride: int = 1) -> None:
         self.plan = plan
+        self._worker = start % stride
         views = plan.views.strategy
         self._source: ReadFields | StreamedFields
         if isinstance(plan.fields, FieldList):
@@ -186,7 +195,8 @@ class BatchMaker:
                     num_requests=max(1, whole.num_requests // num_readers),
                     fields_ahead=max(2, whole.fields_ahead // num_readers),
                 ),
-                prepare=ScaleFields(views, plan.channels),
+                prepare=(*plan.steps, ScaleFields(views, plan.channels)),
+                cache=plan.cache,
                 quarantine=plan.quarantine,
             )
             self._source = StreamedFields(stream, used=start // stride * len(plan.own_samples))
@@ -206,6 +216,8 @@ class BatchMaker:
             torch.from_numpy(np.stack([sample.local_crops for sample in samples], axis=1)),
             self._masks(step),
             tuple(dict.fromkeys(skipped)),
+            self._worker,
+            self._source.reads,
         )
 
     def _sample(self, number: int, skipped: list[Skipped]) -> SampleCrops:

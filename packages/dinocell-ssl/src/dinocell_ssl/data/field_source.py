@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dinocell_io import FieldPixels, FieldStream, Image, grey_image
+from dinocell_io import FieldPixels, FieldStream, Image, StreamReads, grey_image
 from dinocell_io.decode import BadObject
 from dinocell_io.field import FieldFiles
 from dinocell_ssl.data.fields import Fields
@@ -50,6 +50,11 @@ class ReadFields:
         name, reason = skipped[0]
         told = reason if name in reason else f"{name}: {reason}"
         raise ValueError(f"none of the {len(order)} fields can be used; the first: {told}")
+
+    @property
+    def reads(self) -> None:
+        """Files are not counted."""
+        return None
 
     def epoch_order(self, epoch: int) -> np.ndarray:
         """All numbers of fields in the order of an epoch."""
@@ -105,6 +110,11 @@ class StreamedFields:
         stream.load_state_dict({**stream.state_dict(), "epoch": epoch, "position": position})
         self._stream = stream
         self._fields: Iterator[FieldPixels] | None = None
+
+    @property
+    def reads(self) -> StreamReads:
+        """Objects read so far, by where they came from."""
+        return self._stream.reads()
 
     def field(self, number: int, skipped: list[Skipped]) -> ScaledField:
         """The next field. Raises the stream's errors."""

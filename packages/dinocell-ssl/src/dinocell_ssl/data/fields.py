@@ -16,12 +16,14 @@ from dinocell_io import (
     FOLDERS_OF_LABELS,
     IMAGE_SUFFIXES,
     FieldList,
+    Image,
     grey_image,
     image_stem,
     images_among,
     open_folder_fields,
     parse_splits,
     read_image,
+    resampled_planes,
 )
 from dinocell_io.counted import counted, listed
 from dinocell_io.store import NotFound, Store, open_store
@@ -48,9 +50,10 @@ class Fields(Protocol):
 
 @dataclass(frozen=True)
 class FolderFields:
-    """Fields of folders: one file each, or one file per channel."""
+    """Fields of folders: one file each, or one file per channel; resampled to one pixel size if that is given."""
 
     fields: tuple[tuple[Path, ...], ...]
+    pixel_size_um: float | None = None
 
     def __len__(self) -> int:
         return len(self.fields)
@@ -69,16 +72,31 @@ class FolderFields:
         planes = []
         for path in self.fields[index]:
             image = read_image(path)
-            planes.append(grey_image(image)[None] if image.is_rgb else image.pixels)
+            planes.append(self._resampled(grey_image(image)[None] if image.is_rgb else image.pixels, image))
         kinds = {(plane.shape[1:], plane.dtype) for plane in planes}
         if len(kinds) > 1:
             found = ", ".join(f"{shape} {dtype}" for shape, dtype in sorted(kinds, key=str))
             raise ValueError(f"the channels of {self.name(index)} differ in size or dtype: {found}")
         return planes[0] if len(planes) == 1 else np.concatenate(planes)
 
+    def _resampled(self, pixels: Num[np.ndarray, "channel y x"], image: Image) -> Num[np.ndarray, "channel v u"]:
+        if self.pixel_size_um is None or image.pixel_size_um == self.pixel_size_um:
+            return pixels
+        if image.pixel_size_um is None or self.pixel_size_um > 2 * image.pixel_size_um:
+            size = "no pixel size" if image.pixel_size_um is None else f"pixels of {image.pixel_size_um:g} um"
+            raise ValueError(
+                f"{image.uri} has {size} and cannot be resampled to {self.pixel_size_um:g} um (data.resample_um); "
+                "expected a known size of at least half of that"
+            )
+        return np.stack(resampled_planes(pixels, scale=image.pixel_size_um / self.pixel_size_um))
+
 
 def open_folders(
-    folders: Sequence[str | Path], *, channel_pattern: str | None = None, split: str | None = "train"
+    folders: Sequence[str | Path],
+    *,
+    channel_pattern: str | None = None,
+    split: str | None = "train",
+    pixel_size_um: float | None = None,
 ) -> FolderFields:
     """All images of the folders and of the folders in them, sorted; no pixel is read.
 
@@ -89,6 +107,9 @@ def open_folders(
     `channel_pattern` is for one file per channel: a regular expression searched in the file name whose group
     `channel` is the channel, and whose other named groups together are the field, for example
     `(?P<well>r..c..)(?P<site>f..).*-ch(?P<channel>.)`. Files that it does not match are left out.
+
+    `pixel_size_um` is what all fields are resampled to, as `dinocell_io.ResampleTo` does; one without a pixel size, or
+    whose pixels are less than half as large, cannot be read.
 
     Raises FileNotFoundError for a missing folder, NotADirectoryError for a file, ValueError when nothing is found,
     for a pattern that is none or lacks `channel`, and for two files of one channel of a field.
@@ -115,7 +136,7 @@ def open_folders(
                 f"{channel_pattern!r}; it is searched in the name of the file"
             )
         fields += found
-    return FolderFields(tuple(fields))
+    return FolderFields(tuple(fields), pixel_size_um)
 
 
 def open_prefix(uri: str, *, split: str | None = "train") -> FieldList:

@@ -48,7 +48,7 @@ def assemble(recipe: PretrainRecipe, output: Path, fields: Fields | FieldList, *
     Raises ValueError when the batch does not divide, and for a checkpoint of another recipe or other fields.
     """
     place = _device_of(device, ranks)
-    stream = recipe.data.stream
+    stream, cache = recipe.data.stream, recipe.data.open_cache()
     plan = BatchPlan(
         fields=fields,
         batch_size=recipe.schedule.batch_size,
@@ -64,6 +64,8 @@ def assemble(recipe: PretrainRecipe, output: Path, fields: Fields | FieldList, *
         reuses=stream.reuses if stream else 1,
         buffer_fields=stream.buffer_fields if stream else 512,
         quarantine=output / "quarantine.jsonl",
+        cache=cache,
+        steps=recipe.data.steps(fields, cache=cache),
         channels=recipe.network.in_channels if recipe.views.strategy == "channel_drop" else None,
     )
     if len(plan.own_samples) % recipe.schedule.accumulate:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
+from dinocell_io import StreamReads
+
 
 class Pace:
     """A clock of the training loop: wait for the batch within `waiting`, then count its images.
@@ -56,6 +58,38 @@ class Pace:
         }
         self.restart()
         return values
+
+
+class Reads:
+    """Objects of a stream that the workers of this rank read, by where they came from.
+
+    >>> reads = Reads()
+    >>> reads.note(0, StreamReads(kept=1, fetched=3, fetched_bytes=3 * 10**9))
+    >>> reads.note(0, StreamReads(kept=4, fetched=4, fetched_bytes=4 * 10**9))
+    >>> reads.read()
+    {'cache_hits': 0.5, 'bucket_gb': 4.0, 'cache_gb': 0.0}
+    """
+
+    def __init__(self) -> None:
+        self._by_worker: dict[int, StreamReads] = {}
+        self._last = StreamReads()
+
+    def note(self, worker: int, reads: StreamReads | None) -> None:
+        """What a worker has read so far; None where it reads folders."""
+        if reads is not None:
+            self._by_worker[worker] = reads
+
+    def read(self) -> dict[str, float]:
+        """`cache_hits`, the share of the objects read since the last reading that this machine's cache held, and the
+        10^9 bytes that came from the bucket and from the cache since the start; nothing of folders.
+        """
+        if not self._by_worker:
+            return {}
+        total = sum(self._by_worker.values(), start=StreamReads())
+        share = (total - self._last).kept_share
+        self._last = total
+        values = {"bucket_gb": total.fetched_bytes / 1e9, "cache_gb": total.kept_bytes / 1e9}
+        return values if share is None else {"cache_hits": share, **values}
 
 
 def peak_memory_bytes(device: torch.device) -> int:

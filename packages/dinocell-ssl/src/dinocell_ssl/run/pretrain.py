@@ -19,7 +19,7 @@ from dinocell_ssl.distributed import joined_ranks
 from dinocell_ssl.probes.few_shot import FewShotTrainer
 from dinocell_ssl.run.assemble import Run, assemble
 from dinocell_ssl.run.objective import Objective
-from dinocell_ssl.run.pace import Pace
+from dinocell_ssl.run.pace import Pace, Reads
 from dinocell_ssl.run.recipe import PretrainRecipe, step_rates
 from dinocell_ssl.run.save import complete, save
 from dinocell_ssl.run.step import Stepper
@@ -102,7 +102,7 @@ def pretrain(
 def _train(run: Run, monitors: Sequence[Monitor], tracker: Tracker | None) -> None:
     """From the run's step to its last; only the first rank has a tracker and writes, but for the skipped fields."""
     state, schedule = run.state, run.recipe.schedule
-    pace = Pace(device=run.device)
+    pace, reads = Pace(device=run.device), Reads()
     batches = load_batches(
         run.plan,
         start=state.step,
@@ -120,6 +120,7 @@ def _train(run: Run, monitors: Sequence[Monitor], tracker: Tracker | None) -> No
         rates = step_rates(run.recipe, state.step, head_only_steps=run.head_only_steps)
         values = stepper.take(batch, rates)
         pace.count(schedule.batch_size)
+        reads.note(batch.worker, batch.reads)
         _check_skips(run)
         _report_skipped(state.output, batch, reported)
         if tracker is not None:
@@ -133,7 +134,7 @@ def _train(run: Run, monitors: Sequence[Monitor], tracker: Tracker | None) -> No
                 "epoch": run.plan.epoch(state.step),
                 "skipped_steps": state.skipped_steps,
             }
-            _observe(run, values, monitors, tracker, pace)
+            _observe(run, values, monitors, tracker, pace, reads)
         if state.step % schedule.checkpoint_every == 0 or state.step == schedule.steps:
             save(run)
 
@@ -184,12 +185,14 @@ def _stepper(run: Run) -> Stepper:
     return Stepper(run.state, run.recipe, objective, targets=run.targets, ranks=run.ranks, device=run.device)
 
 
-def _observe(run: Run, values: dict[str, float], monitors: Sequence[Monitor], tracker: Tracker, pace: Pace) -> None:
+def _observe(
+    run: Run, values: dict[str, float], monitors: Sequence[Monitor], tracker: Tracker, pace: Pace, reads: Reads
+) -> None:
     state, schedule = run.state, run.recipe.schedule
     called = [monitor for monitor in monitors if state.step % monitor.every == 0]
     is_logged = state.step % schedule.log_every == 0 or state.step in (1, schedule.steps)
     if is_logged or called:
-        values |= pace.read()
+        values |= pace.read() | reads.read()
         for monitor in called:
             values |= monitor.on_step(state.step, values, state)
         tracker.log({"step": state.step, **values})

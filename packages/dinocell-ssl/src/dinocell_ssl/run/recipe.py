@@ -7,12 +7,25 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from dinocell_io import FieldList, jump_fields, open_jump_index, select_sites
+from dinocell_io import (
+    GALLERY_TEMPLATE,
+    CachedStore,
+    DiskCache,
+    FieldList,
+    IlluminationCorrection,
+    Prepare,
+    ResampleTo,
+    jump_fields,
+    open_jump_index,
+    open_store,
+    select_sites,
+)
 from dinocell_io.jump_fields import read_selection
 from dinocell_io.jump_tables import STAINS
 from dinocell_io.uri import is_remote
 from dinocell_ssl.data.augment import Augmentation
 from dinocell_ssl.data.batches import Loading, Masking
+from dinocell_ssl.data.cache import Cache
 from dinocell_ssl.data.crops import Crops, Views
 from dinocell_ssl.data.fields import Fields, open_folders, open_prefix
 from dinocell_ssl.model.gram_anchor import Gram
@@ -48,6 +61,15 @@ class Data(BaseModel):
         default=None, description="for one file per channel; see dinocell_ssl.data.fields.open_folders"
     )
     stream: Stream | None = None
+    cache: Cache | None = Field(default=None, description="of what is read from a bucket; null: nothing is kept")
+    resample_um: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="pixel size that all fields are resampled to"
+    )
+    illumination: str | None = Field(
+        default=None,
+        description="of a stream: key of each plate's illumination functions with {source}, {batch}, {plate} and "
+        "{channel}, or gallery for those of the Cell Painting Gallery; null: no correction",
+    )
 
     @model_validator(mode="after")
     def _settings_of_folders_are_not_given_for_a_stream(self) -> "Data":
@@ -56,6 +78,17 @@ class Data(BaseModel):
             raise ValueError(
                 f"{given} is of folders and does nothing to a stream; leave it out, and choose the sites with "
                 "data.stream.selection and the channels with data.stream.channels"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _settings_of_streams_are_not_given_for_folders(self) -> "Data":
+        if self.illumination is not None and self.stream is None:
+            raise ValueError("illumination is of Cell Painting plates and needs data.stream.index; leave it out")
+        local = self.stream is None and bool(self.folders) and not self.is_remote
+        if self.cache is not None and local:
+            raise ValueError(
+                "cache keeps what is read from a bucket, and data.folders are on this machine; leave it out"
             )
         return self
 
@@ -70,7 +103,12 @@ class Data(BaseModel):
                 raise ValueError("no data: give folders of images with --data, or data.stream.index in the recipe")
             if any(map(is_remote, self.folders)):
                 return self._prefix()
-            return open_folders(self.folders, channel_pattern=self.channel_pattern, split=self.split)
+            return open_folders(
+                self.folders,
+                channel_pattern=self.channel_pattern,
+                split=self.split,
+                pixel_size_um=self.resample_um,
+            )
         if self.folders:
             raise ValueError("the recipe has data.folders and data.stream; give one of them")
         index = open_jump_index(self.stream.index)
@@ -80,6 +118,25 @@ class Data(BaseModel):
             return jump_fields(index, chosen.rows, channels=channels, uri=chosen.uri)
         channels = self.stream.channels or STAINS
         return jump_fields(index, select_sites(index, channels=channels), channels=channels, uri=self.stream.uri)
+
+    def open_cache(self) -> DiskCache | None:
+        """The cache of this machine; made if it has a quota. Raises ValueError or OSError as `Cache.open` does."""
+        return None if self.cache is None else self.cache.open()
+
+    def steps(self, fields: Fields | FieldList, *, cache: DiskCache | None) -> tuple[Prepare, ...]:
+        """What is done to each streamed field: first its light is made even, then it gets the common pixel size."""
+        if not isinstance(fields, FieldList):
+            return ()  # folders are resampled as they are read
+        steps: list[Prepare] = []
+        if self.illumination is not None:
+            uri = fields.store_uri
+            store, prefix = open_store(uri if uri.endswith("/") else f"{uri}/")
+            kept = store if cache is None else CachedStore(store, disk=cache)
+            template = GALLERY_TEMPLATE if self.illumination == "gallery" else self.illumination
+            steps.append(IlluminationCorrection(kept, template=prefix + template))
+        if self.resample_um is not None:
+            steps.append(ResampleTo(self.resample_um))
+        return tuple(steps)
 
     def _prefix(self) -> FieldList:
         if len(self.folders) > 1 or self.channel_pattern is not None:

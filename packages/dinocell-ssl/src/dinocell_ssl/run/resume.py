@@ -24,6 +24,7 @@ from dinocell_ssl.watch.monitor import TrainState
 _FREE = (
     "loading",
     "monitoring",
+    "data.cache",
     "data.folders",
     "data.stream.index",
     "data.stream.selection",
