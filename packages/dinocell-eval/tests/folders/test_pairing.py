@@ -151,3 +151,10 @@ def test_a_table_without_the_columns_is_refused(tmp_path):
     table.write_text("file,part\na,test\n")
     with pytest.raises(ValueError, match="has the columns file, part, separated by commas; name and split missing"):
         names_of_split(table, "test")
+
+
+def test_an_image_beside_the_results_of_segment_is_not_taken_for_labels(folders):
+    predicted = ["a.tif", "a_labels.tif", "a_overlay.png", "a_cells.csv", "a_run.json", "b_labels.tif", "b_run.json"]
+    pairing = pair_folders(*folders(["a.tif", "b.tif"], predicted))
+    assert shown(pairing) == ({"a": "a_labels.tif", "b": "b_labels.tif"}, [])
+    assert [path.name for path in pairing.ignored] == ["a.tif"]

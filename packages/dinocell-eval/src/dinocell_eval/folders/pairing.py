@@ -40,9 +40,9 @@ def pair_folders(
     """Pair the label files of two folders: by equal stem, then by stem without an ending of `result_files`.
 
     `_labels` counts only for predictions. Overlays and distance maps beside `<stem>_labels` are left out. Other files
-    beside labels are `ignored`: the image, pictures and `_seg.npy` beside `<stem>_cp_masks`. With `names`, only these
-    are paired and everything else is left out. Raises ValueError if names are ambiguous, if
-    nothing pairs, or if one of `names` has no true file.
+    beside labels are `ignored`: the image beside `<stem>_run.json`, and the image, pictures and `_seg.npy` beside
+    `<stem>_cp_masks`. With `names`, only these are paired and everything else is left out. Raises ValueError if names
+    are ambiguous, if nothing pairs, or if one of `names` has no true file.
     """
     truths, _ = label_files(Path(truth_folder))
     predictions, ignored = label_files(Path(predicted_folder))
@@ -105,6 +105,8 @@ def label_files(folder: Path) -> tuple[dict[str, Path], tuple[Path, ...]]:
         for companion in companions
         if stem.endswith(ending) and (ending != "_seg" or f"{stem}.npy" in names)
     }
+    # the image that `dinocell segment` wrote its results beside
+    beside |= {_composed(path.name.removesuffix("_run.json")) for path in folder.glob("*_run.json")}
     found: dict[str, Path] = {}
     for path in paths:
         stem = file_stem(path)
