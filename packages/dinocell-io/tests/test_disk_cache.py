@@ -268,6 +268,17 @@ def test_a_lost_or_torn_ledger_is_counted_anew(tmp_path: Path, damage: bytes) ->
     assert DiskCache(tmp_path, quota_bytes=BIG).totals().used == entry_bytes("a", 1000)
 
 
+def test_a_torn_ledger_needs_a_quota_and_a_run_keeps_its_own(tmp_path: Path) -> None:
+    cache = DiskCache(tmp_path, quota_bytes=BIG, policy="lru")
+    cache.put("a", bytes(1000))
+    (tmp_path / "ledger").write_bytes(b"torn")
+    with pytest.raises(ValueError, match=r"ledger is damaged; open the cache with quota_bytes=.*--quota"):
+        DiskCache(tmp_path)
+    assert cache.get("a") == bytes(1000)
+    assert (cache.totals().quota, cache.policy) == (BIG, "lru")
+    assert DiskCache(tmp_path).get("a") == bytes(1000)
+
+
 def test_threads_and_two_openers_keep_one_count(tmp_path: Path) -> None:
     quota = 20 * entry_bytes("00", 500)
     caches = [DiskCache(tmp_path, quota_bytes=quota, policy="lru"), DiskCache(tmp_path)]

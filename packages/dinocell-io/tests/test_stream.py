@@ -19,6 +19,7 @@ from dinocell_io import (
     FieldFiles,
     FieldPixels,
     FieldStream,
+    ResampleTo,
     StreamError,
     StreamLimits,
     StreamReads,
@@ -482,6 +483,31 @@ def test_prepare_is_applied_to_every_field():
     for one in stream_of(5, store, prepare=double):
         np.testing.assert_array_equal(one.channels["DNA"], 2 * plain[one.key])
         assert one.pixel_size_um == 2.0
+
+
+def without_size(files: FieldFiles, pixels: FieldPixels) -> FieldPixels:
+    return FieldPixels(pixels.key, pixels.channels, None if pixels.key == "3" else 0.6)
+
+
+def refusing(files: FieldFiles, pixels: FieldPixels) -> FieldPixels:
+    if pixels.key == "3":
+        raise ValueError("this plate has no map")
+    return pixels
+
+
+@pytest.mark.parametrize(
+    ("steps", "kind", "cause"),
+    [
+        ([without_size, ResampleTo(0.65)], "pixel_size", "has pixels of None um and cannot be resampled"),
+        ([refusing], "prepare", "this plate has no map"),
+    ],
+)
+def test_a_field_that_a_step_refuses_is_quarantined_and_the_others_come(tmp_path, steps, kind, cause):
+    stream = stream_of(5, prepare=steps, quarantine=tmp_path / "bad.jsonl")
+    assert {0, 1, 2, 4} == {*keys(stream)}
+    (line,) = map(json.loads, (tmp_path / "bad.jsonl").read_text().splitlines())
+    assert (line["key"], line["kind"]) == ("3", kind)
+    assert cause in line["cause"]
 
 
 def test_a_stream_passes_to_another_process_with_its_state():

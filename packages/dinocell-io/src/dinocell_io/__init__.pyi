@@ -59,6 +59,7 @@ from .lazy_image import Level as Level
 from .leaks import LeakWarning as LeakWarning
 from .leaks import warn_of_leaks as warn_of_leaks
 from .local_store import LocalStore as LocalStore
+from .machine_limits import usable_cores as usable_cores
 from .ome_zarr_images import zarr_images as zarr_images
 from .prefetch import Prepare as Prepare
 from .ram_cache import RamCache as RamCache

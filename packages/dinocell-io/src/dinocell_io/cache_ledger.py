@@ -37,32 +37,32 @@ class CacheLedger:
 
     A process may be killed in the middle of a change: `changing` is set before the folder is touched and cleared
     after, so whoever finds it set counts the folder anew (`recount`). A ledger that is torn or missing is counted
-    anew too. The lock of a killed process is free at once.
+    anew too, with the quota and policy that this process read last, or with `quota`. The lock of a killed process is
+    free at once.
     """
 
-    def __init__(self, path: Path, *, recount: Callable[[], int]) -> None:
+    def __init__(self, path: Path, *, recount: Callable[[], int], quota: int | None = None) -> None:
         self._path = path
         self._recount = recount
         self._lock = threading.RLock()
         self._handle: int | None = None
         self._held: Totals | None = None
+        self._known = None if quota is None else (quota, 0)  # quota and policy as last read
 
     @contextmanager
-    def opened(self, *, quota: int | None = None, policy: int | None = None) -> Iterator[Totals]:
+    def opened(self) -> Iterator[Totals]:
         """The totals, locked, to be changed in place and written at the end; may be nested in one thread.
 
-        `quota` and `policy` are set if given. Raises FileNotFoundError if there is no ledger and no quota to begin
-        one with.
+        Raises FileNotFoundError if there is no ledger, and ValueError if it is torn, and no quota to begin one with is
+        known.
         """
         with self._lock:
             if self._held is not None:
                 yield self._held
                 return
-            handle = self._open(create=quota is not None)
+            handle = self._open(create=self._known is not None)
             with file_lock(handle):
-                self._held = self._read(handle, quota=quota or 0, policy=policy or 0)
-                if quota is not None and policy is not None:
-                    self._held.quota, self._held.policy = quota, policy
+                self._held = self._read(handle)
                 try:
                     yield self._held
                 finally:
@@ -86,15 +86,21 @@ class CacheLedger:
             yield totals
             totals.changing = 0
 
-    def _read(self, handle: int, *, quota: int, policy: int) -> Totals:
+    def _read(self, handle: int) -> Totals:
         os.lseek(handle, 0, os.SEEK_SET)
         kept = os.read(handle, _STATE.size)
         if len(kept) == _STATE.size and kept[:8] == _MAGIC and _checksum(kept[:-4]) == _STATE.unpack(kept)[-1]:
             totals = Totals(*_STATE.unpack(kept)[1:-1])
-            if not totals.changing:
-                return totals
+        elif self._known is not None:
+            totals = Totals(*self._known, used=0, changing=1)
         else:
-            totals = Totals(quota, policy, 0)
+            raise ValueError(
+                f"{self._path} is damaged; open the cache with quota_bytes=, on the command line 'dinocell cache warm "
+                "--quota', to count its entries anew"
+            )
+        self._known = totals.quota, totals.policy
+        if not totals.changing:
+            return totals
         totals.used, totals.changing = self._recount(), 0
         return totals
 

@@ -21,7 +21,9 @@ _MAX_EXPANSION = 1000  # zeros under deflate shrink to a thousandth; what promis
 
 
 class BadObject(ValueError):
-    """Bytes that are not the image they should be. `kind`: damaged, format, dtype, constant or shape."""
+    """Bytes that are not the image they should be. `kind`: damaged, format, dtype, constant or shape, and of
+    steps that prepare a field illumination or pixel_size.
+    """
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)

@@ -55,7 +55,7 @@ class DiskCache:
         self._order = UseOrder(lambda: (path for path, _ in self._files.entries()))
         self._unsaved = {"hits": 0, "misses": 0}
         self._lock = threading.Lock()
-        self._ledger = CacheLedger(self.folder / "ledger", recount=self._files.counted_bytes)
+        self._ledger = CacheLedger(self.folder / "ledger", recount=self._files.counted_bytes, quota=quota_bytes)
         if quota_bytes is None and not (self.folder / "ledger").exists():
             raise FileNotFoundError(
                 f"{self.folder} is no cache; make one with quota_bytes=, on the command line 'dinocell cache warm "
@@ -166,7 +166,7 @@ class DiskCache:
         self._ledger.close()
 
     def _settle(self, quota_bytes: int | None, policy: str | None) -> None:
-        with self._ledger.opened(quota=quota_bytes, policy=None) as totals:
+        with self._ledger.opened() as totals:
             chosen = POLICIES[totals.policy] if policy is None else policy
             if quota_bytes is not None:
                 if chosen == "pin" and totals.used > quota_bytes:

@@ -1,26 +1,26 @@
 """Arrays that the machine can hold: what a damaged or hostile header claims is checked before it is allocated."""
 
-import os
-
 import numpy as np
 from jaxtyping import Shaped
+
+from .machine_limits import total_memory_bytes
 
 # deflate packs at most 1032 to 1, LZW less than 1500; only run lengths of zstd, JPEG XL and their like do better
 _MAX_RATIO = {"deflate": 1100, "lzw": 1500, "any": 1 << 20}
 
 
 def empty_planes(uri: str, shape: tuple[int, ...], dtype: np.dtype) -> Shaped[np.ndarray, "..."]:
-    """An uninitialised array, or ValueError if it is larger than this machine's memory."""
+    """An uninitialised array, or ValueError if it is larger than the memory of this machine or container."""
     check_memory(uri, int(np.prod(shape, dtype=object)) * dtype.itemsize)
     return np.empty(shape, dtype)
 
 
 def check_memory(uri: str, num_bytes: int) -> None:
-    """Raise ValueError if `num_bytes` are more than this machine's memory."""
+    """Raise ValueError if `num_bytes` are more than the memory of this machine or container."""
     available = total_memory_bytes()
     if num_bytes > available:
         raise ValueError(
-            f"{uri} needs {num_bytes / 1e9:.1f} GB as an array and this machine has {available / 1e9:.1f} GB of "
+            f"{uri} needs {num_bytes / 1e9:.1f} GB as an array and this process may use {available / 1e9:.1f} GB of "
             "memory; read regions of it with open_image(...).read(region), or a smaller level"
         )
 
@@ -32,10 +32,3 @@ def check_ratio(uri: str, *, stored: int, claimed: int, packed: str = "any") -> 
             f"{uri} says it holds {claimed} bytes of pixels in {stored} bytes, which no file of its format can; "
             "it is damaged, copy or export it again"
         )
-
-
-def total_memory_bytes() -> int:
-    """This machine's physical memory; 2**63 where the system does not tell."""
-    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
-        return 1 << 63
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

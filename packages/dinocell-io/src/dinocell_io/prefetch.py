@@ -204,7 +204,10 @@ class Prefetcher:
             self._fail(request, error.kind, request.attempt, str(error))
             return
         except StoreError as error:  # of an illumination function
-            self._fail(request, error.kind, error.attempts, str(error))
+            self._fail(request, error.kind, error.attempts, f"{error.key}: {error.cause}")
+            return
+        except ValueError as error:  # of a step that does not know BadObject
+            self._fail(request, "prepare", request.attempt, str(error))
             return
         with self._changed:
             job.pixels = pixels

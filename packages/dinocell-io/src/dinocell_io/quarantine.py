@@ -9,7 +9,10 @@ from .prefetch import FailedField
 
 # what another attempt on another day will not change; network failures are tried again
 LASTING_KINDS = frozenset(
-    {"missing", "denied", "refused", "corrupt", "damaged", "format", "dtype", "constant", "shape"}
+    {
+        *("missing", "denied", "refused", "corrupt"),
+        *("damaged", "format", "dtype", "constant", "shape", "illumination", "pixel_size"),
+    }
 )
 
 _START = b'{"key": '  # of every line

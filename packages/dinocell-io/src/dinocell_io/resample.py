@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Int64, Num
 
+from .decode import BadObject
 from .field import FieldFiles, FieldPixels
 
 
@@ -15,21 +16,22 @@ class ResampleTo:
 
     Linear between pixels, in the channel's own type (whole numbers are rounded). Meant for the ratios of 0.9 to 1.1
     between the sources of JUMP: pixels that become more than twice as large would need smoothing first and are
-    refused. Raises ValueError for a field of unknown pixel size.
+    refused. A field of unknown pixel size, or of such, is a failure of that field (BadObject).
     """
 
     pixel_size_um: float | int
 
     def __post_init__(self) -> None:
-        if not self.pixel_size_um > 0:
+        if not 0 < self.pixel_size_um < float("inf"):
             raise ValueError(f"pixel_size_um is {self.pixel_size_um}, expected micrometres above 0")
 
     def __call__(self, files: FieldFiles, pixels: FieldPixels) -> FieldPixels:
         known = pixels.pixel_size_um
         if known is None or self.pixel_size_um > 2 * known:
-            raise ValueError(
+            raise BadObject(
+                "pixel_size",
                 f"{pixels.key} has pixels of {known} um and cannot be resampled to {self.pixel_size_um} um; "
-                "expected a known size of at least half of that"
+                "expected a known size of at least half of that",
             )
         if known == self.pixel_size_um:
             return pixels

@@ -1,7 +1,6 @@
 """Regions of TIFF pages: which strips or tiles a region needs, and their pixels put together."""
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
+from .machine_limits import usable_cores
 from .memory import check_memory, check_ratio, empty_planes
 from .stored_file import StoredFile
 
@@ -189,7 +189,7 @@ class PageStack:
         needed = _segments(keyframe, samples, rows, columns)
         if len(needed) > 1 and (into.nbytes >= _THREADS_FROM_BYTES or file.path is None):
             # the codecs release the interpreter lock; a store answers many requests at once
-            workers = min(len(needed), 16 if file.path is None else _num_cpus())
+            workers = min(len(needed), 16 if file.path is None else usable_cores())
             with ThreadPoolExecutor(workers) as pool:
                 list(pool.map(place, needed))
         else:
@@ -261,7 +261,3 @@ def _as_slice(numbers: Sequence[int]) -> "slice | list[int]":
     if list(numbers) == list(range(first, first + len(numbers))):
         return slice(first, first + len(numbers))
     return list(numbers)
-
-
-def _num_cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -6,7 +6,6 @@ not survive a fork into DataLoader workers; of the codecs, all that microscopes'
 
 import itertools
 import math
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from jaxtyping import Shaped
 from .counted import counted
 from .damage import DAMAGE
 from .local_store import LocalStore
+from .machine_limits import usable_cores
 from .memory import check_memory, empty_planes
 from .store import NotFound, Store
 from .zarr_codecs import Decode
@@ -116,7 +116,7 @@ class ZarrArray:
             found = [place(positions[0])]
         else:
             is_local = isinstance(self.store, LocalStore)
-            with ThreadPoolExecutor(min(len(positions), (os.cpu_count() or 1) if is_local else 16)) as pool:
+            with ThreadPoolExecutor(min(len(positions), usable_cores() if is_local else 16)) as pool:
                 found = list(pool.map(place, positions))
         if not any(found) and not may_be_empty:
             raise ValueError(

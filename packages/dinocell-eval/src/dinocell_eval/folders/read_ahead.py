@@ -1,12 +1,13 @@
 """Reading label files ahead in threads, with the time it takes kept apart from the time of the numbers."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from time import perf_counter
 from types import TracebackType
 from typing import TypeVar
+
+from dinocell_io import usable_cores
 
 Source = TypeVar("Source")
 Content = TypeVar("Content")
@@ -21,7 +22,7 @@ class ReadAhead:
     """
 
     def __init__(self, *, num_threads: int | None = None) -> None:
-        self.num_threads = num_threads or min(8, os.cpu_count() or 1)
+        self.num_threads = num_threads or min(8, usable_cores())
         self.read_seconds = 0.0
         self.waited_seconds = 0.0
         self.num_read = 0

@@ -20,7 +20,7 @@ from .uploads import Uploads
 
 
 class Fault(StrEnum):
-    """What can go wrong with one answer. All but the first four are answers of the right length to look at."""
+    """What can go wrong with one answer."""
 
     CLOSED = "the connection is closed before an answer"
     STALLED = "nothing is answered"

@@ -5,7 +5,6 @@ each see together what one process with the whole batch sees; and the number of 
 fields keep the first of these: their order depends on the numbers of ranks and workers.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -250,7 +249,7 @@ def load_batches(
     """
     plan = replace(plan, cache_mb=loading.cache_mb)
     streamed = isinstance(plan.fields, FieldList)
-    num_workers = loading.num_workers if streamed else min(loading.num_workers, cpu_count())
+    num_workers = loading.num_workers if streamed else min(loading.num_workers, usable_cores())
     loader: DataLoader[Batch | Exception] = DataLoader(
         BatchStream(plan, start=start, stop=stop),
         batch_size=None,
@@ -279,11 +278,6 @@ def _raising(made: Iterator[Batch | Exception]) -> Iterator[Batch]:
         if isinstance(batch, Exception):
             raise batch
         yield batch
-
-
-def cpu_count() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
