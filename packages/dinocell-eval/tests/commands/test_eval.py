@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 from dinocell_eval import evaluate
 from dinocell_eval.cases.image_cases import CASES
 from dinocell_eval.commands.eval import eval_command
+from dinocell_eval.folders.pairing import FilePair
+from dinocell_eval.reports.folder_evaluation import _image_files
 from dinocell_io import write_labels
 
 NAMES = ["missed_cell", "split_cell", "merged_cells"]
@@ -166,6 +168,48 @@ def test_a_picture_that_is_missing_for_the_gallery_is_named(app, folders):
     assert result.exit_code == 1
     assert "images has no image for merged_cells, missed_cell, split_cell, expected one" in result.output
     assert not (folders / "report").exists()
+
+
+def test_of_two_pictures_of_one_name_none_is_taken(app, folders):
+    (folders / "images").mkdir()
+    for name in (*NAMES, "split_cell.ome"):
+        write_picture(folders / "images" / f"{name}.tif", (5, 9))
+    result = app(folders / "masks", folders / "out", "--output", folders / "report", "--images", folders / "images")
+    assert result.exit_code == 1
+    assert "images holds split_cell.ome.tif and split_cell.tif, expected one image for split_cell" in result.output
+    assert not (folders / "report").exists()
+
+
+def test_labels_beside_pictures_are_not_shown_as_pictures(folders):
+    for name in ("a.png", "a_masks.png", "b_masks.png"):
+        write_labels(folders / name, CASES["split_cell"].truth)
+    pairs = [FilePair(name, folders / f"{name}.png", None) for name in ("a_masks", "b_masks")]
+    assert [path.name for path in _image_files(folders, pairs)] == ["a.png", "b_masks.png"]
+
+
+def test_a_picture_without_a_finite_pixel_is_refused_by_name(app, folders):
+    (folders / "images").mkdir()
+    for name in NAMES:
+        picture = np.full(CASES[name].truth.shape, 90, np.float32)
+        tifffile.imwrite(folders / "images" / f"{name}.tif", picture * (np.nan if name == "split_cell" else 1))
+    result = app(folders / "masks", folders / "out", "--output", folders / "report", "--images", folders / "images")
+    assert (result.exit_code, "the image of 'split_cell' holds no finite pixel" in result.output) == (1, True)
+
+
+@pytest.mark.parametrize(("binary", "role"), [("masks", "true"), ("out", "predicted")])
+def test_binary_masks_are_told_from_labels_by_name(app, folders, binary, role):
+    cells = np.kron(np.diag([1, 2, 3, 4]), np.pad(np.ones((2, 2), int), (0, 1)))
+    for folder, name in (("masks", "{}.tif"), ("out", "{}_labels.tif")):
+        for case in NAMES:
+            is_mask = folder == binary and case == "split_cell"
+            write_labels(folders / folder / name.format(case), (cells > 0) * 255 if is_mask else cells)
+    result = app(folders / "masks", folders / "out", "--output", folders / "report")
+    assert result.exit_code == 0, result.output
+    notes = summary(folders / "report")["notes"]
+    assert f"1 {role} label file looks like a binary mask: split_cell" in notes[-1]
+    assert "lies in 4 separate pieces" in notes[-1]
+    assert "split-pieces" in result.output
+    assert not any("binary" in note for note in notes[:-1])
 
 
 def test_without_html_no_report_is_written(app, folders):

@@ -181,6 +181,14 @@ def test_the_command_writes_the_grid_of_a_split(app, folders, maps):
     assert (folders / "out" / "sweep.html").exists()
 
 
+def test_the_command_warns_of_true_labels_that_look_like_binary_masks(app, folders, maps):
+    write_labels(folders / "masks" / "f1.tif", (maps[0][1] > 0) * 255)
+    arguments = [folders / "masks", folders / "maps", "--output", folders / "out", "--metric", "seg", "--split", "val"]
+    result = app(*arguments, "--peak", 0.6, "--fill", 0.1)
+    assert result.exit_code == 0, result.output
+    assert "warning: 1 true label file looks like a binary mask: f1.tif (its only number, 255, lies" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -224,7 +232,11 @@ def test_an_image_beside_its_labels_is_not_taken_for_them(app, folders):
     ("folder", "name", "message"),
     [
         ("masks", "f1_masks.tif", "holds f1 and f1_masks, expected one file for f1; remove one"),
-        ("maps", "f1_distance_map.tiff", "holds f1_distance_map.tif and f1_distance_map.tiff, expected one map per name"),
+        (
+            "maps",
+            "f1_distance_map.tiff",
+            "holds f1_distance_map.tif and f1_distance_map.tiff, expected one map per name",
+        ),
     ],
 )
 def test_two_files_for_one_name_are_refused(app, folders, folder, name, message):

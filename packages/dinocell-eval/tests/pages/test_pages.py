@@ -224,6 +224,12 @@ def test_an_image_is_stretched_between_its_percentiles_also_a_constant_one():
     ]
     constant = draw_gallery_image(result, 0, truth, truth * 0, plane=np.full((1, 8), 7.0))
     assert set(decoded(constant.background).ravel().tolist()) == {0}
+    with_nan = np.where(np.arange(8) == 6, np.nan, plane)
+    assert decoded(draw_gallery_image(result, 0, truth, truth * 0, plane=with_nan).background).tolist() == [
+        [235] * 4 + [0] * 4
+    ]
+    with pytest.raises(ValueError, match="the image of '0' holds no finite pixel"):
+        draw_gallery_image(result, 0, truth, truth * 0, plane=np.full((1, 8), np.inf))
     with pytest.raises(ValueError, match=r"image '0' has \(1, 3\) pixels and its labels \(1, 8\), expected the same"):
         draw_gallery_image(result, 0, truth, truth * 0, plane=np.zeros((1, 3)))
 

@@ -47,7 +47,7 @@ def sweep_command(
         check_grid(peaks, fills, metrics=metrics)
         check_output_folder(output)
     with errors_told(FAILED):
-        names, truths, maps = _read(gt_dir, map_dir, wanted)
+        names, truths, maps, notes = _read(gt_dir, map_dir, wanted)
         sweep = sweep_distance_maps(
             truths, maps, split=split or "all images", peaks=peaks, fills=fills, min_size=min_size, metrics=metrics,
             names=names,
@@ -55,6 +55,8 @@ def sweep_command(
         replaces = (output / "sweep.json").exists()
         page = sweep_page(sweep, facts={"true labels": str(gt_dir), "distance maps": str(map_dir)})
         write_texts(output, {"sweep.json": sweep.to_json(), "sweep.html": page})
+    for note in notes:
+        typer.echo(f"warning: {note}", err=True)
     for name in sweep.values:
         best = sweep.best(name)
         interval = "" if best.interval is None else f", 95 % {best.interval[0]:.4f} .. {best.interval[1]:.4f}"
@@ -68,8 +70,9 @@ def sweep_command(
     typer.echo(f"wrote {output}/sweep.json, sweep.html" + ("; they replace an earlier sweep" if replaces else ""))
 
 
-def _read(gt_dir: Path, map_dir: Path, wanted: frozenset[str] | None) -> tuple[list, list, list]:
-    """Names, true labels and distance maps of the wanted images, of all for None."""
+def _read(gt_dir: Path, map_dir: Path, wanted: frozenset[str] | None) -> tuple[list, list, list, tuple[str, ...]]:
+    """Names, true labels and distance maps of the wanted images, of all for None; what to know of the labels."""
+    from dinocell_eval.folders.binary_masks import mask_notes, mask_sign
     from dinocell_eval.folders.result_files import read_result
     from dinocell_io import read_image
 
@@ -83,7 +86,9 @@ def _read(gt_dir: Path, map_dir: Path, wanted: frozenset[str] | None) -> tuple[l
         )
     names = sorted(truths)
     planes = [read_image(maps[name]).pixels[0].astype("float32") for name in names]
-    return names, [read_result(truths[name]) for name in names], planes
+    labels = [read_result(truths[name]) for name in names]
+    signs = {truths[name]: sign for name, one in zip(names, labels, strict=True) if (sign := mask_sign(one))}
+    return names, labels, planes, mask_notes(signs, truths=truths.values(), predictions=())
 
 
 def _names(gt_dir: Path, *, split: str | None, splits_csv: Path | None) -> frozenset[str] | None:

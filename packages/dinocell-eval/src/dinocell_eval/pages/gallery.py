@@ -53,12 +53,17 @@ def draw_gallery_image(
 ) -> GalleryImage:
     """Draw one image of an evaluation; `plane` is the microscope image, without it the true cells are shown in grey.
 
-    Raises ValueError if the plane has another size than the labels.
+    Raises ValueError if the plane has another size than the labels, or no finite pixel.
     """
     if plane is not None and plane.shape != truth.shape:
         raise ValueError(
             f"image {evaluation.names[image]!r} has {plane.shape} pixels and its labels {truth.shape}, expected the "
             "same; pass the folder of the images that were segmented"
+        )
+    if plane is not None and not np.isfinite(plane).any():
+        raise ValueError(
+            f"the image of {evaluation.names[image]!r} holds no finite pixel, so it cannot be shown; replace the file, "
+            "or leave out the images"
         )
     y0, x0, y1, x1 = window = error_window(evaluation, image, truth.shape)
     part = np.s_[y0:y1, x0:x1]
@@ -150,7 +155,10 @@ def _cells_in_grey(labels: Integer[np.ndarray, "y x"]) -> UInt8[np.ndarray, "y x
 
 
 def _stretched(plane: Num[np.ndarray, "y x"]) -> UInt8[np.ndarray, "y x"]:
-    """Grey levels between the 0.5 and 99.8 percentiles of the entire image."""
-    low, high = np.percentile(plane[:: max(1, plane.shape[0] // 1024), :: max(1, plane.shape[1] // 1024)], [0.5, 99.8])
-    scaled = (plane.astype(np.float64) - low) / max(high - low, 1e-9)
-    return (np.clip(scaled, 0, 1) * 235).astype(np.uint8)
+    """Grey levels between the 0.5 and 99.8 percentiles of the image's finite pixels; NaN is black."""
+    numbers = plane.astype(np.float64)
+    sample = numbers[:: max(1, plane.shape[0] // 1024), :: max(1, plane.shape[1] // 1024)]
+    finite = sample[np.isfinite(sample)]
+    low, high = np.percentile(finite if finite.size else numbers[np.isfinite(numbers)], [0.5, 99.8])
+    scaled = (numbers - low) / max(high - low, 1e-9)
+    return (np.nan_to_num(np.clip(scaled, 0, 1)) * 235).astype(np.uint8)

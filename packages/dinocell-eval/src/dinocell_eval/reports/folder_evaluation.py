@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter, strftime
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Integer, Num
 
+from dinocell_eval.folders.binary_masks import mask_notes, mask_sign
 from dinocell_eval.folders.pairing import FilePair, Pairing, file_stem
 from dinocell_eval.folders.read_ahead import ReadAhead
 from dinocell_eval.folders.result_files import TRUTH_ENDINGS, read_result
@@ -19,7 +20,7 @@ from dinocell_eval.metrics.average_precision import COCO_THRESHOLDS
 from dinocell_eval.reports.printed import print_comparison, print_metrics
 from dinocell_eval.reports.report import comparison_json, describe_inputs, report_texts, write_texts
 from dinocell_io import IMAGE_SUFFIXES, grey_image, read_image
-from dinocell_io.counted import counted
+from dinocell_io.counted import counted, listed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -113,10 +114,21 @@ def _write(console: "Console", output: Path, texts: Mapping[str, str], *, page: 
 def _evaluate(console: "Console", pairing: Pairing, *, settings: Settings) -> tuple[Evaluation, dict[str, object]]:
     """The numbers, and what was compared; prints how long reading and computing took."""
     start = perf_counter()
+    signs: dict[Path, str] = {}
+
+    def read(path: Path) -> Integer[np.ndarray, "y x"]:
+        labels = read_result(path)
+        if sign := mask_sign(labels):
+            signs[path] = sign
+        return labels
+
+    def predicted(pair: FilePair) -> Integer[np.ndarray, "y x"]:
+        return _predicted(pair) if pair.predicted is None else read(pair.predicted)
+
     with ReadAhead() as files:
         evaluation = evaluate(
-            files.read(read_result, [pair.truth for pair in pairing.pairs]),
-            files.read(_predicted, pairing.pairs),
+            files.read(read, [pair.truth for pair in pairing.pairs]),
+            files.read(predicted, pairing.pairs),
             iou_thresholds=settings.iou or COCO_THRESHOLDS,
             names=[pair.name for pair in pairing.pairs],
             protocol=settings.protocol,
@@ -124,6 +136,12 @@ def _evaluate(console: "Console", pairing: Pairing, *, settings: Settings) -> tu
             boxes=True,
         )
         elapsed = perf_counter() - start
+    notes = mask_notes(
+        signs,
+        truths=[pair.truth for pair in pairing.pairs],
+        predictions=[pair.predicted for pair in pairing.pairs if pair.predicted is not None],
+    )
+    evaluation = replace(evaluation, notes=evaluation.notes + notes)
     inputs = describe_inputs(pairing)
     hashed = perf_counter() - start - elapsed
     console.print(
@@ -168,18 +186,27 @@ def _image_files(folder: Path | None, pairs: Sequence[FilePair]) -> list[Path | 
     """The image of each pair, found by name before anything is computed; None without a folder."""
     if folder is None:
         return [None] * len(pairs)
-    files = {
-        file_stem(path): path
-        for path in sorted(folder.iterdir())
-        if path.name.lower().endswith(tuple(IMAGE_SUFFIXES)) and path.is_file()
+    files: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.lower().endswith(tuple(IMAGE_SUFFIXES)) and path.is_file():
+            files.setdefault(file_stem(path), []).append(path)
+    # Without its ending first: `a_masks.png` in a folder of images is the labels of `a.png`.
+    short = {pair.name: [*map(pair.name.removesuffix, TRUTH_ENDINGS), pair.name] for pair in pairs}
+    found = {
+        name: next((files[one] for one in names if one != name and one in files), files.get(name, []))
+        for name, names in short.items()
     }
-    short = {pair.name: [pair.name, *map(pair.name.removesuffix, TRUTH_ENDINGS)] for pair in pairs}
-    missing = [name for name, names in short.items() if not any(one in files for one in names)]
-    if missing:
+    if missing := [name for name, paths in found.items() if not paths]:
         raise ValueError(
-            f"--images {folder} has no image for {', '.join(missing[:5])}, expected one for every true label file"
+            f"--images {folder} has no image for {listed(missing, 5)}, expected one for every true label file"
         )
-    return [next(files[one] for one in names if one in files) for names in short.values()]
+    for name, paths in found.items():
+        if len(paths) > 1:
+            raise ValueError(
+                f"--images {folder} holds {' and '.join(path.name for path in paths)}, expected one image for {name}; "
+                "remove the others"
+            )
+    return [path for (path,) in found.values()]
 
 
 def _facts(pairing: Pairing, folders: Sequence[Path]) -> dict[str, str]:
