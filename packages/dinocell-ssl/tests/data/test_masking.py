@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from dinocell_ssl.data import masking
 from dinocell_ssl.data.masking import block_mask, image_masks
 
 
@@ -14,6 +15,14 @@ def seeded(seed=0):
 def test_mask_has_exactly_the_requested_count(num_masked):
     for seed in range(3):
         assert int(block_mask((14, 14), num_masked, generator=seeded(seed)).sum()) == num_masked
+
+
+@pytest.mark.parametrize(("grid", "largest"), [((6, 6), 18), ((7, 7), 21), ((7, 5), 15), ((14, 14), 98)])
+def test_the_largest_block_has_half_the_rows_of_the_grid_rounded_down(grid, largest, monkeypatch):
+    asked = []
+    monkeypatch.setattr(masking, "_add_block", lambda mask, max_patches, generator: asked.append(max_patches) or 0)
+    assert int(block_mask(grid, grid[0] * grid[1], generator=seeded()).sum()) == grid[0] * grid[1]
+    assert asked == [largest]
 
 
 def test_grids_too_small_for_a_block_get_single_patches():

@@ -18,14 +18,15 @@ def block_mask(
 ) -> Bool[Tensor, "y x"]:
     """Mask of a (height, width) grid with exactly `num_masked` true patches, on the CPU.
 
-    Rectangles of random area (4 patches to what is missing, at most `max_block_patches`, by default half the grid)
-    and aspect (0.3 to 1 / 0.3), always smaller than the grid on both axes. When ten draws bring none that adds a
-    patch and fits the count, single random patches fill the rest.
+    Rectangles of random area (4 patches to what is missing, at most `max_block_patches`, by default half the rows of
+    the grid, rounded down as in the published code: 21 of 7 x 7) and aspect (0.3 to 1 / 0.3), always smaller than the
+    grid on both axes. When ten draws bring none that adds a patch and fits the count, single random patches fill the
+    rest.
     """
     height, width = grid
     if not 0 <= num_masked <= height * width:
         raise ValueError(f"num_masked is {num_masked}; a grid of {height} x {width} has {height * width} patches")
-    largest = height * width // 2 if max_block_patches is None else max_block_patches
+    largest = height // 2 * width if max_block_patches is None else max_block_patches
     mask = torch.zeros(height, width, dtype=torch.bool)
     missing = num_masked
     while missing > 0:
