@@ -56,7 +56,8 @@ class PlainStep:
         crops, local = batch.global_crops.flatten(0, 1), batch.local_crops.flatten(0, 1)
         masks = batch.masks.flatten(2).flatten(0, 1)
         indices = masks.flatten().nonzero().flatten()
-        weights = (1 / masks.sum(-1).clamp(min=1.0)).unsqueeze(-1).expand_as(masks)[masks]
+        num_masked = masks.sum(dim=1)
+        weights = num_masked.float().reciprocal().repeat_interleave(num_masked)  # each image's masked patches weigh 1
         with torch.no_grad():
             (tokens,) = forward_list(self.teacher.backbone, [crops], [None])
             taught = sinkhorn_as_written(self.teacher.dino_head(tokens[:, 0]), rates.teacher_temperature)
