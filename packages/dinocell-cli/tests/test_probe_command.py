@@ -80,7 +80,7 @@ def test_a_file_that_is_no_backbone_fails(tmp_path: Path, fields: Path) -> None:
     result = run(tmp_path / "notes.safetensors", "--data", fields, "--output", tmp_path)
     assert result.exit_code == 1
     assert "error: " in result.stderr
-    assert "is damaged, or no file of weights" in result.stderr
+    assert "is damaged or not a weight file" in result.stderr
 
 
 def test_a_path_that_is_not_there_is_an_error_of_the_command_line(tmp_path: Path, fields: Path) -> None:

@@ -119,7 +119,7 @@ def test_the_samcell_preset_sets_its_thresholds(folder: Path, tmp_path: Path) ->
         (["--set", "tlie=3"], "unknown setting 'tlie'; did you mean 'tile'?"),
         (["--overlap", "200"], "overlap 200 is more than half of tile 256"),
         (["--preset", "cellpose"], "there is no preset 'cellpose'; known are samcell"),
-        (["--device", "gpu"], "'gpu' is no device"),
+        (["--device", "gpu"], "'gpu' is not a device"),
         (["--recipe", "nowhere.yaml"], "nowhere.yaml"),
         (["nowhere.tif"], "nowhere.tif does not exist"),
         (["--tta", "all"], "'all'"),

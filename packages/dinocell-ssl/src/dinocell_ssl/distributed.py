@@ -57,7 +57,7 @@ class _GatherSamples(torch.autograd.Function):
 
 
 class ProcessLostError(RuntimeError):
-    """A process of the run is gone; its last checkpoint is where the same command continues."""
+    """A process of the run was lost; the same command continues from the last checkpoint."""
 
 
 class RankLostError(ProcessLostError):
@@ -85,7 +85,7 @@ class Ranks:
 
 
 def _tells_of_another_rank(error: RuntimeError) -> bool:
-    # gloo raises plain RuntimeErrors, which its source file or the state of the connection tells.
+    # gloo raises plain RuntimeErrors, recognised by its source file or by the state of the connection.
     marks = ("gloo", "Connection closed by peer", "Connection reset by peer")
     return isinstance(error, dist.DistError) or any(mark in str(error) for mark in marks)
 
@@ -98,8 +98,8 @@ def _first_sentence(error: RuntimeError) -> str:
 def joined_ranks(device_type: str, *, timeout_seconds: float = 600) -> Iterator[Ranks]:
     """Join the processes that `torchrun` started, or be alone; the only reader of its environment variables.
 
-    Ranks talk by NCCL on GPUs and by gloo on CPUs. A rank that was killed, or does not answer for `timeout_seconds`,
-    ends the rest with a RankLostError.
+    Ranks communicate by NCCL on GPUs and by gloo on CPUs. If a rank is killed, or does not answer for
+    `timeout_seconds`, the others end with a RankLostError.
     """
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
         yield Ranks()
@@ -123,7 +123,7 @@ def joined_ranks(device_type: str, *, timeout_seconds: float = 600) -> Iterator[
             raise
         raise RankLostError(
             f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']} lost another rank ({_first_sentence(error)}); "
-            "look for what that one said last, or whether the system killed it for memory. Start all ranks again with "
+            "look at its last messages, or whether the system killed it for memory. Start all ranks again with "
             "the same command: the run continues from its last checkpoint"
         ) from error
     finally:

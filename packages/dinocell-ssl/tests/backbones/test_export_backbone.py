@@ -111,7 +111,7 @@ def test_an_rgb_copy_gives_the_features_of_the_grey_image(tmp_path):
     with torch.inference_mode():
         expected, found = backbone(grey), as_rgb(backbone)(grey.expand(-1, 3, -1, -1))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
-    with pytest.raises(ValueError, match="the backbone takes 3 channels; only one of 1"):
+    with pytest.raises(ValueError, match="the backbone takes 3 channels; only a backbone of 1"):
         as_rgb(as_rgb(backbone))
 
 
@@ -120,7 +120,7 @@ def test_rounded_rope_periods_are_noted(tmp_path):
     assert export_backbone(backbone, tmp_path / "exact", layout="hugging_face").notes == ()
     backbone.rope_embed.periods.copy_(backbone.rope_embed.periods.bfloat16())
     (note,) = export_backbone(backbone, tmp_path / "rounded", layout="hugging_face").notes
-    assert "RoPE periods are the exact ones there" in note
+    assert "RoPE periods are exact there" in note
     assert export_backbone(backbone, tmp_path / "rounded.pth", layout="meta").notes == ()
 
 

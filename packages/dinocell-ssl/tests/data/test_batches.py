@@ -221,7 +221,7 @@ def test_epochs_of_a_stream_count_the_samples_of_each_field(streamed):
 
 
 def test_sizes_that_patches_do_not_fill_are_refused():
-    with pytest.raises(ValueError, match=r"crops.global_px is 32, which patches of 12 do not fill"):
+    with pytest.raises(ValueError, match=r"crops.global_px is 32, which is not a multiple of the patch \(12\)"):
         plan(patch=12)
 
 

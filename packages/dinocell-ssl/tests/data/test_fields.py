@@ -114,7 +114,7 @@ def test_channels_of_different_sizes_are_refused_when_read(tmp_path):
 
 
 def test_empty_and_missing_folders_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"holds no image; expected .png"):
+    with pytest.raises(ValueError, match=r"holds no images; expected .png"):
         open_folders([tmp_path])
     with pytest.raises(FileNotFoundError, match="does not exist; give a folder"):
         open_folders([tmp_path / "missing"])
@@ -126,7 +126,7 @@ def test_empty_and_missing_folders_are_refused(tmp_path):
 def test_folders_without_the_split_or_the_pattern_say_how_many_images_there_are(tmp_path):
     write(tmp_path / "images" / "a.png", plane(0))
     (tmp_path / "splits.csv").write_text("name,split\na,val\n")
-    with pytest.raises(ValueError, match=r"none of the 1 images in .* is of the split 'train'"):
+    with pytest.raises(ValueError, match=r"none of the 1 images in .* is in the split 'train'"):
         open_folders([tmp_path])
     with pytest.raises(ValueError, match=r"none of the 1 images in .*, such as a.png, matches data.channel_pattern"):
         open_folders([tmp_path], channel_pattern=r"(?P<field>z)(?P<channel>z)", split=None)
@@ -134,7 +134,7 @@ def test_folders_without_the_split_or_the_pattern_say_how_many_images_there_are(
 
 def test_a_pattern_that_is_no_regular_expression_is_refused(tmp_path):
     write(tmp_path / "a.png", plane(0))
-    with pytest.raises(ValueError, match=r"'\(' is no regular expression \(missing \).*an example is"):
+    with pytest.raises(ValueError, match=r"'\(' is not a regular expression \(missing \).*an example is"):
         open_folders([tmp_path], channel_pattern="(")
 
 

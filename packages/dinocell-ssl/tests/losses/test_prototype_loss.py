@@ -85,7 +85,7 @@ def test_logits_of_any_size_give_a_finite_loss():
 
 
 def test_shapes_that_disagree_are_refused():
-    with pytest.raises(ValueError, match="4 vectors and 3 prototypes came with targets of shape \\(4, 5\\)"):
+    with pytest.raises(ValueError, match="got 4 vectors and 3 prototypes with targets of shape \\(4, 5\\)"):
         prototype_cross_entropy(
             torch.zeros(4, 2), torch.zeros(3, 2), torch.zeros(4, 5), weights=torch.zeros(4), temperature=0.1
         )

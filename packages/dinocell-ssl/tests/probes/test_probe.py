@@ -165,7 +165,7 @@ def test_other_files_are_refused_with_what_to_give(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no file .* give a backbone.safetensors"):
         open_backbone(tmp_path / "missing.pth")
     (tmp_path / "broken.safetensors").write_bytes(b"abc")
-    with pytest.raises(ValueError, match="is damaged, or no file of weights; give a backbone"):
+    with pytest.raises(ValueError, match="is damaged or not a weight file; give a backbone"):
         open_backbone(tmp_path / "broken.safetensors")
     save_file({"fc.weight": torch.zeros(2, 2)}, tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match=r"no DINOv3 layout is known with keys such as fc\.weight"):

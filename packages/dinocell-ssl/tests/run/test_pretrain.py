@@ -255,7 +255,7 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_run(folder, tmp_path, monkey
         written(contents, path)
 
     monkeypatch.setattr(resume.torch, "save", full)
-    with pytest.warns(CheckpointWarning, match=r"step 2: .* could not be written \(.* MB free\).*training goes on"):
+    with pytest.warns(CheckpointWarning, match=r"step 2: .* could not be written \(.* MB free\).*training continues"):
         pretrain(recipe_of(folder, schedule={"steps": 3}), tmp_path)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
         "step_00000001.pt",
@@ -445,7 +445,7 @@ def test_the_command_tells_what_is_wrong(folder, tmp_path):
     assert missing.exit_code == 2
     assert "does not exist" in missing.output
     recipe = runner.invoke(app(), ["jump", "--data", str(folder)])
-    assert "shipped are debug_cpu, jump_vits8" in recipe.output
+    assert "included are debug_cpu, jump_vits8" in recipe.output
 
 
 def test_data_that_cannot_be_used_fail_with_another_exit_code(tmp_path):
@@ -459,10 +459,10 @@ def test_data_that_cannot_be_used_fail_with_another_exit_code(tmp_path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--device", "gpu"], "'gpu' is no device; use auto, cpu, cuda"),
+        (["--device", "gpu"], "'gpu' is not a device; use auto, cpu, cuda"),
         (["--steps", "0"], r"schedule.steps: .* \(it is 0\)"),
-        (["--start-from", "missing.pth"], "network.start_from is missing.pth, which is no file; give a DINOv3 file"),
-        (["--set", "data.channel_pattern=("], r"'\(' is no regular expression"),
+        (["--start-from", "missing.pth"], "network.start_from is missing.pth, which is not a file; give a DINOv3 file"),
+        (["--set", "data.channel_pattern=("], r"'\(' is not a regular expression"),
     ],
 )
 def test_what_came_and_what_to_give_is_told(folder, tmp_path, more, message):

@@ -35,7 +35,7 @@ def test_the_jump_recipe_has_the_numbers_of_its_design():
 
 
 def test_an_unknown_shipped_recipe_names_the_known_ones():
-    with pytest.raises(ValueError, match="there is no recipe 'jump'; shipped are debug_cpu, jump_vits8"):
+    with pytest.raises(ValueError, match="there is no recipe 'jump'; included are debug_cpu, jump_vits8"):
         shipped_recipe("jump")
 
 
@@ -147,7 +147,7 @@ def test_a_recipe_is_a_file_or_a_shipped_name(tmp_path):
     (tmp_path / "own.yaml").touch()
     assert recipe_path(str(tmp_path / "own.yaml")) == tmp_path / "own.yaml"
     assert recipe_path("debug_cpu") == shipped_recipe("debug_cpu")
-    with pytest.raises(ValueError, match=r"there is no file .*missing.yaml; .* shipped one: debug_cpu, jump_vits8"):
+    with pytest.raises(ValueError, match=r"there is no file .*missing.yaml; .* included one: debug_cpu, jump_vits8"):
         recipe_path(str(tmp_path / "missing.yaml"))
 
 

@@ -79,7 +79,11 @@ def test_a_healthy_batch_raises_no_alarm():
         (with_constant_features, "constant_features", "nearly one feature vector .* raise the weight of KoLeo"),
         (with_one_direction, "one_direction", "vary along one direction .* use SIGReg"),
         (lambda o: with_assignments(o, ONE_PROTOTYPE), "one_prototype", "one prototype takes all; use Sinkhorn"),
-        (lambda o: with_assignments(o, UNIFORM), "uniform_assignments", "all prototypes alike; keep the teacher sharp"),
+        (
+            lambda o: with_assignments(o, UNIFORM),
+            "uniform_assignments",
+            "all prototypes equally; keep the teacher sharp",
+        ),
         (lambda o: with_assignments(o, FOUR_PROTOTYPES), "equal_assignments", "all images have the same; enlarge"),
     ],
 )

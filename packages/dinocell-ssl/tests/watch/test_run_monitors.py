@@ -171,7 +171,7 @@ def test_what_a_few_shot_trainer_refuses_is_told_once(folder, tmp_path):
 def test_a_few_shot_folder_needs_a_trainer_and_must_be_there(folder, tmp_path):
     arguments = {"fields": None, "size": 32, "num_steps": 9}
     with (
-        pytest.raises(ValueError, match=r"no trainer of decoders here; start the run by 'dinocell pretrain'"),
+        pytest.raises(ValueError, match=r"no trainer of decoders is available; start the run with 'dinocell pretrain'"),
         run_monitors(Monitoring(few_shot_folder=folder), tmp_path, **arguments),
     ):
         pass

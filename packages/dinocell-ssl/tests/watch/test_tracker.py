@@ -199,7 +199,7 @@ def test_a_run_of_wandb_that_breaks_costs_no_line_of_the_log(tmp_path, monkeypat
     fake.log, fake.Error = fail, Broken
     monkeypatch.setitem(sys.modules, "wandb", fake)
     with Tracker(tmp_path, config={}, num_steps=2, wandb=WandbSettings(project="p"), console=quiet()) as tracker:
-        with pytest.warns(LogWarning, match=r"takes no more values \(the service is gone\); training goes on"):
+        with pytest.warns(LogWarning, match=r"does not accept more values \(the service is gone\); training continues"):
             tracker.log({"step": 1, "loss": 0.5})
         tracker.log({"step": 2, "loss": 0.5})  # a second warning would be an error
     assert [line["step"] for line in lines_of(tmp_path)] == [1, 2]

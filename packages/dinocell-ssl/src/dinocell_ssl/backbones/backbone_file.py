@@ -21,9 +21,9 @@ _HEADER = "dinocell_backbone"
 
 
 def save_backbone(path: str | Path, backbone: DinoVisionTransformer, *, facts: Mapping[str, Any]) -> None:
-    """Write weights in the published (Meta) layout, float32, and JSON-able facts beside them, all or nothing.
+    """Write weights in the published (Meta) layout, float32, with facts as JSON, completely or not at all.
 
-    Raises OSError when the disk is full; the file that was there stays.
+    Raises OSError if the disk is full; an existing file stays.
     """
     save_backbone_weights(path, backbone.state_dict(), config=backbone.config, facts=facts)
 
@@ -44,12 +44,12 @@ def save_backbone_weights(
     with atomic_path(path) as temporary:
         try:
             save_file(tensors, temporary, metadata={_HEADER: json.dumps(header, sort_keys=True, allow_nan=False)})
-        except SafetensorError as error:  # what its writer makes of a full disk
+        except SafetensorError as error:  # how its writer reports a full disk
             raise OSError(f"{path} could not be written ({free_space(Path(path))}): {error}") from error
 
 
 def free_space(path: Path) -> str:
-    """What is left beside `path`, for messages."""
+    """The free space on the disk of `path`, for messages."""
     return f"{shutil.disk_usage(path.parent).free / 1e6:.0f} MB free"
 
 
@@ -61,15 +61,15 @@ def read_backbone_facts(path: str | Path) -> dict[str, Any]:
     with safe_open(path, framework="pt") as file:
         header = file.metadata() or {}
     if _HEADER not in header:
-        raise ValueError(f"{path} was not written by 'dinocell pretrain'; it says nothing of its origin")
+        raise ValueError(f"{path} was not written by 'dinocell pretrain'; it does not state its origin")
     facts: dict[str, Any] = json.loads(header[_HEADER])
     return facts
 
 
 def read_checkpoint_facts(path: str | Path) -> dict[str, Any]:
-    """The same of a checkpoint of a run, as far as it tells them: size, step, start, recipe and normalisation.
+    """The same facts from a checkpoint of a run, as far as it has them: size, step, start, recipe and normalisation.
 
-    {} for a file of others.
+    {} for files of other programs.
     """
     try:
         content = torch.load(path, map_location="meta", weights_only=True)
@@ -87,7 +87,7 @@ def read_checkpoint_facts(path: str | Path) -> dict[str, Any]:
 
 
 def start_of(path: str | Path) -> dict[str, Any]:
-    """What the run of a `backbone.safetensors` or a checkpoint started from, {} for files of others."""
+    """What the run of a `backbone.safetensors` or a checkpoint started from; {} for files of other programs."""
     path = Path(path)
     if path.suffix == ".safetensors":
         with safe_open(path, framework="pt") as file:

@@ -1,13 +1,13 @@
-"""A start from DINOv2 (Oquab 2023): what of its weights means the same in the backbone of DINOv3.
+"""A start from DINOv2 (Oquab 2023): the weights that mean the same in the backbone of DINOv3.
 
 | in DINOv2               | here                                                                               |
 |-------------------------|------------------------------------------------------------------------------------|
 | learned positions       | their mean joins the bias of the patches, the class token's its token; RoPE for the rest |
-| registers               | storage tokens; random where the file has none                                     |
-| biases of keys          | left out: without RoPE no softmax feels them, and DINOv3 has none                  |
+| registers               | storage tokens; random if the file has none                                        |
+| biases of keys          | left out: without RoPE the softmax removes them, and DINOv3 has none               |
 | patch kernel of 14 x 14 | resized by the pseudo-inverse of image resizing (FlexiViT)                         |
 
-So the features of the start are not those of DINOv2, whose positions are gone: it is a start for training, no more.
+So the features of the start are not those of DINOv2, whose positions are lost: it is only a start for training.
 The weights of DINOv2 are under Apache-2.0, those of DINOv3 under a licence of their own.
 """
 
@@ -40,7 +40,7 @@ _HUGGING_FACE_NAMES = {
 
 
 def is_dinov2(path: str | Path) -> bool:
-    """Whether a file holds weights of DINOv2, in Meta's or Hugging Face's layout, by the names in it."""
+    """Whether a file holds weights of DINOv2, in Meta's or Hugging Face's layout, judged by their names."""
     path = Path(path)
     try:
         if path.suffix == ".safetensors":
@@ -56,10 +56,10 @@ def is_dinov2(path: str | Path) -> bool:
 
 
 def load_dinov2(backbone: DinoVisionTransformer, path: str | Path) -> dict[str, str | None]:
-    """Load a DINOv2 file for which `is_dinov2` is true; what was converted, for the record.
+    """Load a DINOv2 file for which `is_dinov2` is true; returns what was converted, for the record.
 
-    Small, base and large have the shapes of DINOv3's models of these names. Raises ValueError, and leaves the backbone
-    as it is, when keys or shapes do not fit.
+    Small, base and large have the shapes of DINOv3's models with these names. Raises ValueError, and leaves the
+    backbone as it is, if keys or shapes do not fit.
     """
     path = Path(path)
     content = (

@@ -19,7 +19,7 @@ EXPORT_LAYOUTS: tuple[ExportLayout, ...] = ("meta", "hugging_face", "timm")
 
 @dataclass(frozen=True, kw_only=True)
 class ExportReport:
-    """What was written, and in what the other program's model differs from the backbone."""
+    """What was written, and how the other program's model differs from the backbone."""
 
     path: Path
     layout: ExportLayout
@@ -30,16 +30,16 @@ class ExportReport:
 def export_backbone(
     backbone: DinoVisionTransformer, path: str | Path, *, layout: ExportLayout, facts: Mapping[str, Any] | None = None
 ) -> ExportReport:
-    """Write a backbone in the layout of another program, all of it or nothing.
+    """Write a backbone in the layout of another program, completely or not at all.
 
     - `meta`: a flat state dict in a `.pth`, as released: `dinov3_vits16(weights=path)` of the dinov3 repository, which
-      wants `-` and 8 hexadecimal digits before `.pth` in the name of the larger models; timm takes it too.
+      needs `-` and 8 hexadecimal digits before `.pth` in the name of the larger models; timm reads it too.
     - `hugging_face`: a folder with `config.json` and `model.safetensors`: `AutoModel.from_pretrained(folder)`.
       `facts` (normalisation, licence, ...) go into the config under `dinocell`.
     - `timm`: a `.safetensors` for `timm.create_model("vit_small_patch16_dinov3_qkvb", checkpoint_path=path)`.
 
-    These programs take images of three channels unless told otherwise: see `as_rgb`. They know nothing of the
-    normalisation by percentiles the backbone was trained with (`dinocell_ssl.data.intensity`): apply it first.
+    These programs take images with three channels by default: see `as_rgb`. They do not apply the normalisation by
+    percentiles that the backbone was trained with (`dinocell_ssl.data.intensity`): apply it first.
 
     Raises ValueError for an architecture the other program does not have.
     """
@@ -71,7 +71,9 @@ def as_rgb(backbone: DinoVisionTransformer) -> DinoVisionTransformer:
     Raises ValueError if the backbone takes several channels already.
     """
     if backbone.in_channels != 1:
-        raise ValueError(f"the backbone takes {backbone.in_channels} channels; only one of 1 can be spread over RGB")
+        raise ValueError(
+            f"the backbone takes {backbone.in_channels} channels; only a backbone of 1 channel can be spread over RGB"
+        )
     copy = DinoVisionTransformer(replace(backbone.config, in_channels=3))
     weights = backbone.state_dict()
     weights["patch_embed.proj.weight"] = expand_channels(weights["patch_embed.proj.weight"], 3)
@@ -80,7 +82,7 @@ def as_rgb(backbone: DinoVisionTransformer) -> DinoVisionTransformer:
 
 
 def _notes(backbone: DinoVisionTransformer, layout: ExportLayout) -> tuple[str, ...]:
-    """Differences that are accepted; those that are not raise ValueError."""
+    """Differences that are accepted; other differences raise ValueError."""
     config = backbone.config
     if layout == "meta":
         return ()
@@ -90,13 +92,13 @@ def _notes(backbone: DinoVisionTransformer, layout: ExportLayout) -> tuple[str, 
         "RoPE periods by smallest and largest period": config.rope_base is None,
     }
     if found := [name for name, is_so in unsupported.items() if is_so]:
-        raise ValueError(f"{layout} has no {' and no '.join(found)}; export to 'meta', which has")
+        raise ValueError(f"{layout} has no {' and no '.join(found)}; export to 'meta', which does")
     notes = []
     if backbone.local_cls_norm is not None:
         notes.append("local_cls_norm is left out: only training on local crops uses it")
     if not torch.equal(backbone.rope_embed.periods.cpu(), backbone.rope_embed.exact_periods()):
         notes.append(
-            "RoPE periods are the exact ones there, here those of the file the backbone came from (rounded to "
+            "RoPE periods are exact there; here they are those of the file that the backbone came from (rounded to "
             "bfloat16 in released files): features differ by about 2e-4 of their size"
         )
     return tuple(notes)

@@ -43,7 +43,7 @@ _TIMM = {
 def hugging_face_weights(backbone: DinoVisionTransformer) -> dict[str, Tensor]:
     """Weights as transformers' DINOv3ViTModel names them, float32 on the CPU; q, k and v apart.
 
-    Biases of keys are there only if they act (see `key_bias_acts`). The names are those of the published files
+    Biases of keys are included only if they act (see `key_bias_acts`). The names are those of the published files
     (`layer.0...`), which every version of transformers reads.
     """
     weights = _apart(backbone, keep_weight_fused=False)
@@ -64,7 +64,7 @@ def timm_weights(backbone: DinoVisionTransformer) -> dict[str, Tensor]:
 
 
 def key_bias_acts(backbone: DinoVisionTransformer) -> bool:
-    """Whether any bias of keys is not 0, or masked: the published backbones have none.
+    """Whether any bias of keys is neither 0 nor masked; the published backbones have none.
 
     Without rotary positions the softmax would remove it; rotated keys carry a rotated bias, which stays.
     """
@@ -114,5 +114,5 @@ def _renamed(weights: dict[str, Tensor], names: dict[str, str]) -> dict[str, Ten
         match, name = next(
             (match, name) for pattern, name in names.items() if (match := re.fullmatch(pattern, key)) is not None
         )
-        renamed[match.expand(name)] = tensor.contiguous().clone()  # pieces of one tensor cannot be saved apart
+        renamed[match.expand(name)] = tensor.contiguous().clone()  # views of one tensor cannot be saved separately
     return renamed

@@ -18,11 +18,11 @@ _TEACHER_BACKBONE = "backbone."
 
 
 def open_backbone(path: str | Path) -> tuple[DinoVisionTransformer, dict[str, Any]]:
-    """The backbone of a file in evaluation mode, and what the file tells of itself ({} for files of others).
+    """The backbone of a file in evaluation mode, and the facts stored in the file ({} for files of other programs).
 
-    Takes `backbone.safetensors` or a checkpoint of `dinocell pretrain` (its teacher), and DINOv3 files in Meta's,
+    Reads `backbone.safetensors` or a checkpoint of `dinocell pretrain` (its teacher), and DINOv3 files in Meta's,
     Hugging Face's and timm's layouts. Size, patch and channels are those of the weights.
-    Raises FileNotFoundError, and ValueError for a file that is damaged or no DINOv3 backbone of a known size.
+    Raises FileNotFoundError, and ValueError for a file that is damaged or not a DINOv3 backbone of a known size.
     """
     path = Path(path)
     size, patch, in_channels = backbone_architecture(path)
@@ -39,13 +39,13 @@ def backbone_architecture(path: str | Path) -> tuple[str, int, int]:
 
 
 def require_backbone_file(path: Path) -> None:
-    """Raise FileNotFoundError if there is none."""
+    """Raise FileNotFoundError if there is no such file."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; give a backbone.safetensors, a checkpoint or a DINOv3 file")
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of the file's backbone by their names in it, not yet read where the format allows."""
+    """The tensors of the file's backbone by their names in it, not yet read if the format allows."""
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
@@ -53,7 +53,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="meta", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise ValueError(
-            f"{path} is damaged, or no file of weights; give a backbone.safetensors, a checkpoint of 'dinocell "
+            f"{path} is damaged or not a weight file; give a backbone.safetensors, a checkpoint of 'dinocell "
             "pretrain' or a DINOv3 file"
         ) from error
     if isinstance(content, Mapping) and isinstance(content.get("teacher"), Mapping):
@@ -77,8 +77,8 @@ def _architecture(tensors: Mapping[str, Tensor], path: Path) -> tuple[str, int, 
         if len(shape) == 4 and (shape[0], num_blocks, ffn) == (config.embed_dim, config.num_blocks, config.ffn):
             return name, shape[-1], shape[1]
     raise ValueError(
-        f"{path} holds a backbone of {num_blocks} blocks, {ffn} and a patch kernel of shape {shape}, which is none of "
-        f"{', '.join(BACKBONES)}; give a file of one of these"
+        f"{path} holds a backbone of {num_blocks} blocks, {ffn} and a patch kernel of shape {shape}, not one of "
+        f"{', '.join(BACKBONES)}; give a file with one of these"
     )
 
 

@@ -15,29 +15,30 @@ def pretrain_command(few_shot: Callable[..., Any] | None = None) -> Callable[...
 
     def pretrain(
         recipe: Annotated[
-            str | None, typer.Argument(help="YAML recipe, or the name of a shipped one: jump_vits8, debug_cpu.")
+            str | None, typer.Argument(help="YAML recipe, or the name of an included one: jump_vits8, debug_cpu.")
         ] = None,
         data: Annotated[
-            list[str] | None, typer.Option("--data", help="Folder of images; repeat. Or one s3:// prefix.")
+            list[str] | None, typer.Option("--data", help="Folder of images, repeat for more; or one s3:// prefix.")
         ] = None,
         output: Annotated[
-            Path, typer.Option("--output", "-o", help="Folder of the run; one that holds a run is continued.")
+            Path, typer.Option("--output", "-o", help="Folder of the run; a run in it is continued.")
         ] = Path("pretrained"),
         size: Annotated[
             str | None, typer.Option(help="Backbone: tiny, small, small_plus, base, large, large_plus, huge_plus, 7b.")
         ] = None,
-        steps: Annotated[int | None, typer.Option(help="Steps of the whole run.")] = None,
+        steps: Annotated[int | None, typer.Option(help="Number of steps of the run.")] = None,
         start_from: Annotated[
-            Path | None, typer.Option(help="Weights to start from: a DINOv3 or DINOv2 file, or one of a run.")
+            Path | None, typer.Option(help="Weights to start from: a DINOv3 or DINOv2 file, or the result of a run.")
         ] = None,
         set_: Annotated[
-            list[str] | None, typer.Option("--set", help="One value of the recipe, as section.key=value; repeat.")
+            list[str] | None,
+            typer.Option("--set", help="One value of the recipe, as section.key=value; repeat for more."),
         ] = None,
         device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
         wandb: Annotated[str | None, typer.Option(help="Weights & Biases project to log to.")] = None,
-        wandb_offline: Annotated[bool, typer.Option(help="Log to the folder only, for `wandb sync` later.")] = False,
+        wandb_offline: Annotated[bool, typer.Option(help="Log only to the folder, for `wandb sync` later.")] = False,
     ) -> None:
-        """Pretrain a backbone on unlabelled images of any channels. The same command again continues the run."""
+        """Pretrain a backbone on unlabelled images with any channels. The same command continues a stopped run."""
         from dinocell_core import resolve_device
         from dinocell_core.recipe import merged, read_overrides, read_recipe, validated
         from dinocell_io import StreamError
@@ -68,7 +69,7 @@ def pretrain_command(few_shot: Callable[..., Any] | None = None) -> Callable[...
             resolve_device(device)
             check_output_folder(output)
             resolved.data.open_cache()
-            # what is in a bucket may fail for other reasons
+            # buckets may fail for reasons that are not in the command line
             fields = None if resolved.data.is_remote else resolved.data.open()
         with errors_told(FAILED, CollapseError, ProcessLostError, StreamError):
             backbone = run_pretraining(

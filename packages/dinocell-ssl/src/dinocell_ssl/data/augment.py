@@ -16,7 +16,7 @@ Range = tuple[float, float]
 class Augmentation(BaseModel):
     """Ranges and probabilities in units of v: 0 is the field's low percentile, 1 its high one.
 
-    A probability is the share of crops that are changed: 0 none, 1 all.
+    A probability is the share of crops that are changed, 0 to 1.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,7 +66,7 @@ def changed_exposure(
     gain = _log_uniform(rng, settings.gain)
     offset = rng.uniform(*settings.offset)
     if rng.random() < settings.gamma_probability:
-        # Below 0 lie the pixels under the low percentile: they have no power and stay.
+        # Pixels below the low percentile are negative: they have no real power and stay as they are.
         np.power(v, np.float32(_log_uniform(rng, settings.gamma)), out=v, where=v > 0)
     v *= np.float32(gain)
     v += np.float32(offset)
@@ -76,7 +76,7 @@ def changed_exposure(
 def changed_optics(
     v: Float32[np.ndarray, "y x"], rng: np.random.Generator, settings: Augmentation
 ) -> Float32[np.ndarray, "y x"]:
-    """One plane of a crop after illumination, focus, noise and a full well, in the order of the light's way.
+    """One plane of a crop after illumination, focus, noise and saturation, in the order of the light path.
 
     The noise is Gaussian with the variance of photons plus that of the camera.
     """

@@ -1,8 +1,8 @@
-"""Batches of crops: the batch of a step is a function of the recipe's seed and the step, and of nothing else.
+"""Batches of crops: the batch of a step is a function of the recipe's seed and the step only.
 
-So a resumed run sees the crops it would have seen, without any state of workers; two ranks with half of the batch
-each see together what one process with the whole batch sees; and the number of workers changes nothing. Streamed
-fields keep the first of these: their order depends on the numbers of ranks and workers.
+So a resumed run sees the crops it would have seen, without any state of the workers; two ranks with half of the batch
+each see together what one process with the complete batch sees; and the number of workers changes nothing. For streamed
+fields only the first holds: their order depends on the numbers of ranks and workers.
 """
 
 from collections.abc import Iterator
@@ -76,16 +76,16 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class BatchPlan:
-    """What the batch of a step is made of.
+    """The fields, samples and limits from which the batch of a step is made.
 
-    Samples count on over the steps and go through all fields in a new order every epoch. Of the `batch_size` samples
-    of a step, rank r of n has the r-th n-th part. Fields of a `FieldList` are streamed: each rank and worker has its
-    own share of them, so that their numbers decide too; `quarantine` is the stream's file of bad fields, `cache`
-    keeps its objects, and `steps` are applied to each field first. Of the
-    requests under way, the fields ahead of their use and `buffer_fields`, each rank and worker of a machine has its
-    part too: see `StreamLimits` for the whole (56 requests, 32 fields) and `buffer_share`. Fields of another number
-    of channels than `channels` cannot be used (None: all can). Why a field of a folder was replaced stands in
-    `Batch.skipped`, of a stream in `quarantine`.
+    Samples are numbered across steps and go through all fields in a new order every epoch. Rank r of n ranks gets the
+    r-th of n equal parts of the `batch_size` samples of a step. Fields of a `FieldList` are streamed: each rank and
+    worker has its own share of them, so their order also depends on these numbers; `quarantine` is the stream's file of
+    bad fields, `cache` keeps its objects, and `steps` are applied to each field first. The ranks and workers of a
+    machine also share the requests under way, the fields ahead of their use and `buffer_fields`: see `StreamLimits` for
+    the totals (56 requests, 32 fields) and `buffer_share`. Fields with another number of channels than `channels`
+    cannot be used (None: all can). The reason why a field of a folder was replaced is in `Batch.skipped`; for a stream
+    it is in `quarantine`.
     """
 
     fields: Fields | FieldList
@@ -118,7 +118,9 @@ class BatchPlan:
         for name in ("global_px", "local_px"):
             size = getattr(self.crops, name)
             if size % self.patch or size < self.patch:
-                raise ValueError(f"crops.{name} is {size}, which patches of {self.patch} do not fill; give a multiple")
+                raise ValueError(
+                    f"crops.{name} is {size}, which is not a multiple of the patch ({self.patch}); give a multiple"
+                )
 
     @property
     def own_samples(self) -> range:
@@ -134,20 +136,20 @@ class BatchPlan:
     def buffer_share(self, num_workers: int) -> int:
         """Fields that one of `num_workers` workers of a rank holds to mix the reuses.
 
-        Its part of `buffer_fields`, but enough that no field comes twice in one batch: two batches.
+        Its part of `buffer_fields`, but at least two batches, so that no field comes twice in one batch.
         """
         needed = max(self.reuses, 2 * len(self.own_samples))
         return min(self.buffer_fields, max(needed, self.buffer_fields // (num_workers * self.ranks_per_node)))
 
 
 class WorkerLostError(ProcessLostError):
-    """A process that cuts crops was killed."""
+    """A worker process was killed."""
 
 
 class BatchStream(IterableDataset["Batch | Exception"]):
     """Batches of the steps [start, stop); workers of a DataLoader take them in turn.
 
-    What a batch cannot be made for comes in its place, as the last one: raised in a worker, it would reach the
+    If a batch cannot be made, the error comes in its place, as the last item: raised in a worker, it would reach the
     training process as the text of a traceback.
     """
 
@@ -168,7 +170,7 @@ class BatchStream(IterableDataset["Batch | Exception"]):
 
 
 class BatchMaker:
-    """Makes the batch of any step; of streamed fields only those of `start`, `start` + `stride`, ... in turn."""
+    """Makes the batch of any step; with streamed fields only those of `start`, `start` + `stride`, ... in turn."""
 
     def __init__(self, plan: BatchPlan, *, start: int = 0, stride: int = 1) -> None:
         self.plan = plan
@@ -178,7 +180,7 @@ class BatchMaker:
         if isinstance(plan.fields, FieldList):
             num_readers = stride * plan.ranks_per_node
             whole = StreamLimits()
-            # The worker that makes step s is s modulo the number of workers, wherever a run starts.
+            # Step s is made by worker s modulo the number of workers, wherever a run starts.
             stream = FieldStream(
                 plan.fields,
                 rank=plan.rank,
@@ -205,7 +207,7 @@ class BatchMaker:
             )
 
     def batch(self, step: int) -> Batch:
-        """The batch of one step. Raises ValueError when no field at all can be used."""
+        """The batch of one step. Raises ValueError if no field can be used."""
         plan = self.plan
         skipped: list[Skipped] = []
         samples = [self._sample(step * plan.batch_size + place, skipped) for place in plan.own_samples]
@@ -245,7 +247,7 @@ def load_batches(
 ) -> Iterator[Batch]:
     """Batches of the steps [start, stop) in order, made by worker processes ahead of time.
 
-    Raises what the workers met (see `BatchMaker`), and WorkerLostError for one that was killed.
+    Raises the errors of the workers (see `BatchMaker`), and WorkerLostError if a worker was killed.
     """
     plan = replace(plan, cache_mb=loading.cache_mb)
     streamed = isinstance(plan.fields, FieldList)
@@ -271,7 +273,7 @@ def _raising(made: Iterator[Batch | Exception]) -> Iterator[Batch]:
             if "DataLoader worker" not in str(error):
                 raise
             raise WorkerLostError(
-                f"a process that cuts crops was killed ({error}), most often for want of memory; lower "
+                f"a worker process was killed ({error}), most often because memory ran out; lower "
                 "loading.num_workers, loading.cache_mb or loading.prefetch and give the same command again: the run "
                 "continues from its last checkpoint"
             ) from error
@@ -282,7 +284,7 @@ def _raising(made: Iterator[Batch | Exception]) -> Iterator[Batch]:
 
 @contextmanager
 def _no_threads_of_opencv() -> Iterator[None]:
-    """Workers are forked with OpenCV set to one thread: a child that touches its parent's pool may wait for ever."""
+    """Workers are forked with OpenCV set to one thread: a child that uses its parent's thread pool may never return."""
     import cv2
 
     threads = cv2.getNumThreads()

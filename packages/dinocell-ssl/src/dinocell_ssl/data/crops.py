@@ -2,8 +2,8 @@
 
 Each sample first chooses a window, a square of the field in its own pixels; crops cover a share of the window's area
 and are resized to the network's sizes. So magnification stays within the range that the shares allow (with the
-defaults 1 to 1.6 for global and 0.7 to 1.9 for local crops), however large the field is: the size of a cell means
-something. Only a field smaller than the window is enlarged beyond that; a smaller `window_px` evens it out.
+defaults 1 to 1.6 for global and 0.7 to 1.9 for local crops), however large the field is, and the size of a cell keeps
+its meaning. Only a field smaller than the window is enlarged beyond that; a smaller `window_px` avoids it.
 """
 
 import math
@@ -98,11 +98,11 @@ def sample_crops(
 
 
 def channel_mixing(num_channels: int, rng: np.random.Generator, *, views: Views, num_local: int) -> _Mixing:
-    """What a view strategy does to the channels of one field.
+    """The weights that a view strategy gives to the channels of one field.
 
     Every strategy is linear in the channels. Applied to a field of one row whose channel c is 1 in column c and 0
-    elsewhere, it shows its own weights, and no pixel of a large field has to be mixed that no crop shows. Of several
-    images (a bag of channels) one is drawn.
+    elsewhere, it returns its own weights, so only pixels that a crop shows have to be mixed. If there are several
+    images (a bag of channels), one is drawn.
     """
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     unit = torch.eye(num_channels)[None, :, None]
@@ -140,7 +140,7 @@ def choose_window(field: ScaledField, rng: np.random.Generator, crops: Crops) ->
 def structure(v: Float32[np.ndarray, "y x"]) -> float:
     """Standard deviation of means of 8 x 8 pixels / standard deviation of pixels; 0 for a constant plane.
 
-    Independent noise has 1/8, cells of more than a few pixels across half and more.
+    Independent noise has 1/8, cells larger than a few pixels a half or more.
     """
     size = _STRUCTURE_BLOCK_PX
     rows, columns = max(1, v.shape[0] // size), max(1, v.shape[1] // size)

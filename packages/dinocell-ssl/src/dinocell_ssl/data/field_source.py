@@ -24,7 +24,7 @@ class Skipped(NamedTuple):
 
 
 class ReadFields:
-    """Fields read by number, in a new order every epoch; those read last are kept, as far as `cache_mb` reaches."""
+    """Fields read by number, in a new order every epoch; the most recent ones are kept, up to `cache_mb`."""
 
     def __init__(self, fields: Fields, *, seed: int, views: str, cache_mb: int, channels: int | None = None) -> None:
         """`channels`: what a field must have; None for any number."""
@@ -35,7 +35,7 @@ class ReadFields:
     def field(self, number: int, skipped: list[Skipped]) -> ScaledField:
         """The field of a sample, or the first usable one after it in its epoch's order.
 
-        Those that are passed over are added to `skipped`. Raises ValueError when no field at all can be used.
+        Fields that are passed over are added to `skipped`. Raises ValueError if no field can be used.
         """
         order = self.epoch_order(number // len(self._fields))
         for place in range(number, number + len(order)):
@@ -48,8 +48,8 @@ class ReadFields:
                 return source
             skipped.append(source)
         name, reason = skipped[0]
-        told = reason if name in reason else f"{name}: {reason}"
-        raise ValueError(f"none of the {len(order)} fields can be used; the first: {told}")
+        first = reason if name in reason else f"{name}: {reason}"
+        raise ValueError(f"none of the {len(order)} fields can be used; the first: {first}")
 
     @property
     def reads(self) -> None:
@@ -81,8 +81,8 @@ class ScaledPixels(FieldPixels):
 class ScaleFields:
     """A step of `FieldStream.prepare`: percentiles of each field, found once and ahead of its use.
 
-    A field that training cannot use (NaN, another number of channels, blank, ...) is bad to the stream, which puts
-    another in its place and the reason into the quarantine file.
+    A field that training cannot use (NaN, another number of channels, blank, ...) counts as bad: the stream replaces it
+    and writes the reason to the quarantine file.
     """
 
     views: str
@@ -102,7 +102,7 @@ class ScaleFields:
 class StreamedFields:
     """Fields of a stream with a step `ScaleFields`, one for each sample, after the first `used`.
 
-    The stream replaces what it cannot read and training cannot use, and keeps what it gives several times.
+    The stream replaces fields that cannot be read or used, and keeps those that it gives several times.
     """
 
     def __init__(self, stream: FieldStream, *, used: int) -> None:
@@ -126,7 +126,7 @@ class StreamedFields:
 
 
 class _Kept:
-    """Fields used last, up to a number of bytes."""
+    """The most recently used fields, up to a number of bytes."""
 
     def __init__(self, megabytes: int) -> None:
         self._most, self._bytes = megabytes * 10**6, 0
@@ -160,8 +160,8 @@ def _stacked(pixels: FieldPixels) -> np.ndarray:
 
 def _scaled(pixels: np.ndarray, views: str, channels: int | None) -> ScaledField:
     if channels is not None and len(pixels) != channels:
-        told = f"it has {len(pixels)} channels, and the network takes {channels} (network.in_channels)"
-        raise BadObject("shape", told)
+        reason = f"it has {len(pixels)} channels, and the network takes {channels} (network.in_channels)"
+        raise BadObject("shape", reason)
     scaled = scaled_field(pixels, drop_constant=views != "channel_drop")
     if views == "pairwise" and len(scaled.pixels) < 2:
         raise BadObject("constant", "it has one channel that is not blank, and the view strategy pairwise needs two")

@@ -35,12 +35,12 @@ class LeftOutWarning(UserWarning):
 
 @runtime_checkable
 class Fields(Protocol):
-    """A list of fields that are read one at a time; several processes may read at once."""
+    """A list of fields that are read one at a time; several processes may read at the same time."""
 
     def __len__(self) -> int: ...
 
     def name(self, index: int) -> str:
-        """What messages call the field."""
+        """The name of the field in messages."""
         ...
 
     def read(self, index: int) -> Num[np.ndarray, "channel y x"]:
@@ -98,21 +98,21 @@ def open_folders(
     split: str | None = "train",
     pixel_size_um: float | None = None,
 ) -> FolderFields:
-    """All images of the folders and of the folders in them, sorted; no pixel is read.
+    """All images in the folders and in the folders below them, sorted; no pixel is read.
 
-    Of a dataset folder (`images/`, `masks/`, `splits.csv`) only the images, and where it has splits only those of
-    `split` (None: all). Folders named `masks` or `labels` and hidden files are never looked at. Labels, results and
-    thumbnails beside the image of that name are left out, and named in a warning (LeftOutWarning).
+    Of a dataset folder (`images/`, `masks/`, `splits.csv`) only the images are used, and if it has splits only those of
+    `split` (None: all). Folders named `masks` or `labels` and hidden files are ignored. Labels, results and thumbnails
+    beside the image of that name are left out, and named in a warning (LeftOutWarning).
 
     `channel_pattern` is for one file per channel: a regular expression searched in the file name whose group
     `channel` is the channel, and whose other named groups together are the field, for example
     `(?P<well>r..c..)(?P<site>f..).*-ch(?P<channel>.)`. Files that it does not match are left out.
 
-    `pixel_size_um` is what all fields are resampled to, as `dinocell_io.ResampleTo` does; one without a pixel size, or
-    whose pixels are less than half as large, cannot be read.
+    `pixel_size_um` is the size that all fields are resampled to, as `dinocell_io.ResampleTo` does; a field without a
+    pixel size, or whose pixels are less than half as large, cannot be read.
 
-    Raises FileNotFoundError for a missing folder, NotADirectoryError for a file, ValueError when nothing is found,
-    for a pattern that is none or lacks `channel`, and for two files of one channel of a field.
+    Raises FileNotFoundError for a missing folder, NotADirectoryError for a file, and ValueError if nothing is found,
+    for a pattern that is invalid or lacks `channel`, and for two files of one channel of a field.
     """
     fields: list[tuple[Path, ...]] = []
     for folder in map(Path, folders):
@@ -123,10 +123,10 @@ def open_folders(
         images, left_out = _images(folder)
         if not images:
             raise ValueError(
-                f"{folder} holds no image; expected {', '.join(IMAGE_SUFFIXES)} in it or in a folder below "
-                "(folders named masks or labels are not looked at)"
+                f"{folder} holds no images; expected {', '.join(IMAGE_SUFFIXES)} in it or in a folder below "
+                "(folders named masks or labels are ignored)"
             )
-        _tell_left_out(folder, left_out)
+        _warn_of_left_out(folder, left_out)
         files = _of_split(images, split)
         _require_split(files, images, folder, split)
         found = [(path,) for path in files] if channel_pattern is None else _grouped(files, channel_pattern)
@@ -140,17 +140,17 @@ def open_folders(
 
 
 def open_prefix(uri: str, *, split: str | None = "train") -> FieldList:
-    """All images of an `s3://` prefix and below it, to be streamed: one file per field; no pixel is read.
+    """All images at an `s3://` prefix and below it, to be streamed: one file per field; no pixel is read.
 
-    Of images in a folder `images` beside a `splits.csv` only those of `split` (None: all), as `open_folders` does, and
-    without labels, results and thumbnails beside images, as there.
+    Of images in a folder `images` beside a `splits.csv` only those of `split` (None: all), as in `open_folders`, and
+    without labels, results and thumbnails beside images.
     Raises ValueError for a prefix without an image or with labels, and for a split that no image has.
     """
     fields = open_folder_fields(uri)
     labels = [name for name in fields.names if not FOLDERS_OF_LABELS.isdisjoint(name.split("/")[:-1])]
     if labels:
         raise ValueError(f"{uri} holds labels ({labels[0]}), which are not fields; give the prefix of the images")
-    _tell_left_out(uri, fields.left_out)
+    _warn_of_left_out(uri, fields.left_out)
     if split is None:
         return fields
     store, _ = open_store(fields.store_uri)
@@ -186,7 +186,7 @@ def _images(folder: Path) -> tuple[list[Path], Mapping[str, str]]:
     return sorted(path for name in images if (path := folder / name).is_file()), left_out
 
 
-def _tell_left_out(place: str | Path, left_out: Mapping[str, str]) -> None:
+def _warn_of_left_out(place: str | Path, left_out: Mapping[str, str]) -> None:
     for reason in sorted({*left_out.values()}):
         names = [name for name, why in left_out.items() if why == reason]
         warnings.warn(
@@ -223,8 +223,8 @@ def _name_in_table(file: str) -> str:
 def _require_split(chosen: Sequence[object], images: Sequence[object], place: str | Path, split: str | None) -> None:
     if not chosen:
         raise ValueError(
-            f"none of the {len(images)} images in {place} is of the split {split!r} of its splits.csv; set data.split "
-            "to one that it has, or to null for all"
+            f"none of the {len(images)} images in {place} is in the split {split!r} of its splits.csv; set data.split "
+            "to a split that it has, or to null for all"
         )
 
 
@@ -233,13 +233,13 @@ def _grouped(files: Sequence[Path], pattern: str) -> list[tuple[Path, ...]]:
         expression = re.compile(pattern)
     except re.error as error:
         raise ValueError(
-            f"channel_pattern {pattern!r} is no regular expression ({error}); an example is "
+            f"channel_pattern {pattern!r} is not a regular expression ({error}); an example is "
             "(?P<field>.+)_ch(?P<channel>[0-9])"
         ) from error
     if "channel" not in expression.groupindex or len(expression.groupindex) < 2:
         raise ValueError(
             f"channel_pattern {pattern!r} names the groups {sorted(expression.groupindex)}; it needs (?P<channel>...) "
-            "and at least one more that tells the field, such as (?P<field>...)"
+            "and at least one more that identifies the field, such as (?P<field>...)"
         )
     fields: dict[tuple[object, ...], dict[str, Path]] = {}
     for path in files:
@@ -249,8 +249,8 @@ def _grouped(files: Sequence[Path], pattern: str) -> list[tuple[Path, ...]]:
             channels = fields.setdefault((path.parent, *parts.items()), {})
             if channel in channels:
                 raise ValueError(
-                    f"{path} and {channels[channel].name} are both channel {channel!r} of one field; let "
-                    "channel_pattern name what tells them apart, such as (?P<site>...)"
+                    f"{path} and {channels[channel].name} are both channel {channel!r} of one field; add a group to "
+                    "channel_pattern that distinguishes them, such as (?P<site>...)"
                 )
             channels[channel] = path
     return [tuple(path for _, path in sorted(channels.items())) for channels in fields.values()]

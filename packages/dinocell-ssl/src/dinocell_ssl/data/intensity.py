@@ -1,4 +1,4 @@
-"""Intensities of a field: v = (pixel - p_low) / (p_high - p_low) per channel, percentiles of the whole field.
+"""Intensities of a field: v = (pixel - p_low) / (p_high - p_low) per channel, percentiles of the complete field.
 
 The network sees (v - 0.5) / 0.25, clipped to [-4, 6]: the input that `dinocell train` and `dinocell segment` give
 to the same backbone later. This is the default rule of `dinocell_seg.normalize`, which a sibling package cannot import.

@@ -20,8 +20,8 @@ def block_mask(
 
     Rectangles of random area (4 patches to what is missing, at most `max_block_patches`, by default half the rows of
     the grid, rounded down as in the published code: 21 of 7 x 7) and aspect (0.3 to 1 / 0.3), always smaller than the
-    grid on both axes. When ten draws bring none that adds a patch and fits the count, single random patches fill the
-    rest.
+    grid on both axes. If ten draws give none that adds a patch and fits the count, single random patches complete the
+    mask.
     """
     height, width = grid
     if not 0 <= num_masked <= height * width:
@@ -48,7 +48,7 @@ def image_masks(
     circular_shift: bool = False,
     generator: torch.Generator,
 ) -> Bool[Tensor, "image y x"]:
-    """Masks of a batch: exactly int(num_images · masked_share) images get one, the others none, in random order.
+    """Masks of a batch: exactly int(num_images · masked_share) images get one, in random order.
 
     The ratios are not random: the k-th masked image has int(patches · edge) masked patches with edge the k-th upper
     edge of equal intervals of `ratios`, so that every batch has the same number of masked tokens. `circular_shift`
@@ -76,10 +76,10 @@ def own_image_masks(
     ratios: tuple[float, float] = (0.1, 0.5),
     seed: Sequence[int],
 ) -> Bool[Tensor, "image y x"]:
-    """Masks of some `images` of a batch of `num_images`, the same whoever else computes the others.
+    """Masks of some `images` of a batch of `num_images`, independent of who computes the others.
 
-    What `image_masks` does for a whole batch, for ranks that hold a part of it: who is masked and how much is drawn
-    for all (cheap), the masks themselves only for the own images, each from a seed of its own.
+    The counterpart of `image_masks` for ranks that hold a part of the batch: which images are masked, and how much, is
+    drawn for all (cheap); the masks themselves only for the rank's own images, each from its own seed.
     """
     counts = _masked_counts(num_images, grid, masked_share, ratios, _generator(*seed))
     return torch.stack([block_mask(grid, counts[image], generator=_generator(*seed, image + 1)) for image in images])
@@ -113,7 +113,7 @@ def _generator(*seed: int) -> torch.Generator:
 
 
 def _add_block(mask: Bool[Tensor, "y x"], max_patches: int, generator: torch.Generator) -> int:
-    """Set one random rectangle of `mask` that adds 1 to `max_patches` patches; how many it added, 0 if none."""
+    """Set one random rectangle of `mask` that adds 1 to `max_patches` patches; returns how many it added, or 0."""
     for _ in range(TRIES_PER_BLOCK):
         u_area, u_aspect, u_top, u_left = torch.rand(4, generator=generator, dtype=torch.float64).tolist()
         area = MIN_BLOCK_PATCHES + (max_patches - MIN_BLOCK_PATCHES) * u_area

@@ -19,7 +19,7 @@ class ChannelViews(NamedTuple):
 
 
 class ViewStrategy(Protocol):
-    """What the four strategies have in common."""
+    """The interface of the four strategies."""
 
     def __call__(
         self, fields: Float[Tensor, "field channel y x"], *, num_local: int, generator: torch.Generator
@@ -37,7 +37,7 @@ def mean_vs_single(
 ) -> ChannelViews:
     """The mean of all channels against one random channel; locals show the mean with the given probability.
 
-    Features come not to depend on the stain. One channel in, one channel out.
+    Features learn not to depend on the stain. One channel in, one channel out.
     """
     _check_probability("local_mean_probability", local_mean_probability)
     mean = fields.mean(dim=1, keepdim=True)

@@ -29,8 +29,8 @@ def koleo_loss(
     groups of 16 are the regime of the DINOv3 paper on one large batch.
 
     The value is -log(‖x - neighbour + 1e-8‖ + 1e-8), as published. The gradient below `min_distance` is that of the
-    parabola that continues the logarithm: it falls to 0 for exact duplicates, which have no direction to part in,
-    and never exceeds 1 / min_distance per pair, where the published one reaches 10^7 and more.
+    parabola that continues the logarithm: it falls to 0 for exact duplicates, which have no direction to separate in,
+    and never exceeds 1 / min_distance per pair, while the published one reaches 10^7 and more.
 
     Raises ValueError when a sample has too few neighbours or group_size does not divide the batch.
     """

@@ -33,7 +33,7 @@ def prototype_cross_entropy(
     """
     if targets.shape != (len(vectors), len(prototypes)) or weights.shape != targets.shape[:1]:
         raise ValueError(
-            f"{len(vectors)} vectors and {len(prototypes)} prototypes came with targets of shape "
+            f"got {len(vectors)} vectors and {len(prototypes)} prototypes with targets of shape "
             f"{tuple(targets.shape)} and {len(weights)} weights; give one target and weight per vector"
         )
     if temperature <= 0:

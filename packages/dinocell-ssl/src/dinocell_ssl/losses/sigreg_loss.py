@@ -26,8 +26,8 @@ def sigreg_loss(
     of [-`largest_frequency`, `largest_frequency`]: the statistic of Epps and Pulley (1983) but for its factor
     `samples`, which LeJEPA has and which would tie the weight of the loss to the batch. 0 for projections that are
     normal with mean 0 and variance 1; √(2π) (1 - √2 + 1/√3) = 0.409 for features that are all 0, whose gradient is
-    0 too. n samples of a true normal distribution give 1.06 / n on the mean, since n points are no distribution.
-    Samples many deviations away feel little of its gradient.
+    0 too. n samples of a true normal distribution give 1.06 / n on average, since n points are not a distribution.
+    Samples many deviations away get little gradient.
 
     Give features before any L2 normalisation, which makes a variance of 1 impossible: the head's MLP output.
     `seed` draws the directions, the same on every rank and device: pass the step. With `group` φ is that of all

@@ -12,7 +12,7 @@ from dinocell_ssl.distributed import reduce_in_place
 
 @runtime_checkable
 class Mass(Protocol):
-    """exp(logits / temperature - its sample's maximum), by sample and prototype, and what is asked of it."""
+    """exp(logits / temperature - its sample's maximum), by sample and prototype, and the operations on it."""
 
     sample_max: Tensor
 
@@ -22,7 +22,7 @@ class Mass(Protocol):
 
 
 def mass_of(logits: Float[Tensor, "sample prototype"], temperature: float) -> Mass:
-    """The mass as kernels that compute it anew at each look, where a GPU has them; else as an array."""
+    """The mass as kernels that compute it again at each use, if a GPU has them; otherwise as an array."""
     if logits.is_cuda:
         from dinocell_kernels.torch_cuda import SinkhornMass, has_sinkhorn
 
@@ -63,7 +63,7 @@ def sinkhorn(
     """Soft assignments of samples to prototypes, each sample summing to 1, prototypes used about equally.
 
     Each iteration gives every prototype, then every sample, the same mass. With `group` the samples of all ranks
-    are balanced together; ranks may bring different numbers of samples, also none, but each must call. Both global
+    are balanced together; ranks may have different numbers of samples, or none, but each must call. Both global
     crops of a batch belong in one call.
 
     Computed in float32 (float64 stays). Takes one new array of the size of the logits, whatever the number of

@@ -30,7 +30,7 @@ class Gram(BaseModel):
     local: float | None = Field(
         default=0.5, ge=0, description="what loss.local becomes during the warm-up; null: it stays"
     )
-    enlarge: int = Field(default=2, ge=1, description="the anchor sees global crops so many times larger")
+    enlarge: int = Field(default=2, ge=1, description="factor by which the anchor's global crops are larger")
     clamp_negatives: bool = Field(default=False, description="count opposite patches as dissimilar ones")
 
     @model_validator(mode="after")
@@ -44,7 +44,7 @@ class Gram(BaseModel):
             )
         if self.anchor_step is not None and self.anchor_step > self.start_step:
             raise ValueError(
-                f"anchor_step {self.anchor_step} lies after start_step {self.start_step}; the anchor must be there "
+                f"anchor_step {self.anchor_step} lies after start_step {self.start_step}; the anchor must exist "
                 "when the loss starts"
             )
         return self
@@ -73,7 +73,7 @@ class Gram(BaseModel):
 
 
 class GramAnchor(nn.Module):
-    """A frozen copy of a teacher's backbone. It is made with the teacher and holds nothing to use until `take`."""
+    """A frozen copy of a teacher's backbone; made with the teacher, usable after `take`."""
 
     backbone: DinoVisionTransformer
 
@@ -84,7 +84,7 @@ class GramAnchor(nn.Module):
 
     @torch.no_grad()
     def take(self, backbone: nn.Module) -> None:
-        """Become what `backbone` is now; of weights cut over ranks each rank copies its own part."""
+        """Copy the current `backbone`; of sharded weights each rank copies its own part."""
         for own, given in zip(self.backbone.parameters(), backbone.parameters(), strict=True):
             _local(own).copy_(_local(given))
 

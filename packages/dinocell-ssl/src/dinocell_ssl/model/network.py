@@ -44,7 +44,7 @@ class Network(BaseModel):
     rope_rescale: float | None = Field(
         default=2.0, ge=1, description="largest factor on the positions of a step, student only; null: none"
     )
-    rope_per_block: bool = Field(default=False, description="draw that factor anew in every block, as published")
+    rope_per_block: bool = Field(default=False, description="draw a new factor for every block, as published")
     activation_checkpointing: bool = Field(default=False, description="less memory, a third more time")
     compile: bool = Field(default=False, description="torch.compile each block")
     sharding: Literal["auto", "none", "fsdp"] = Field(
@@ -57,7 +57,7 @@ class Network(BaseModel):
     start_licence: str | None = Field(default=None, description="licence of start_from, written into the result")
     qkv_bias: Literal["trainable", "as_file"] = Field(
         default="trainable",
-        description="released DINOv3 files switch the biases of q and v off for ever; 'as_file' keeps them off",
+        description="released DINOv3 files switch the biases of q and v off permanently; 'as_file' keeps them off",
     )
 
 
@@ -76,7 +76,7 @@ class Head(BaseModel):
 
 
 class TeacherOutputs(NamedTuple):
-    """What the teacher says of unmasked global crops; of patches only the masked ones have logits."""
+    """The teacher's outputs for unmasked global crops; only the masked patches have logits."""
 
     class_tokens: Float[Tensor, "2 sample feature"]
     class_logits: Float[Tensor, "2 sample prototype"]
@@ -121,7 +121,7 @@ class SslNetwork(nn.Module):
     def forward(
         self, global_crops: Float[Tensor, "2 sample channel y x"], masks: Bool[Tensor, "image patch"]
     ) -> TeacherOutputs:
-        """The teacher's part: unmasked crops; `masks` say of which patches the student will be asked."""
+        """The teacher's part: unmasked crops; `masks` mark the patches that the student will predict."""
         features = self.backbone.forward_features(global_crops.flatten(0, 1))
         class_tokens, patch_tokens = features["x_norm_clstoken"], features["x_norm_patchtokens"]
         return TeacherOutputs(
@@ -134,17 +134,17 @@ class SslNetwork(nn.Module):
 
 @dataclass(frozen=True)
 class Start:
-    """What a network started from: facts for the result, and whether its heads came with it."""
+    """What a network started from: facts for the result, and whether the file had its heads."""
 
     has_heads: bool
     facts: Mapping[str, Any]
 
 
 def require_start(network: Network) -> None:
-    """Raise ValueError if `start_from` is no file."""
+    """Raise ValueError if `start_from` is not a file."""
     if network.start_from is not None and not network.start_from.is_file():
         raise ValueError(
-            f"network.start_from is {network.start_from}, which is no file; give a DINOv3 file, a checkpoint or a "
+            f"network.start_from is {network.start_from}, which is not a file; give a DINOv3 file, a checkpoint or a "
             "backbone.safetensors (a run that is continued needs the file it started from)"
         )
 
@@ -172,7 +172,7 @@ def create_network(network: Network, *, dino_head: Head, ibot_head: Head) -> tup
         "heads": "file" if has_heads else "random",
     }
     if origin:
-        facts["origin"] = origin  # what the run of that file started from, and so on
+        facts["origin"] = origin  # what the run of that file started from, and so on back
     return model, Start(has_heads, facts)
 
 
@@ -187,7 +187,7 @@ def _load_backbone(backbone: DinoVisionTransformer, path: Path, network: Network
 
 
 def _advice(path: Path, network: Network) -> str | None:
-    """What to set where channels or patches do not fit: the loader advises arguments that a recipe does not have."""
+    """What to set if channels or patches do not fit; the loader's advice names arguments that recipes do not have."""
     try:
         _, patch, channels = backbone_architecture(path)
     except ValueError:
@@ -209,7 +209,7 @@ def _advice(path: Path, network: Network) -> str | None:
 
 def _licence(origin: Mapping[str, Any]) -> str:
     if origin.get("started_from") == RANDOM_WEIGHTS:
-        return "none of others: the file is of a run that started from random weights"
+        return "no other weights: the run of the file started from random weights"
     if "licence" in origin:
         return str(origin["licence"])
     return "not stated; results are derivatives of the file and bound by its licence"

@@ -43,7 +43,7 @@ class Optimization(BaseModel):
 
 
 def parameter_groups(network: nn.Module, settings: Optimization) -> list[dict[str, object]]:
-    """Groups for AdamW, fused by what they share: `rate`, `decay` (multipliers), `is_last_layer` and `part`.
+    """Groups for AdamW, one per combination of `rate`, `decay` (multipliers), `is_last_layer` and `part`.
 
     The rate of block i of L is `layer_decay`^(L - i), that of the tokens and of the patch embedding
     `layer_decay`^(L + 1), the latter times `patch_embed_factor`; norms after the last block and the heads have 1.

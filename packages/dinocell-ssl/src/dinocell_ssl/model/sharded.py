@@ -1,4 +1,4 @@
-"""Weights, gradients and moments cut over the ranks (FSDP2), and whole again in checkpoints."""
+"""Weights, gradients and moments sharded over the ranks (FSDP2), and gathered again in checkpoints."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ from dinocell_ssl.model.network import SslNetwork
 
 
 def shard(root: nn.Module, network: SslNetwork | GramAnchor, *, ranks: Ranks, device: torch.device) -> None:
-    """Cut the parameters of `root` over all ranks: block by block those of its `network`, and the rest together.
+    """Shard the parameters of `root` over all ranks: those of its `network` block by block, the others together.
 
     Every rank must hold the same weights before. Afterwards parameters are DTensors: make the optimiser then, and use
     them only by calling `root`.
@@ -23,7 +23,7 @@ def shard(root: nn.Module, network: SslNetwork | GramAnchor, *, ranks: Ranks, de
     mesh = init_device_mesh(device.type, (ranks.world_size,))
     for block in network.backbone.blocks:
         fully_shard(block, mesh=mesh)
-    # The root too is cut again after its forward pass: the teacher has no backward pass that would do it.
+    # The root is sharded again after its forward pass too: the teacher has no backward pass that would do it.
     fully_shard(root, mesh=mesh, reshard_after_forward=True)
 
 
@@ -37,14 +37,14 @@ def whole(state: Any) -> Any:
 
 
 def copy_into(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
-    """Copy whole tensors into one's own, sharded or not; KeyError and RuntimeError when they do not fit."""
+    """Copy gathered tensors into a module's own, sharded or not; KeyError and RuntimeError if they do not fit."""
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(_as(tensor, given[name]))
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Load a whole state into an optimiser of sharded or whole parameters."""
+    """Load a gathered state into an optimiser of parameters that may be sharded."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     moments = {
         index: {

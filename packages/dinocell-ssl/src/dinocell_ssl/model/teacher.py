@@ -13,7 +13,7 @@ class Teacher:
     Make it where the student is: on its final device.
 
     The average is kept in float32 (float64 stays) even when `module` computes in `dtype`: with a momentum of 0.999
-    a bfloat16 average would round every step away and stand still. In float32 the average is the module's own
+    a bfloat16 average would round every step away and never change. In float32 the average is the module's own
     parameters and takes no further memory; in bfloat16 it takes 4 bytes per parameter more. Buffers are those of
     the student at the start, as in DINOv3.
     """

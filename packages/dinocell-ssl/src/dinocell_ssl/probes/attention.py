@@ -63,7 +63,7 @@ def _weights(
 
 
 def attention_entropy(weights: Float[Tensor, "image head query token"]) -> Float[Tensor, " head"]:
-    """Entropy of each head's attention as a share of ln(tokens): 0 looks at one token, 1 at all alike.
+    """Entropy of each head's attention as a share of ln(tokens): 0 if it looks at one token, 1 if at all equally.
 
     Mean over images and queries.
     """

@@ -1,4 +1,4 @@
-"""Channel consistency: is one field alike in its channels, and more so than different fields are?
+"""Channel consistency: are the features of one field similar in its channels, and more so than those of other fields?
 
 The cosine of the same field across channels alone proves nothing: a collapsed model scores 1.0. Its contrast is the
 same cosine between different fields.
@@ -41,8 +41,8 @@ def channel_consistency(
 ) -> ChannelConsistency:
     """Consistency of features of the same places seen in each of several channels, each channel on its own.
 
-    `groups` tells which places belong together (crops of one field): the bootstrap draws whole groups, since crops
-    of a field are no independent evidence. None: every place is a group of its own. Pairs of different places within
+    `groups` says which places belong together (crops of one field): the bootstrap draws complete groups, since crops
+    of a field are not independent evidence. None: every place is its own group. Pairs of different places within
     a group count as different. Takes places² · channels² cosines.
 
     Raises ValueError for fewer than two places or channels.
@@ -92,7 +92,7 @@ def _interval(
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randint(num_groups, (num_resamples, num_groups), generator=generator)
     counts = F.one_hot(drawn, num_groups).sum(dim=1).double()
-    # One group alone has no pair of different places when its places are one: such a resample says nothing.
+    # A single group whose places are all the same has no pair of different places: such a resample says nothing.
     counts = counts[(counts > 0).sum(dim=1) > 1]
     same, different = _contrast(similarity, counts[:, members])
     low, high = torch.quantile(same - different, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()

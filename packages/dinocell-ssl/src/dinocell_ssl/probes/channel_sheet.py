@@ -32,9 +32,9 @@ def shown_fields(
     in_channels: int,
     shown: ShownAs = "repeated",
 ) -> tuple[list[ChannelImages], tuple[str, ...]]:
-    """The square with most contrast of up to `count` fields, spread evenly, and a note for each that is left out.
+    """The square with most contrast of up to `count` fields, spread evenly, and a note for each field left out.
 
-    What cannot be shown is left out: see `dinocell_ssl.read_probe_fields`. A field smaller than `size` is shown
+    Fields that cannot be shown are left out: see `dinocell_ssl.read_probe_fields`. A field smaller than `size` is shown
     in the largest square it has, if that is not below `smallest` (None: `size`).
     """
     in_place = in_channels if shown == "in_its_place" else None
@@ -54,8 +54,8 @@ def shown_fields(
 def channel_sheet(backbone: DinoVisionTransformer, fields: Sequence[ChannelImages]) -> Picture:
     """For each field three rows, a column for each channel: image, attention of the class token, components.
 
-    Components are those of the field's channels together: what a backbone sees alike in all stains has one colour
-    in all columns. A backbone in evaluation mode; images are cut to whole patches.
+    Components are those of all channels of the field together, so structures that look the same to the backbone in all
+    stains have one colour in all columns. The backbone is in evaluation mode; images are cut to complete patches.
     """
     device, dtype, patch = backbone.cls_token.device, backbone.cls_token.dtype, backbone.patch_size
     rows: list[list[np.ndarray]] = []

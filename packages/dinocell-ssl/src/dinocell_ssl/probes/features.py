@@ -1,4 +1,4 @@
-"""Features of fields for probes and pictures: places of a field, each of its channels seen alone."""
+"""Features of fields for probes and pictures: places of a field, with each channel seen alone."""
 
 from collections.abc import Iterator
 from typing import Literal, NamedTuple

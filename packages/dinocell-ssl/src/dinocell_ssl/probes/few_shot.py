@@ -1,7 +1,7 @@
 """Few-shot segmentation: what a pretrained backbone is worth when only k images are labelled.
 
-The segmentation itself comes as a function: this package knows nothing of decoders and scores, and `dinocell probe`
-hands it the trainer of dinocell-seg.
+The segmentation itself is passed in as a function: this package has no decoders and scores, and `dinocell probe` passes
+the trainer of dinocell-seg.
 """
 
 import math
@@ -19,16 +19,16 @@ class FewShotTrainer(Protocol):
     """Trains on `num_images` labelled images and scores the result on others, the same for all calls."""
 
     def __call__(self, backbone: Path | None, *, num_images: int, seed: int) -> float:
-        """Score, greater is better. `backbone` None starts from random weights.
+        """The score; higher is better. With `backbone` None it starts from random weights.
 
-        The same `num_images` and `seed` mean the same images, batches and budget whatever the backbone is.
+        The same `num_images` and `seed` mean the same images, batches and budget, whatever the backbone is.
         """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class FewShotScore:
-    """One training: `start` is "pretrained" or "random"."""
+    """One training run; `start` is "pretrained" or "random"."""
 
     start: str
     num_images: int
@@ -74,8 +74,8 @@ def few_shot_curve(
 ) -> FewShotCurve:
     """Scores of `backbone` and of random weights for each number of images and seed.
 
-    `on_score` is called after each training. Raises ValueError for no or repeated numbers and seeds, and for a
-    trainer that returns no finite score.
+    `on_score` is called after each training run. Raises ValueError for missing or repeated numbers and seeds, and for a
+    trainer that does not return a finite score.
     """
     for name, numbers in (("num_images", num_images), ("seeds", seeds)):
         if not numbers or len(set(numbers)) < len(numbers):

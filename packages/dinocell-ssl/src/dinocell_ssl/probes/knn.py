@@ -38,8 +38,8 @@ def neighbor_agreement(
 ) -> NeighborAgreement:
     """Agreement of each sample's nearest neighbours (largest cosine) with its label; a sample is not its own.
 
-    Samples with the same number in `apart` are no candidates for each other. For crops labelled by field leave it
-    out: a high agreement says that features tell fields from each other. For crops labelled by plate give the
+    Samples with the same number in `apart` are not candidates for each other. For crops labelled by field leave it
+    out: a high agreement says that features distinguish fields. For crops labelled by plate give the
     field: then agreement above `chance` is what features know of the plate itself (staining, illumination), which
     is rarely wanted. Samples with fewer candidates than `num_neighbors` have all of them as neighbours.
 

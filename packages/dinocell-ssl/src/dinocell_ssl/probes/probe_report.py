@@ -55,7 +55,7 @@ def probe_checkpoint(
 
     Without `settings.shown`, channels are shown as the run showed them: each in its place if the file is of a run
     whose backbone takes several, else repeated (also to an RGB backbone of others). Raises ValueError and
-    FileNotFoundError for a file that is no backbone, and for folders without a usable field.
+    FileNotFoundError for a file that is not a backbone, and for folders without a usable field.
     """
     checkpoint, output = Path(checkpoint), Path(output)
     backbone, facts = open_backbone(checkpoint)

@@ -22,7 +22,7 @@ from dinocell_ssl.run.resume import latest_checkpoint, load_checkpoint
 from dinocell_ssl.watch.monitor import TrainState
 
 _HEAD_ONLY_SHARE = 0.1
-_SMALL_ENOUGH = ("tiny", "small", "small_plus")  # to be whole on every rank
+_SMALL_ENOUGH = ("tiny", "small", "small_plus")  # to be kept complete on every rank
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Run:
 def assemble(recipe: PretrainRecipe, output: Path, fields: Fields | FieldList, *, device: str, ranks: Ranks) -> Run:
     """A run at its first step, or at the last checkpoint that `output` holds.
 
-    Raises ValueError when the batch does not divide, and for a checkpoint of another recipe or other fields.
+    Raises ValueError if the batch does not divide, and for a checkpoint of another recipe or other fields.
     """
     place = _device_of(device, ranks)
     stream, cache = recipe.data.stream, recipe.data.open_cache()

@@ -26,14 +26,14 @@ class Pace:
         self.restart()
 
     def restart(self) -> None:
-        """Count from now on, as after something that is no step: a probe, a picture."""
+        """Start counting again, for example after a probe or a picture, which are not steps."""
         self._started = time.perf_counter()
         self._waited = 0.0
         self._num_images = 0
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Time within the block is time without work for the device."""
+        """Time inside the block counts as time without work for the device."""
         started = time.perf_counter()
         try:
             yield
@@ -93,7 +93,7 @@ class Reads:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Peak of the device's tensors, or of this process for a CPU (0 where the system does not tell)."""
+    """Peak memory of the device's tensors, or of this process on a CPU (0 if the system does not say)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if sys.platform == "win32":

@@ -1,4 +1,4 @@
-"""Pretraining: folders of images in, a backbone and a log out; the same call again continues."""
+"""Pretraining: folders of images in, a backbone and a log out; the same call continues a stopped run."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -67,9 +67,9 @@ def pretrain(
         ValueError: no usable field, no such device, or `output` holds a run of another recipe.
         OSError: `output` cannot be written.
         FloatingPointError: too many steps in a row were not finite.
-        CollapseError: a monitor was asked to stop a collapsed run.
+        CollapseError: a monitor was set to stop a collapsed run.
         RankLostError: another rank was killed or no longer answers.
-        WorkerLostError: a process that cuts crops was killed.
+        WorkerLostError: a worker process was killed.
     """
     output = Path(output)
     check_output_folder(output)

@@ -76,7 +76,7 @@ class Data(BaseModel):
         if self.stream is not None and (self.split not in (None, "train") or self.channel_pattern is not None):
             given = f"split {self.split!r}" if self.channel_pattern is None else "channel_pattern"
             raise ValueError(
-                f"{given} is of folders and does nothing to a stream; leave it out, and choose the sites with "
+                f"{given} applies to folders and has no effect on a stream; leave it out, and choose the sites with "
                 "data.stream.selection and the channels with data.stream.channels"
             )
         return self
@@ -97,7 +97,7 @@ class Data(BaseModel):
         return self.stream is not None or any(map(is_remote, self.folders))
 
     def open(self) -> Fields | FieldList:
-        """The fields. Raises ValueError when neither or both are given, and for folders that hold none."""
+        """The fields. Raises ValueError if neither or both are given, and for folders without fields."""
         if self.stream is None:
             if not self.folders:
                 raise ValueError("no data: give folders of images with --data, or data.stream.index in the recipe")
@@ -141,7 +141,7 @@ class Data(BaseModel):
     def _prefix(self) -> FieldList:
         if len(self.folders) > 1 or self.channel_pattern is not None:
             raise ValueError(
-                f"data.folders is {', '.join(map(str, self.folders))}; of s3:// prefixes one alone can be streamed, "
+                f"data.folders is {', '.join(map(str, self.folders))}; only a single s3:// prefix can be streamed, "
                 "with all channels of a field in one file (no data.channel_pattern); copy the others to a folder"
             )
         return open_prefix(str(self.folders[0]), split=self.split)
@@ -164,7 +164,7 @@ class Loss(BaseModel):
     sinkhorn_iterations: int = Field(default=3, ge=1)
     center_momentum: float = Field(default=0.9, ge=0, le=1, description="of the centre of softmax targets")
     koleo_group: int | None = Field(
-        default=None, ge=2, description="samples that see each other; null: the whole batch of all ranks"
+        default=None, ge=2, description="samples that see each other; null: the complete batch of all ranks"
     )
     chunk_elements: int = Field(default=2**24, ge=1, description="iBOT logits in memory at a time")
 
@@ -298,8 +298,8 @@ class StepRates(BaseModel):
 def step_rates(recipe: PretrainRecipe, step: int, *, head_only_steps: int = 0) -> StepRates:
     """Rates of a step (the first is 0): a function of the recipe, so that resuming needs no state.
 
-    After `head_only_steps` the backbone's rate rises from 0: the heads have come to the peak of theirs by then, with
-    which AdamW's first steps, each as long as the rate, would undo what the backbone knows.
+    After `head_only_steps` the backbone's rate rises from 0: by then the rate of the heads is at its peak, and AdamW's
+    first steps, each as long as the rate, would undo what the backbone knows.
     """
     schedule, settings, teacher = recipe.schedule, recipe.optimization, recipe.teacher
     cosine = cosine_v1 if schedule.kind == "v1" else cosine_v2
@@ -353,7 +353,7 @@ def recipe_path(name: str) -> Path:
     if Path(name).suffix not in (".yaml", ".yml"):
         return shipped_recipe(name)
     if not Path(name).is_file():
-        raise ValueError(f"there is no file {name}; give a YAML recipe, or the name of a shipped one: {_shipped()}")
+        raise ValueError(f"there is no file {name}; give a YAML recipe, or the name of an included one: {_shipped()}")
     return Path(name)
 
 
@@ -361,7 +361,9 @@ def shipped_recipe(name: str) -> Path:
     """Path of a recipe that comes with the package: `jump_vits8` or `debug_cpu`."""
     path = Path(str(_RECIPES / f"{name}.yaml"))
     if not path.is_file():
-        raise ValueError(f"there is no recipe {name!r}; shipped are {_shipped()}; a file of yours must end in .yaml")
+        raise ValueError(
+            f"there is no recipe {name!r}; included are {_shipped()}; a file of your own must end in .yaml"
+        )
     return path
 
 

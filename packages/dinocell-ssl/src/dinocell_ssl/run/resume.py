@@ -1,4 +1,4 @@
-"""Checkpoints: everything a run must remember to continue exactly, and which of them stay.
+"""Checkpoints: everything a run needs to continue exactly, and which checkpoints are kept.
 
 Random numbers need none: crops, masks and the randomness of the student are functions of the recipe's seed and the
 step. The generator's state is kept for monitors that draw from it.
@@ -20,7 +20,7 @@ from dinocell_ssl.model.sharded import copy_into, load_optimizer, whole
 from dinocell_ssl.run.recipe import PretrainRecipe
 from dinocell_ssl.watch.monitor import TrainState
 
-# What may change between a run and its continuation: none of it decides the numbers.
+# What may change between a run and its continuation: nothing here changes the numbers.
 _FREE = (
     "loading",
     "monitoring",
@@ -42,7 +42,7 @@ def checkpoint_path(output: Path, step: int) -> Path:
 
 
 def latest_checkpoint(output: Path) -> Path | None:
-    """The checkpoint of the most steps, None if there is none."""
+    """The checkpoint with the most steps, None if there is no checkpoint."""
     found = [
         (int(match.group(1)), path)
         for path in (output / "checkpoints").glob("step_*.pt")
@@ -94,10 +94,10 @@ def load_checkpoint(path: Path, state: TrainState, *, data: Mapping[str, Any]) -
         contents = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:  # OSError: cut short
         raise ValueError(f"{path} is not a complete checkpoint; remove it to continue from the one before") from error
-    # A setting that came after the checkpoint was written had its default then.
+    # A setting that is newer than the checkpoint had its default then.
     written = merged(PretrainRecipe().model_dump(mode="json"), contents["recipe"])
     changed = differences(_binding(written), _binding(state.recipe))
-    # Of what was not noted when the checkpoint was written nothing is known.
+    # Facts that were not recorded when the checkpoint was written cannot be compared.
     changed += differences(contents["data"], {name: value for name, value in data.items() if name in contents["data"]})
     if changed:
         raise ValueError(

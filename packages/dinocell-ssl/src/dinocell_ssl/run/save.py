@@ -1,4 +1,4 @@
-"""What a run leaves on the disk at a checkpoint, and what it does without room there."""
+"""What a run writes to disk at a checkpoint, and what it does if the disk is full."""
 
 import warnings
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ class CheckpointWarning(UserWarning):
 
 
 def save(run: Run) -> None:
-    """Checkpoint and backbone; of what the disk has no room for, the other is written all the same.
+    """Write checkpoint and backbone; if the disk has no room for one of them, the other is still written.
 
-    A full disk ends a run only when it is finished: until then the next checkpoint may find room.
+    A full disk ends a run only at its last step: until then the next checkpoint may find room.
     """
     state, schedule = run.state, run.recipe.schedule
     contents = _contents(run)
@@ -37,8 +37,8 @@ def save(run: Run) -> None:
             "last checkpoint"
         ) from failures[0]
     else:
-        told = "; ".join(map(str, failures))
-        warnings.warn(f"step {state.step}: {told}; training goes on", CheckpointWarning, stacklevel=2)
+        message = "; ".join(map(str, failures))
+        warnings.warn(f"step {state.step}: {message}; training continues", CheckpointWarning, stacklevel=2)
 
 
 def complete(run: Run) -> None:
@@ -61,7 +61,7 @@ def _write_checkpoint(run: Run, contents: Mapping[str, Any]) -> None:
     try:
         save_checkpoint(path, contents)
     except OSError:
-        # The newest one is all that a run needs to continue: the others make room.
+        # A run needs only the newest one to continue: the others make room.
         if not remove_old_checkpoints(run.state.output, keep=1):
             raise
         save_checkpoint(path, contents)

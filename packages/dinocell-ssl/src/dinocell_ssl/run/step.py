@@ -1,4 +1,4 @@
-"""One step of pretraining: teacher, targets, student, optimiser, average - or nothing, when a number is not finite."""
+"""One step of pretraining: teacher, targets, student, optimiser, average; nothing changes if a number is not finite."""
 
 import math
 from collections.abc import Iterator
@@ -186,7 +186,7 @@ class Stepper:
         if self._ranks.group is not None:
             reduce_in_place(stacked, dist.ReduceOp.SUM, group=self._ranks.group)
             stacked /= self._ranks.world_size
-        # One transfer for everything: each would make the host wait for the device.
+        # One transfer for everything: each transfer makes the host wait for the device.
         gathered = torch.cat([stacked, *(norm.float()[None] for norm in norms.values())]).tolist()
         values = dict(zip(("loss", *means, *(f"grad_norm_{name}" for name in norms)), gathered, strict=True))
         num_local = self._recipe.crops.num_local

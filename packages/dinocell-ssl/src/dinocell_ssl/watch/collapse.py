@@ -114,24 +114,24 @@ def _features(values: Mapping[str, float], limit: CollapseThresholds) -> Alarm |
 def _assignments(values: Mapping[str, float], limit: CollapseThresholds) -> Alarm | None:
     if values.get("assignment_information", math.inf) >= limit.assignment_information:
         return None
-    told = f"assignments tell nothing of their image ({values['assignment_information']:.2g} nats)"
+    symptom = f"assignments say nothing about their image ({values['assignment_information']:.2g} nats)"
     if values.get("prototype_perplexity", math.inf) < 1.5:
         return _alarm(
             "features",
             "one_prototype",
-            f"{told}: one prototype takes all",
+            f"{symptom}: one prototype takes all",
             "use Sinkhorn instead of centering, or centre faster",
         )
     if values.get("teacher_entropy", 0.0) > 0.95 * values.get("uniform_entropy", math.inf):
         return _alarm(
             "features",
             "uniform_assignments",
-            f"{told}: every image belongs to all prototypes alike",
+            f"{symptom}: every image belongs to all prototypes equally",
             "keep the teacher sharp and quick (teacher.temperature [0.04, 0.04], a lower teacher.momentum) and start "
             "with prototypes of length 1 (dino_head.prototype_init and ibot_head.prototype_init unit)",
         )
     return _alarm(
-        "features", "equal_assignments", f"{told}: all images have the same", "enlarge the batch or the prototypes"
+        "features", "equal_assignments", f"{symptom}: all images have the same", "enlarge the batch or the prototypes"
     )
 
 
@@ -185,7 +185,7 @@ class CollapseMonitor:
     steps.
 
     `prototype_usage` is the share of the prototypes in use over about the last ten readings: one batch of n images
-    cannot use more than some n of them. The history starts anew when a run resumes. Attention is that of
+    cannot use more than some n of them. The history starts again when a run resumes. Attention is that of
     `attention_images` crops (0: not measured; nor with weights cut over the ranks).
     """
 

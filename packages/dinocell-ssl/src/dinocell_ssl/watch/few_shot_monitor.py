@@ -1,4 +1,4 @@
-"""Few-shot segmentation while a run goes on: what the teacher's backbone is worth to a decoder."""
+"""Few-shot segmentation during a run: what the teacher's backbone is worth to a decoder."""
 
 import tempfile
 import warnings
@@ -33,9 +33,10 @@ MakeTrainer = Callable[[FewShotTask], FewShotTrainer]
 class FewShotMonitor:
     """Logs `few_shot_<n>`, the score of a decoder on the teacher's backbone, and `few_shot_<n>_random`, measured once.
 
-    `make` gives the trainer for a folder that it makes and that is removed after each reading. The same `num_images`
-    images are labelled at every reading, so that readings compare; they say nothing of other images. Training waits.
-    What the trainer refuses becomes a ProbeWarning, once; with weights cut over the ranks nothing is trained.
+    `make` returns the trainer for a folder that it creates and that is removed after each reading. The same
+    `num_images` images are labelled at every reading, so that readings can be compared; they say nothing about other
+    images. Training waits. An error of the trainer becomes a ProbeWarning, once; with sharded weights nothing is
+    trained.
     """
 
     make: Callable[[Path], FewShotTrainer]
@@ -43,7 +44,7 @@ class FewShotMonitor:
     num_images: int = 10
     every: int = 10_000
     _random: float | None = field(default=None, init=False, repr=False)
-    _told: set[str] = field(default_factory=set, init=False, repr=False)
+    _reported: set[str] = field(default_factory=set, init=False, repr=False)
 
     def on_step(self, step: int, values: dict[str, float], state: TrainState) -> dict[str, float]:
         """The scores for the log."""
@@ -66,6 +67,6 @@ class FewShotMonitor:
         return {name: score, f"{name}_random": self._random}
 
     def _tell(self, note: str) -> None:
-        if note not in self._told:
-            self._told.add(note)
+        if note not in self._reported:
+            self._reported.add(note)
             warnings.warn(f"few-shot probe: {note}", ProbeWarning, stacklevel=3)

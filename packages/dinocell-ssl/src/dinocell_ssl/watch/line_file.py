@@ -1,4 +1,4 @@
-"""Files of lines that a run adds to: each line is whole or not there."""
+"""Files of lines that a run appends to: each line is complete or absent."""
 
 import errno
 import os
@@ -8,14 +8,14 @@ from types import TracebackType
 
 
 class LogWarning(UserWarning):
-    """Lines of a log could not be written; training goes on."""
+    """Lines of a log could not be written; training continues."""
 
 
 class LineFile:
-    """A text file that lines are added to; a line is with the system when `append` returns.
+    """A text file that lines are appended to; the operating system has the line when `append` returns.
 
-    A line that the disk has no room for leaves nothing behind, so that the file can be read, and a LogWarning comes
-    at the first of several. Raises OSError when the file cannot be opened.
+    A line that does not fit on the disk leaves nothing behind, so the file stays readable, and the first of several
+    gives a LogWarning. Raises OSError if the file cannot be opened.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -32,7 +32,7 @@ class LineFile:
         self.close()
 
     def append(self, line: str) -> None:
-        """Add a line; `line` holds no line break."""
+        """Append a line; `line` must not hold a line break."""
         data = f"{line}\n".encode()
         end = self._file.seek(0, os.SEEK_END)
         try:
@@ -42,7 +42,7 @@ class LineFile:
             self._file.truncate(end)
             if not self._is_full:
                 warnings.warn(
-                    f"lines of {self.path} are lost ({error.strerror}) until there is room; training goes on",
+                    f"lines of {self.path} are lost ({error.strerror}) until there is room; training continues",
                     LogWarning,
                     stacklevel=3,
                 )

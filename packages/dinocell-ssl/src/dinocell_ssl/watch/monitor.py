@@ -1,7 +1,7 @@
-"""What the training loop shows to monitors: the state of the run and what the last step computed anyway.
+"""What the training loop shows to monitors: the state of the run and the outputs of the last step.
 
-A monitor costs no second forward pass for what stands in `StepOutputs`; what else it needs (attention, probes) it
-computes from `TrainState.teacher`. Everything here is to be read, never written.
+A monitor needs no second forward pass for the values in `StepOutputs`; other values (attention, probes) it computes
+from `TrainState.teacher`. Monitors read these objects and never change them.
 """
 
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ from dinocell_ssl.model.teacher import Teacher
 
 
 class CollapseError(RuntimeError):
-    """Training has collapsed; the message names the cause. Raised by monitors that were asked to stop a run."""
+    """Training has collapsed; the message names the cause. Raised by monitors that are set to stop a run."""
 
 
 @dataclass(frozen=True, eq=False)
 class StepOutputs:
     """What one step computed, without gradients, on the run's device.
 
-    Of several ranks each sees its own samples; of several accumulated micro-batches the last. Images count crop by
-    crop: first the first global crop of every sample, then the second. The logits are those of the class tokens, not
-    yet divided by a temperature. Tokens of patches are normed. `ibot_targets` concern the masked patches in the order
-    of `masks.nonzero()`.
+    With several ranks, each sees its own samples; with several accumulated micro-batches, the last one. Images are
+    ordered by crop: first the first global crop of every sample, then the second. The logits are those of the class
+    tokens, not yet divided by a temperature. Patch tokens are normed. `ibot_targets` belong to the masked patches in
+    the order of `masks.nonzero()`.
     """
 
     global_crops: Float[Tensor, "2 sample channel y x"]

@@ -15,8 +15,8 @@ class PictureMonitor:
     """Writes `channels_<step>.png` and `masks_<step>.png`.
 
     `read` gives network inputs of a few fields, each channel alone (see `dinocell_ssl.probes.features.channel_images`);
-    it is called once, at the first picture. The teacher's forward pass over them is all that the training waits for;
-    files are written by `writer`. With weights cut over the ranks there are masks only.
+    it is called once, at the first picture. Training waits only for the teacher's forward pass over them; files are
+    written by `writer`. With sharded weights there are only masks.
     """
 
     read: Callable[[], Sequence[ChannelImages]]

@@ -1,4 +1,4 @@
-"""Pictures to PNG files and to Weights & Biases, in a thread of their own: training never waits for them."""
+"""Pictures to PNG files and to Weights & Biases, in a separate thread: training never waits for them."""
 
 import queue
 import sys
@@ -15,16 +15,16 @@ from dinocell_ssl.watch.tracker import wandb_failures
 
 
 class PictureWarning(UserWarning):
-    """A picture was not written; training goes on."""
+    """A picture was not written; training continues."""
 
 
 class PictureWriter:
-    """Writes pictures to `folder` as `<name>_<step>.png`, in the order they came; a writer that was closed is done.
+    """Writes pictures to `folder` as `<name>_<step>.png`, in order; a closed writer cannot be used again.
 
     At most `max_waiting` pictures wait; while the disk is slower than that, new ones are left out, counted in
-    `num_left_out` and told at the end. A picture that cannot be written (a full disk) is told by a PictureWarning when
-    the writer is used next, and costs nothing else. A run of Weights & Biases that is open in this process gets each
-    picture too; one that it does not take is told in the same way.
+    `num_left_out` and reported at the end. A picture that cannot be written (a full disk) gives a PictureWarning when
+    the writer is used next, and has no other effect. A run of Weights & Biases that is open in this process gets each
+    picture too; a picture that it refuses is reported in the same way.
     """
 
     def __init__(self, folder: str | Path, *, max_waiting: int = 16) -> None:

@@ -1,4 +1,4 @@
-"""Probes of the teacher while a run goes on."""
+"""Probes of the teacher during a run."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from dinocell_ssl.watch.teacher_backbone import teacher_backbone
 
 
 class ProbeWarning(UserWarning):
-    """Something could not be probed; training goes on."""
+    """Something could not be probed; training continues."""
 
 
 @dataclass
@@ -25,25 +25,25 @@ class ProbeMonitor:
     settings: ProbeSettings = field(default_factory=ProbeSettings)
     every: int = 1000
     _fields: Sequence[ProbeField] | None = field(default=None, init=False, repr=False)
-    _told: set[str] = field(default_factory=set, init=False, repr=False)
+    _reported: set[str] = field(default_factory=set, init=False, repr=False)
 
     def on_step(self, step: int, values: dict[str, float], state: TrainState) -> dict[str, float]:
         """The values of the probes for the log."""
         backbone = teacher_backbone(state)
         if backbone is None:
-            self._tell(["weights cut over the ranks are not probed during a run; probe its backbone.safetensors"])
+            self._report(["weights cut over the ranks are not probed during a run; probe its backbone.safetensors"])
             return {}
         if self._fields is None:
             self._fields, notes = self.read()
-            self._tell(notes or ("there is no field to probe on",) if not self._fields else notes)
+            self._report(notes or ("there is no field to probe on",) if not self._fields else notes)
         if not self._fields:
             return {}
         result = run_probes(backbone, self._fields, settings=self.settings)
-        self._tell(result.notes)
+        self._report(result.notes)
         return result.values
 
-    def _tell(self, notes: Sequence[str]) -> None:
+    def _report(self, notes: Sequence[str]) -> None:
         for note in notes:
-            if note not in self._told:
-                self._told.add(note)
+            if note not in self._reported:
+                self._reported.add(note)
                 warnings.warn(f"probe: {note}", ProbeWarning, stacklevel=3)

@@ -1,8 +1,8 @@
 """How a batch uses the prototypes: collapse shows here first, and in two opposite ways.
 
 With centred targets a collapsed teacher assigns all images to one prototype; with Sinkhorn, which balances the
-prototypes whatever the features are, it assigns every image to all of them alike. What an assignment tells of its
-image is then zero in both.
+prototypes whatever the features are, it assigns every image to all of them equally. In both cases an assignment says
+nothing about its image.
 """
 
 import math
@@ -18,7 +18,7 @@ class PrototypeUsage(NamedTuple):
 
     `entropy`: mean entropy of one sample's assignment, 0 (one prototype) to ln K (all alike).
     `perplexity`: exp(entropy of the mean assignment), the number of prototypes in equal use, 1 to K.
-    `information`: what a sample's assignment tells of the sample (mutual information), 0 if all samples have the
+    `information`: what a sample's assignment says about the sample (mutual information), 0 if all samples have the
     same assignment, at most ln(smaller of samples and K).
     `num_chosen`: prototypes that are some sample's largest; ties go to the first.
     """
@@ -35,7 +35,7 @@ def prototype_usage(probabilities: Float[Tensor, "sample prototype"]) -> Prototy
     Computed in float32 or wider. Takes one array of the size of the probabilities.
     """
     if len(probabilities) == 0:
-        raise ValueError("there is no sample to count prototypes of; give the assignments of one sample or more")
+        raise ValueError("there are no samples to count prototypes for; give the assignments of one sample or more")
     entropy = mean_entropy(probabilities)
     whole = mean_entropy(mean_assignment(probabilities)[None])
     num_chosen = len(torch.unique(probabilities.argmax(dim=1)))

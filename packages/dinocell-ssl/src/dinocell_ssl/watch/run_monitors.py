@@ -22,7 +22,7 @@ from dinocell_ssl.watch.probe_monitor import ProbeMonitor, ProbeWarning
 
 
 class Monitoring(BaseModel):
-    """What is looked at during a run; nothing of it changes the run's numbers."""
+    """What is monitored during a run; none of it changes the numbers of the run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -124,7 +124,7 @@ def _few_shot_monitor(
         )
     if make is None:
         raise ValueError(
-            "monitoring.few_shot_folder is set, but there is no trainer of decoders here; start the run by 'dinocell "
+            "monitoring.few_shot_folder is set, but no trainer of decoders is available; start the run with 'dinocell "
             "pretrain', which brings one, or give few_shot to pretrain()"
         )
     return FewShotMonitor(make, output, num_images=monitoring.few_shot_images, every=monitoring.few_shot_every)

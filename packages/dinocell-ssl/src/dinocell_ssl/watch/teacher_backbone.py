@@ -9,10 +9,10 @@ from dinocell_ssl.watch.monitor import TrainState
 
 
 def teacher_backbone(state: TrainState) -> DinoVisionTransformer | None:
-    """The backbone, in evaluation mode; None if its weights are cut over the ranks.
+    """The backbone, in evaluation mode; None if its weights are sharded over the ranks.
 
-    Monitors run on the first rank only, and all ranks together would have to gather such weights: a forward pass of
-    one of them waits for ever.
+    Monitors run only on the first rank, and all ranks together would have to gather such weights: a forward pass on one
+    rank would never return.
     """
     backbone = cast(DinoVisionTransformer, state.teacher.module.get_submodule("backbone"))
     if dist.is_available() and dist.is_initialized():

@@ -1,4 +1,4 @@
-"""Where a run is and how it goes: JSON lines always, a progress bar, Weights & Biases if asked."""
+"""The progress of a run: JSON lines always, a progress bar, and Weights & Biases on request."""
 
 import json
 import math
@@ -30,12 +30,12 @@ class WandbSettings:
 
 
 class Tracker:
-    """The log of one run in `folder`: `log.jsonl`, and what is shown and sent of it. Only rank 0 makes one.
+    """The log of one run in `folder`: `log.jsonl`, and what is shown and sent. Only rank 0 makes one.
 
-    Starting at `step` (of a resumed run) drops lines of later steps, which a run left that died after its last
-    checkpoint, and a last line that was cut short. Weights & Biases continues the same run: its id is kept in
-    `folder/wandb_run_id`; if it breaks in between, a LogWarning says so and the lines go on. A terminal shows a bar
-    with the time left; without one, a plain line comes every `line_seconds`.
+    Starting at `step` (of a resumed run) drops lines of later steps, left by a run that died after its last checkpoint,
+    and a last line that was cut short. Weights & Biases continues the same run: its id is kept in
+    `folder/wandb_run_id`; if it fails during the run, a LogWarning says so and the lines continue. A terminal shows a
+    bar with the time left; otherwise a plain line is printed every `line_seconds`.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Tracker:
         console: Console | None = None,
         line_seconds: float = 30.0,
     ) -> None:
-        """Raises ValueError when wandb is asked for and not installed, or `log.jsonl` is damaged in its middle."""
+        """Raises ValueError if wandb is requested but not installed, or if `log.jsonl` is damaged in its middle."""
         self.folder = Path(folder)
         self.path = self.folder / "log.jsonl"
         kept = [line for line in read_log(self.path) if line["step"] <= step] if self.path.exists() else []
@@ -105,7 +105,7 @@ class Tracker:
         except wandb_failures() as error:
             self._wandb = None
             warnings.warn(
-                f"Weights & Biases takes no more values ({error}); training goes on, with {self.path} alone",
+                f"Weights & Biases does not accept more values ({error}); training continues, with {self.path} only",
                 LogWarning,
                 stacklevel=3,
             )
@@ -121,13 +121,13 @@ class Tracker:
 
 
 def wandb_failures() -> tuple[type[Exception], ...]:
-    """What Weights & Biases may raise in the middle of a run: its service, its files or its connection broke."""
+    """The errors that Weights & Biases may raise during a run: its service, its files or its connection failed."""
     own = getattr(sys.modules.get("wandb"), "Error", OSError)
     return (OSError, RuntimeError, ValueError, own)
 
 
 def describe(values: Mapping[str, Value]) -> str:
-    """Loss, images per second, share of the time spent waiting for data, peak memory: what is there of them."""
+    """Loss, images per second, share of time spent waiting for data and peak memory, as far as `values` has them."""
     parts = (
         ("loss", "loss {:.4f}"),
         ("images_per_second", "{:.1f} images/s"),
@@ -148,7 +148,7 @@ def json_line(values: Mapping[str, Value]) -> dict[str, Any]:
 def read_log(path: str | Path) -> list[dict[str, Any]]:
     """The lines of a log; a last line that was cut short, as a kill leaves it, is left out.
 
-    Raises ValueError for any other line that is no JSON object with a `step`.
+    Raises ValueError for any other line that is not a JSON object with a `step`.
     """
     text = Path(path).read_text(encoding="utf-8")
     *lines, _ = text.split("\n")
