@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors import SafetensorError
 
 from dinocell_core import create_dinocell_model, file_sha256, load_model, save_model
 from dinocell_io import Sample, write_labels
@@ -20,10 +22,12 @@ from dinocell_seg.calibrate import calibrate, store_calibration, sweep
 from dinocell_seg.crops import Sampling, random_batch, validation_batches
 from dinocell_seg.normalize import Normalization
 from dinocell_seg.pipeline import DINOCellPipeline
-from dinocell_seg.train import train
+from dinocell_seg.train import prepare_training, run_training, train
 from dinocell_seg.train_recipe import TrainRecipe
 from dinocell_seg.training_images import TrainingImage, image_probabilities, load_training_images, with_splits
+from dinocell_seg.training_log import _append
 from dinocell_seg.training_preparation import _pixel_size_um
+from dinocell_seg.training_stop import TrainingStopped
 
 RECIPE = {
     "network": {"decoder_channels": [8, 8, 8, 8], "stem_channels": [4, 4, 4, 4]},
@@ -154,7 +158,7 @@ def test_a_line_of_the_log_that_is_cut_is_dropped(folder, tmp_path):
 
 def test_a_model_file_of_something_else_is_not_overwritten(folder, tmp_path):
     (tmp_path / "model.safetensors").write_text("mine")
-    with pytest.raises(ValueError, match=r"already holds a model\.safetensors; choose another folder"):
+    with pytest.raises(ValueError, match=r"already holds a model\.safetensors and no run to resume; choose another"):
         train([folder], tmp_path, recipe=recipe(steps=2))
     assert (tmp_path / "model.safetensors").read_text() == "mine"
 
@@ -271,10 +275,210 @@ def test_the_model_file_is_of_the_lowest_validation_loss_however_small_the_step(
     assert load_model(model).metadata["step"] == best
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_before_it_reaches_the_weights(folder, tmp_path):
-    settings = TrainRecipe.model_validate({**RECIPE, "optimization": {"learning_rate": 1e30, "warmup_steps": 0}})
-    with pytest.raises(FloatingPointError, match=r"lower optimization\.learning_rate"):
-        train([folder], tmp_path, recipe=settings)
+def break_step(monkeypatch, number: int, change) -> None:
+    """Change the loss of one training step, counted from 1 in this process."""
+    from dinocell_seg import train as module
+
+    original, calls = module._loss, []
+
+    def changed(model, batch, recipe, device):
+        loss = original(model, batch, recipe, device)
+        if not torch.is_grad_enabled():
+            return loss
+        calls.append(loss)
+        return change(model, loss) if len(calls) == number else loss
+
+    monkeypatch.setattr(module, "_loss", changed)
+
+
+def infinite_gradient(model, loss):
+    """The same loss, whose gradient is not finite."""
+    return loss + torch.sqrt((model.decoder.head.bias * 0).sum())
+
+
+def infinite_loss(model, loss):
+    return loss / 0
+
+
+@pytest.mark.parametrize("change", [infinite_gradient, infinite_loss])
+@pytest.mark.parametrize("number", [1, 4])  # the first step, and the last one of an epoch
+def test_a_step_that_is_not_finite_reaches_neither_weights_nor_files(folder, tmp_path, monkeypatch, change, number):
+    with monkeypatch.context() as patch:
+        break_step(patch, number, change)
+        with pytest.raises(
+            FloatingPointError, match=rf"of step {number} .*--resume --set optimization\.learning_rate="
+        ):
+            train([folder], tmp_path / "run", recipe=recipe())
+    kept = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
+    assert kept["step"] == (number - 1) // 2 * 2
+    assert all(bool(tensor.isfinite().all()) for part in ("model", "averaged") for tensor in kept[part].values())
+    train([folder], tmp_path / "run", recipe=recipe(), resume=True)
+    train([folder], tmp_path / "whole", recipe=recipe())
+    lines = [lines_without_speed(tmp_path / name / "log.jsonl") for name in ("run", "whole")]
+    assert lines[0] == lines[1]
+
+
+def overflowing_weight(model, loss):
+    """The same loss, and a weight that a step leaves infinite."""
+    model.decoder.head.bias.data.fill_(float("inf"))
+    return loss
+
+
+def test_weights_that_overflow_in_the_last_step_are_not_written(folder, tmp_path, monkeypatch):
+    break_step(monkeypatch, 2, overflowing_weight)
+    with pytest.raises(FloatingPointError, match=r"after step 2 model\.decoder\.head\.bias and 1 other tensor"):
+        train([folder], tmp_path / "run", recipe=recipe(steps=2))
+    assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["step"] == 0
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_a_learning_rate_beyond_floating_point_numbers_is_refused():
+    for rate in (1e38, float("inf"), float("nan")):
+        with pytest.raises(ValidationError, match="learning_rate"):
+            TrainRecipe.model_validate({"optimization": {"learning_rate": rate}})
+
+
+def test_a_validation_loss_that_is_not_finite_is_told_in_words(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("dinocell_seg.train._validate", lambda *arguments: float("nan"))
+    with pytest.raises(FloatingPointError, match="the validation loss after step 2 is nan"):
+        train([folder], tmp_path / "run", recipe=recipe())
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("part", ["model", "averaged", "optimizer"])
+def test_a_checkpoint_with_numbers_that_are_not_finite_is_refused(folder, tmp_path, part):
+    train([folder], tmp_path, recipe=recipe(steps=2))
+    contents = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    tensors = contents[part]["state"][0] if part == "optimizer" else contents[part]
+    next(tensor for name, tensor in tensors.items() if name != "step").fill_(float("nan"))
+    torch.save(contents, tmp_path / "last.ckpt")
+    with pytest.raises(
+        ValueError, match=rf"cannot be continued: {part}.* not finite.*--start-from .*model.safetensors"
+    ):
+        train([folder], tmp_path, recipe=recipe(steps=2), resume=True)
+
+
+def test_a_run_that_diverged_goes_on_with_another_rate_and_says_so(folder, tmp_path):
+    train([folder], tmp_path, recipe=recipe(steps=2))
+    slower = recipe(steps=2).model_dump() | {"optimization": {"learning_rate": 1e-4, "warmup_steps": 2}}
+    prepared = prepare_training([folder], tmp_path, recipe=TrainRecipe.model_validate(slower), resume=True)
+    assert prepared.notes() == [
+        "resumed with another recipe, from step 2: optimization.learning_rate: 0.001 then, 0.0001 now"
+    ]
+
+
+def test_lines_and_checkpoints_come_between_epochs_too(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("dinocell_seg.train.REPORT_EVERY_SECONDS", 0.0)
+    saved = []
+    original = torch.save
+    monkeypatch.setattr(
+        torch, "save", lambda contents, path: (saved.append(contents["step"]), original(contents, path))
+    )
+    monkeypatch.setattr("dinocell_seg.train.SAVING_SHARE", float("inf"))
+    train([folder], tmp_path, recipe=recipe(steps=4, steps_per_epoch=4))
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [(line["step"], "validation_loss" in line) for line in lines] == [(step, step == 4) for step in (1, 2, 3, 4)]
+    assert saved == [0, 1, 2, 3, 4]
+    printed = capsys.readouterr().out
+    assert "3 images to train on, 4 crops to validate on; 4 steps of 2 crops, a validation every 4" in printed
+    assert "step 1: train" in printed
+
+
+def test_a_run_resumed_within_an_epoch_continues_to_the_same_bits(folder, tmp_path, monkeypatch):
+    settings = recipe(steps=6, steps_per_epoch=3)
+    train([folder], tmp_path / "whole", recipe=settings)
+    with monkeypatch.context() as patch:
+        break_step(patch, 5, interrupt_this_process)
+        with pytest.raises(TrainingStopped, match=r"stopped after step 5 of 6; .* is of the best epoch so far") as stop:
+            train([folder], tmp_path / "run", recipe=settings)
+    assert stop.value.exit_code == 128 + signal.SIGTERM
+    train([folder], tmp_path / "run", recipe=settings, resume=True)
+    whole, resumed = (lines_without_speed(tmp_path / name / "log.jsonl") for name in ("whole", "run"))
+    assert [line for line in resumed if "validation_loss" in line] == whole
+    states = [load_model(tmp_path / name / "model.safetensors").state_dict() for name in ("whole", "run")]
+    assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
+
+
+def interrupt_this_process(model, loss):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return loss
+
+
+def test_a_run_that_is_stopped_before_its_first_validation_keeps_its_weights(folder, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        break_step(patch, 1, interrupt_this_process)
+        with pytest.raises(TrainingStopped, match="holds the averaged weights of this step, which were not validated"):
+            train([folder], tmp_path, recipe=recipe())
+    assert load_model(tmp_path / "model.safetensors").metadata["validation_loss"] is None
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    train([folder], tmp_path, recipe=recipe(), resume=True)
+    assert load_model(tmp_path / "model.safetensors").metadata["validation_loss"] > 0
+
+
+def test_two_trainings_into_one_folder_exclude_each_other(folder, tmp_path, monkeypatch):
+    def begin_another(model, loss):
+        with pytest.raises(
+            ValueError, match=r"another process trains into .*run; wait for it, or choose another folder"
+        ):
+            train([folder], tmp_path / "run", recipe=recipe(), resume=True)
+        return loss
+
+    break_step(monkeypatch, 3, begin_another)
+    train([folder], tmp_path / "run", recipe=recipe())
+    assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 3
+    assert not (tmp_path / "run" / ".lock").exists()
+
+
+def test_a_run_that_another_process_has_continued_since_is_not_overwritten(folder, tmp_path):
+    train([folder], tmp_path, recipe=recipe(steps=2))
+    prepared = prepare_training([folder], tmp_path, recipe=recipe(steps=2), resume=True)
+    train([folder], tmp_path, recipe=recipe(steps=2), resume=True)
+    with pytest.raises(ValueError, match="another process has written into"):
+        run_training(prepared)
+
+
+def full_disk(monkeypatch, writer: str, error: type[Exception]) -> None:
+    """Make a library's writer fail as it does on a full disk, with its own kind of error."""
+
+    def write_a_part(contents, path, *arguments, **options):
+        Path(path).write_bytes(b"the part that fitted")
+        raise error("unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(writer, write_a_part)
+
+
+def test_a_full_disk_is_named_and_leaves_the_earlier_checkpoint(folder, tmp_path, monkeypatch):
+    train([folder], tmp_path, recipe=recipe(steps=2))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    full_disk(monkeypatch, "torch.save", RuntimeError)
+    with pytest.raises(OSError, match=r"last\.ckpt could not be written \(\d+ MB free\): unexpected pos"):
+        train([folder], tmp_path, recipe=recipe(steps=2), resume=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_full_disk_is_named_and_leaves_no_half_model(folder, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        full_disk(patch, "dinocell_core.model_file.save_file", SafetensorError)
+        with pytest.raises(OSError, match=r"model\.safetensors could not be written \(\d+ MB free\)"):
+            train([folder], tmp_path / "run", recipe=recipe(steps=2))
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["last.ckpt", "log.jsonl", "recipe.json"]
+    train([folder], tmp_path / "run", recipe=recipe(steps=2), resume=True)
+    assert (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_a_line_of_the_log_without_room_leaves_the_log_whole(tmp_path, monkeypatch):
+    log = tmp_path / "log.jsonl"
+    log.write_text("one\n")
+
+    class FullFile(io.FileIO):
+        def write(self, data):
+            return super().write(data[:3])
+
+    monkeypatch.setattr(Path, "open", lambda path, mode, buffering: FullFile(path, "a"))
+    with pytest.raises(OSError, match=r"log\.jsonl could not be written"):
+        _append(log, "two two two")
+    monkeypatch.undo()
+    assert log.read_text() == "one\n"
 
 
 def test_a_split_without_images_is_refused(folder):

@@ -247,8 +247,8 @@ def _open_masks_of_key_biases(
         if linear.bias is None:
             continue
         bias, mask = weights[f"{name}.bias"], weights.get(f"{name}.bias_mask")
-        has_own_mask = mask is not None and f"{name}.bias_mask" not in filled
-        if has_own_mask:
+        has_own_mask = f"{name}.bias_mask" not in filled
+        if mask is not None and has_own_mask:
             if not bool(mask.isfinite().all()):
                 continue  # of a mask that says nothing the standard one is taken, or the file refused
             bias = bias * mask

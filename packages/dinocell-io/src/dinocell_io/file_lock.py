@@ -1,9 +1,12 @@
 """A lock that all processes of this machine share through an open file, and that dies with its holder."""
 
+import errno
 import os
 import sys
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 if sys.platform == "win32":
     import msvcrt
@@ -50,3 +53,50 @@ def file_lock(handle: int) -> Iterator[None]:
         yield
     finally:
         release(handle)
+
+
+class LockWarning(UserWarning):
+    """A file system has no locks; what excludes other processes elsewhere does not there."""
+
+
+@contextmanager
+def held_alone(path: Path, *, busy: str) -> Iterator[None]:
+    """Hold a lock file that no other process may hold meanwhile; ValueError with the text `busy` if one does.
+
+    The file is removed afterwards. One that a killed process left does no harm: the lock died with it. Where the file
+    system has no locks a LockWarning says so.
+    """
+    handle = _opened_alone(path, busy)
+    try:
+        yield
+    finally:
+        if os.name == "posix":  # elsewhere an open file cannot be removed
+            path.unlink(missing_ok=True)
+        os.close(handle)
+        if os.name != "posix":
+            with suppress(OSError):  # another process has opened it
+                path.unlink()
+
+
+def _opened_alone(path: Path, busy: str) -> int:
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if not acquire(handle, wait=False):
+                raise ValueError(busy)
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+                os.close(handle)
+                raise
+            warnings.warn(
+                f"{path.parent} is on a file system without locks: two processes there would disturb each other",
+                LockWarning,
+                stacklevel=4,
+            )
+            return handle
+        except ValueError:
+            os.close(handle)
+            raise
+        if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+            return handle
+        os.close(handle)  # the process that held it removed it meanwhile

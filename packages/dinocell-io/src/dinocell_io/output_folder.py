@@ -3,8 +3,11 @@
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from .file_lock import held_alone
 from .ome_zarr_path import is_zarr
 
 
@@ -32,3 +35,21 @@ def not_written(path: str | Path, reason: object) -> OSError:
     """The error of a file whose writer failed, with the room that is left: libraries do not always name a full disk."""
     free = shutil.disk_usage(Path(path).absolute().parent).free
     return OSError(f"{path} could not be written ({free / 1e6:.0f} MB free): {reason}")
+
+
+@contextmanager
+def run_folder(output: Path, *, doing: str) -> Iterator[None]:
+    """Make the folder of a run and keep other processes out of it; a folder that stays empty is removed again.
+
+    Raises ValueError if another process has it; `doing` is what it does there ("trains").
+    """
+    is_new = not output.exists()
+    output.mkdir(parents=True, exist_ok=True)
+    busy = f"another process {doing} into {output}; wait for it, or choose another folder"
+    try:
+        with held_alone(output / ".lock", busy=busy):
+            yield
+    finally:
+        if is_new:
+            with suppress(OSError):  # it holds something
+                output.rmdir()

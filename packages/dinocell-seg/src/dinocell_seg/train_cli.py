@@ -28,6 +28,7 @@ def train(
     backbone: Annotated[
         Path | None, typer.Option(help="Backbone weights: of 'dinocell pretrain', or DINOv3's .pth or .safetensors.")
     ] = None,
+    channel: Annotated[str | None, typer.Option(help="Channel to train on, by name, or else by index from 0.")] = None,
     start_from: Annotated[
         Path | None, typer.Option(help="Model file to fine-tune, or 'default' for the embedded model.")
     ] = None,
@@ -46,8 +47,9 @@ def train(
     from dinocell_core import resolve_device
     from dinocell_core.recipe import merged, read_overrides, read_recipe, validated
     from dinocell_io.output_folder import check_output_folder
-    from dinocell_seg.train import prepare_training, run_training
+    from dinocell_seg.train import run_training
     from dinocell_seg.train_recipe import TrainRecipe
+    from dinocell_seg.training_preparation import prepare_training
 
     try:
         with errors_told(WRONG_COMMAND_LINE):
@@ -55,30 +57,46 @@ def train(
             values = merged(values, read_overrides(set_ or [], example="schedule.steps=5000"))
             if backbone is not None:
                 values = merged(values, {"network": {"pretrained": backbone}})
+            if channel is not None:
+                values = merged(values, {"channel": channel})
             if start_from is not None:
                 values = merged(values, {"network": {"start_from": start_from}})
             resolved = validated(TrainRecipe, values)
             check_output_folder(output)
             chosen = str(resolve_device(device))
             prepared = prepare_training(data, output, recipe=resolved, device=chosen, resume=resume)
+        for note in prepared.notes():
+            typer.echo(note)
+        typer.echo(f"reading the images of {', '.join(map(str, data))}")
         with errors_told(FAILED):
             model = run_training(prepared, wandb_project=wandb)
-    except KeyboardInterrupt as stop:
+    except KeyboardInterrupt as stop:  # TrainingStopped has a text and a code of its own
         if (output / "last.ckpt").exists():
-            typer.echo("stopped; the same command with --resume goes on from the last epoch", err=True)
-        raise typer.Exit(130) from stop
-    if calibrate:
-        try:
-            samples = _samples(data, split="val")
-            _calibrate(model, samples, metric="ap_mean", channel=resolved.channel, device=device)
-        except (ValueError, OSError) as error:
             typer.echo(
-                f"wrote {model}, but its thresholds are not calibrated: {error}. Calibrate it on other images with: "
-                f"dinocell calibrate {model} --data FOLDER",
-                err=True,
+                str(stop) or "stopped; the same command with --resume goes on from the last checkpoint", err=True
             )
-            raise typer.Exit(FAILED) from error
+        raise typer.Exit(getattr(stop, "exit_code", 130)) from stop
+    if calibrate:
+        _calibrate_trained(model, data, channel=resolved.channel, device=device)
     typer.echo(f"wrote {model}; use it with: dinocell segment IMAGE --model {model} --output DIR")
+
+
+def _calibrate_trained(model: Path, data: list[Path], *, channel: str | int | None, device: str) -> None:
+    """Calibrate on the val split; a failure or an interrupt says where the model is and ends the command."""
+    code, reason = FAILED, ""
+    try:
+        _calibrate(model, _samples(data, split="val"), metric="ap_mean", channel=channel, device=device)
+        return
+    except (ValueError, OSError) as error:
+        reason = str(error)
+    except KeyboardInterrupt:
+        code, reason = 130, "interrupted"
+    typer.echo(
+        f"wrote {model}, but its thresholds are not calibrated: {reason}. Calibrate it, on these images or on others, "
+        f"with: dinocell calibrate {model} --data FOLDER",
+        err=True,
+    )
+    raise typer.Exit(code)
 
 
 def calibrate(

@@ -1,7 +1,9 @@
-"""Where a run is and how it goes: a progress bar, one JSON line per epoch, Weights & Biases if asked."""
+"""Where a run is and how it goes: a progress bar, JSON lines, Weights & Biases if asked."""
 
 import contextlib
+import errno
 import json
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dinocell_io import atomic_path
+from dinocell_io.output_folder import not_written
 
 
 class TrainingLog:
@@ -50,16 +53,38 @@ class TrainingLog:
         """Move the progress bar."""
         self.progress.update(self.task, completed=step, description=f"loss {loss:.4f}")
 
-    def epoch(self, facts: dict[str, Any]) -> None:
-        """Append one line; it is on disk when this returns."""
-        with self.path.open("a") as file:
-            file.write(json.dumps(facts, allow_nan=False) + "\n")
+    def say(self, text: str) -> None:
+        """Print a line above the bar, also where there is no terminal for a bar."""
+        self.progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def write(self, facts: dict[str, Any]) -> None:
+        """Append and print one line, of an epoch or of the steps of one so far; it is in the file when this returns.
+
+        Raises OSError when the disk is full; nothing of the line is in the file then.
+        """
+        _append(self.path, json.dumps(facts, allow_nan=False))
         if self.run is not None:
             self.run.log(facts, step=facts["step"])
-        self.progress.console.print(
-            f"step {facts['step']}: train {facts['train_loss']:.4f}, validation {facts['validation_loss']:.4f} "
-            f"(best {facts['best_loss']:.4f}), {facts['crops_per_second']:.1f} crops/s"
+        validated = (
+            f", validation {facts['validation_loss']:.4f} (best {facts['best_loss']:.4f})"
+            if "validation_loss" in facts
+            else ""
         )
+        self.say(
+            f"step {facts['step']}: train {facts['train_loss']:.4f}{validated}, {facts['crops_per_second']:.1f} crops/s"
+        )
+
+
+def _append(path: Path, line: str) -> None:
+    with path.open("ab", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        data = f"{line}\n".encode()
+        try:
+            if file.write(data) < len(data):  # the part that fitted
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            file.truncate(end)
+            raise not_written(path, error) from error
 
 
 def _lines_up_to(path: Path, step: int) -> list[str]:

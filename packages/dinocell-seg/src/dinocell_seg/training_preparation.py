@@ -1,4 +1,4 @@
-"""Before the first step of a training: settings that fit each other, the images, and what its file tells of them."""
+"""Before the first step of a training: settings that fit each other, images, and what the model file says of them."""
 
 import hashlib
 import statistics
@@ -11,7 +11,7 @@ from dinocell_io import open_dataset, warn_of_leaks
 from dinocell_seg.crops import Batch, validation_batches
 from dinocell_seg.train_recipe import TrainRecipe
 from dinocell_seg.training_images import TrainingImage, load_training_images, with_splits
-from dinocell_seg.training_start import origin, start
+from dinocell_seg.training_start import start
 from dinocell_seg.training_state import TrainingState, load_state
 
 
@@ -25,6 +25,21 @@ class PreparedTraining:
     device: str
     state: TrainingState
     data: str
+    checkpoint: tuple[int, int] | None
+
+    def notes(self) -> list[str]:
+        """What the weights that it starts from are, where they were changed, and what changes on resuming."""
+        report = self.state.origin.get("backbone", {})
+        changes = [report[key] for key in ("patch_conversion", "channel_conversion") if report.get(key)]
+        notes = (
+            [f"backbone {report['file']} ({report['layout']}): {', '.join(changes) or 'as it is'}"] if report else []
+        )
+        return notes + [f"resumed with another recipe, {change}" for change in self.state.changes]
+
+    def require_unchanged_output(self) -> None:
+        """Raise ValueError if another process has begun or continued a run there since this one was prepared."""
+        if _identity(self.output / "last.ckpt") != self.checkpoint:
+            raise ValueError(f"another process has written into {self.output} meanwhile; give the command again")
 
 
 def prepare_training(
@@ -39,14 +54,14 @@ def prepare_training(
     if checkpoint.exists() and not resume:
         raise ValueError(f"{output} already holds a run; continue it with --resume or choose another folder")
     if (output / "model.safetensors").exists() and not resume:
-        raise ValueError(f"{output} already holds a model.safetensors; choose another folder")
+        raise ValueError(f"{output} already holds a model.safetensors and no run to resume; choose another folder")
     if resume and not checkpoint.exists():
         raise ValueError(f"there is no {checkpoint} to resume; start without --resume")
     _refuse_repeated(paths)
     for folder in paths:
         if not folder.is_dir():
             raise FileNotFoundError(f"there is no folder {folder}; a dataset is a folder with images/ and masks/ in it")
-    state, data = start(recipe, device), _data_of(paths)
+    state, data, before = start(recipe, device), _data_of(paths), _identity(checkpoint)
     if resume:
         load_state(
             checkpoint,
@@ -55,7 +70,15 @@ def prepare_training(
             data=data,
             defaults=TrainRecipe().model_dump(mode="json"),
         )
-    return PreparedTraining(paths, output, recipe, device, state, data)
+    return PreparedTraining(paths, output, recipe, device, state, data, before)
+
+
+def _identity(checkpoint: Path) -> tuple[int, int] | None:
+    """What tells two checkpoints of one path apart; None where there is none."""
+    if not checkpoint.exists():
+        return None
+    status = checkpoint.stat()
+    return status.st_ino, status.st_mtime_ns
 
 
 def read_images(prepared: PreparedTraining) -> tuple[list[TrainingImage], list[Batch]]:
@@ -92,7 +115,8 @@ def model_facts(prepared: PreparedTraining, images: Sequence[TrainingImage]) -> 
         ],
         "diameter_px": [diameters[round(q * (len(diameters) - 1))] for q in (0.05, 0.5, 0.95)] if diameters else None,
         "pixel_size_um": _pixel_size_um(images),
-        **origin(recipe),
+        **prepared.state.origin,
+        **({"recipe_changes": prepared.state.changes} if prepared.state.changes else {}),
         "tile": recipe.sampling.crop_px,
         "overlap": recipe.sampling.crop_px // 4,
     }

@@ -1,11 +1,13 @@
 """What a training starts from: a new network, a backbone's weights, or a whole model."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dinocell_core import DINOCell, create_dinocell_model, file_sha256, load_model, read_model_metadata
+from dinocell_core import DINOCell, create_dinocell_model, file_sha256, load_model
+from dinocell_core.recipe import validated
 from dinocell_seg.normalize import Normalization
 from dinocell_seg.optimizer import create_optimizer
 from dinocell_seg.pipeline import default_model_path
@@ -22,7 +24,7 @@ def start(recipe: TrainRecipe, device: str) -> TrainingState:
         if not path.is_file():
             raise ValueError(f"there is no model file {path} to start from; give a .safetensors file, or 'default'")
         model = load_model(path)
-        _require_normalization(model, recipe, path)
+        _require_normalization(model.metadata, recipe, path)
     else:
         if network.pretrained is not None and not network.pretrained.exists():
             raise ValueError(
@@ -43,6 +45,7 @@ def start(recipe: TrainRecipe, device: str) -> TrainingState:
             pretrained=network.pretrained,
             pretrained_channels=network.pretrained_channels,
         )
+        _require_normalization(model.metadata.get("backbone", {}).get("origin", {}), recipe, network.pretrained)
     crop_px, multiple = recipe.sampling.crop_px, model.size_multiple
     if crop_px % multiple:  # no tile of that side could be segmented afterwards
         raise ValueError(
@@ -58,17 +61,16 @@ def start(recipe: TrainRecipe, device: str) -> TrainingState:
     if network.freeze_backbone:
         model.freeze_backbone()
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch stubs lack it
-    return TrainingState(model, create_optimizer(model, recipe.optimization))
+    return TrainingState(model, create_optimizer(model, recipe.optimization), origin=_origin(model, path))
 
 
-def origin(recipe: TrainRecipe) -> dict[str, Any]:
-    """What is known of the model that a training starts from, for whoever asks for the data behind the weights."""
-    path = _start_path(recipe)
+def _origin(model: DINOCell, path: Path | None) -> dict[str, Any]:
+    """What is known of the weights that a training starts from, for whoever asks for the data behind them."""
     if path is None:
-        return {}
-    before = read_model_metadata(path)
-    known = ("version", "licence", "training_data", "started_from")
-    return {"started_from": {"sha256": file_sha256(path), **{key: before[key] for key in known if key in before}}}
+        return {"backbone": model.metadata["backbone"]} if "backbone" in model.metadata else {}
+    known = ("version", "licence", "training_data", "started_from", "backbone")
+    facts = {key: model.metadata[key] for key in known if key in model.metadata}
+    return {"started_from": {"sha256": file_sha256(path), **facts}}
 
 
 def _start_path(recipe: TrainRecipe) -> Path | None:
@@ -76,9 +78,9 @@ def _start_path(recipe: TrainRecipe) -> Path | None:
     return default_model_path() if given is not None and str(given) == "default" else given
 
 
-def _require_normalization(model: DINOCell, recipe: TrainRecipe, path: Path) -> None:
-    """Raise ValueError if the model was trained on images that were normalised in another way."""
-    stated = model.metadata.get("normalization")
+def _require_normalization(facts: Mapping[str, Any], recipe: TrainRecipe, path: Path | None) -> None:
+    """Raise ValueError if the weights were trained on images that were normalised in another way."""
+    stated = facts.get("normalization")
     if stated is None:
         return
     before, now = (rule.model_dump(mode="json") for rule in (validated(Normalization, stated), recipe.normalization))

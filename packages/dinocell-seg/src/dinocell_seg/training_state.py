@@ -1,21 +1,34 @@
-"""Everything a run must remember to continue exactly: weights, averages, optimiser, position, random state."""
+"""Everything a run must remember to continue exactly: weights, averages, optimiser and position."""
 
 import copy
-import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dinocell_core import DINOCell
-from dinocell_core.recipe import merged
+from dinocell_core.checkpoint_file import UNREADABLE
+from dinocell_core.integrity import damaged_record, not_finite
+from dinocell_core.recipe import differences, merged
 from dinocell_io import atomic_path
+from dinocell_io.counted import counted
+from dinocell_io.output_folder import not_written
+
+# What a run may go on with in another way, so that one that diverged can; the changes are kept with the run.
+_MAY_CHANGE = ("optimization.learning_rate", "optimization.final_factor", "optimization.clip_norm", "precision")
 
 
 class TrainingState:
-    """A run in progress. Random crops need no state: they are a function of seed and step."""
+    """A run in progress. Random numbers need no state: crops are a function of seed and step, and networks draw none.
 
-    def __init__(self, model: DINOCell, optimizer: torch.optim.Optimizer) -> None:
+    `origin` is what the run started from, `changes` are those of its recipe where it was resumed with another one.
+    """
+
+    def __init__(
+        self, model: DINOCell, optimizer: torch.optim.Optimizer, *, origin: Mapping[str, Any] | None = None
+    ) -> None:
         self.model = model
         self.averaged = copy.deepcopy(model).requires_grad_(False)
         self.optimizer = optimizer
@@ -23,6 +36,14 @@ class TrainingState:
         self.best_loss = float("inf")
         self.loss_to_beat = float("inf")  # by min_delta, for patience
         self.epochs_without_improvement = 0
+        self.epoch_losses: list[float] = []  # of the steps since the last validation
+        self.origin = dict(origin or {})
+        self.changes: list[str] = []
+
+    def not_finite(self) -> list[str]:
+        """Names of weights, averaged weights and moments of the optimiser that hold NaN or infinity."""
+        named = {"model": self.model.state_dict(), "averaged": self.averaged.state_dict()}
+        return _not_finite(named, self.optimizer.state_dict())
 
 
 @torch.no_grad()
@@ -37,7 +58,13 @@ def average_weights(averaged: DINOCell, model: DINOCell, *, decay: float, step: 
 
 
 def save_state(path: str | Path, state: TrainingState, *, recipe: dict[str, Any], data: str) -> None:
-    """Write a checkpoint, all of it or nothing; `data` tells the images apart, see `load_state`."""
+    """Write a checkpoint, all of it or nothing; `data` tells the images apart, see `load_state`.
+
+    Raises OSError when the disk is full, and FloatingPointError for numbers that are not finite; the checkpoint that
+    was there stays.
+    """
+    if unusable := state.not_finite():
+        raise FloatingPointError(f"{path} was not written: {', '.join(unusable[:3])} are not finite")
     contents = {
         "model": state.model.state_dict(),
         "averaged": state.averaged.state_dict(),
@@ -46,12 +73,17 @@ def save_state(path: str | Path, state: TrainingState, *, recipe: dict[str, Any]
         "best_loss": state.best_loss,
         "loss_to_beat": state.loss_to_beat,
         "epochs_without_improvement": state.epochs_without_improvement,
-        "rng": torch.get_rng_state(),
+        "epoch_losses": state.epoch_losses,
+        "origin": state.origin,
+        "changes": state.changes,
         "recipe": recipe,
         "data": data,
     }
     with atomic_path(path) as temporary:
-        torch.save(contents, temporary)
+        try:
+            torch.save(contents, temporary)
+        except RuntimeError as error:  # torch's own writer has no OSError
+            raise not_written(path, error) from error
 
 
 def load_state(
@@ -59,18 +91,18 @@ def load_state(
 ) -> None:
     """Continue from a checkpoint of the same recipe and data; a setting that its version did not know had its default.
 
+    Another learning rate, clipping or precision is taken, and noted in `state.changes`.
+
     Raises:
-        ValueError: the file is damaged, or was written with another recipe (the message names what differs), or of
-            other data.
+        ValueError: the file is damaged or not finite, or was written with another recipe (the message names what
+            differs), or of other data.
     """
-    try:
-        contents = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} is not a complete checkpoint; start the run again") from error
-    differences = sorted(_differences(merged(defaults or {}, contents["recipe"]), recipe))
-    if differences:
+    contents = _read(Path(path))
+    changed = differences(merged(defaults or {}, contents["recipe"]), recipe)
+    refused = [difference for difference in changed if difference.partition(":")[0] not in _MAY_CHANGE]
+    if refused:
         raise ValueError(
-            f"{path} was written with another recipe ({'; '.join(differences)}); resume with the same recipe or "
+            f"{path} was written with another recipe ({'; '.join(refused)}); resume with the same recipe or "
             "start in another folder"
         )
     if contents.get("data", data) != data:
@@ -78,21 +110,44 @@ def load_state(
             f"{path} was trained on other images (other folders, names or splits); resume with the same --data, in the "
             "same order, or start in another folder, from this run's model with --start-from"
         )
-    state.model.load_state_dict(contents["model"])
-    state.averaged.load_state_dict(contents["averaged"])
-    state.optimizer.load_state_dict(contents["optimizer"])
+    try:
+        state.model.load_state_dict(contents["model"])
+        state.averaged.load_state_dict(contents["averaged"])
+        state.optimizer.load_state_dict(contents["optimizer"])
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} does not fit the network of its recipe ({error}); start the run again") from error
     state.step = contents["step"]
     state.best_loss = contents["best_loss"]
     state.loss_to_beat = contents.get("loss_to_beat", state.best_loss)
     state.epochs_without_improvement = contents["epochs_without_improvement"]
-    torch.set_rng_state(contents["rng"])
+    state.epoch_losses = list(contents.get("epoch_losses", ()))
+    state.origin = contents.get("origin", state.origin)
+    state.changes = [*contents.get("changes", ()), *(f"from step {state.step}: {change}" for change in changed)]
 
 
-def _differences(old: Any, new: Any, prefix: str = "") -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        return [
-            difference
-            for key in old.keys() | new.keys()
-            for difference in _differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
-        ]
-    return [] if old == new else [f"{prefix}: {old} then, {new} now"]
+def _read(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds; ValueError if it is damaged, of something else, or not finite."""
+    if damaged_record(path) is not None:
+        raise ValueError(f"{path} is not a complete checkpoint; start the run again")
+    try:
+        contents = torch.load(path, map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
+        raise ValueError(f"{path} is not a complete checkpoint; start the run again") from error
+    entries = {"model", "averaged", "optimizer", "step", "best_loss", "epochs_without_improvement", "recipe"}
+    if not isinstance(contents, dict) or not entries <= contents.keys():
+        raise ValueError(f"{path} is not a checkpoint of 'dinocell train'; start the run again in another folder")
+    if unusable := _not_finite({name: contents[name] for name in ("model", "averaged")}, contents["optimizer"]):
+        raise ValueError(
+            f"{path} cannot be continued: {unusable[0]} and {counted(len(unusable) - 1, 'other tensor')} in it are not "
+            "finite. "
+            "Start in another folder, from the best epoch of this run with "
+            f"--start-from {path.parent / 'model.safetensors'}"
+        )
+    return contents
+
+
+def _not_finite(weights: Mapping[str, Mapping[str, Tensor]], optimizer: Mapping[str, Any]) -> list[str]:
+    named = {f"{part}.{name}": tensor for part, tensors in weights.items() for name, tensor in tensors.items()}
+    for number, moments in optimizer["state"].items():
+        named |= {f"optimizer.{number}.{name}": value for name, value in moments.items() if isinstance(value, Tensor)}
+    return not_finite(named)
