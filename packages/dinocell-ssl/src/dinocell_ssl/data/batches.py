@@ -18,7 +18,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from dinocell_io import DiskCache, FieldList, FieldStream, Prepare, StreamError, StreamLimits, StreamReads
+from dinocell_io import (
+    DiskCache,
+    FieldList,
+    FieldStream,
+    Prepare,
+    StreamError,
+    StreamLimits,
+    StreamReads,
+    usable_cores,
+)
 from dinocell_ssl.data.augment import Augmentation
 from dinocell_ssl.data.crops import Crops, SampleCrops, Views, sample_crops
 from dinocell_ssl.data.field_source import ReadFields, ScaleFields, Skipped, StreamedFields
