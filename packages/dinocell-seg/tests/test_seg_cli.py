@@ -299,3 +299,9 @@ def test_info_on_nothing_fails_with_what_to_do(tmp_path: Path) -> None:
 def test_the_commands_are_imported_without_torch() -> None:
     code = "import dinocell_seg.cli, sys; assert 'torch' not in sys.modules; assert 'numpy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_diameter_that_is_neither_a_number_nor_auto_is_refused(tmp_path):
+    result = run("a.png", "-o", tmp_path / "out", "--diameter", "large")
+    assert result.exit_code == 2
+    assert "'large' is neither a number of pixels nor auto" in " ".join(result.stderr.replace("│", " ").split())

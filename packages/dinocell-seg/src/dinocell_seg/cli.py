@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from dinocell_seg.plane_choice import PlaneChoice
 
 
+def _diameter(text: str) -> float | Literal["auto"]:
+    """The value of --diameter."""
+    if text == "auto":
+        return "auto"
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither a number of pixels nor auto") from None
+
+
 def segment(
     inputs: Annotated[
         list[str], typer.Argument(help="Images, OME-Zarr, s3:// addresses, folders of images, or patterns in quotes.")
@@ -44,7 +54,11 @@ def segment(
     ] = None,
     diameter: Annotated[
         float | None,
-        typer.Option(help="Typical cell diameter in pixels; the image is resized to what the model knows."),
+        typer.Option(
+            parser=_diameter,
+            metavar="PIXELS",
+            help="Typical cell diameter, to which the model's is fitted; or auto, with a model that estimates it.",
+        ),
     ] = None,
     pixel_size: Annotated[
         float | None,

@@ -10,7 +10,7 @@ from jaxtyping import Float32, Integer, Shaped, UInt8
 
 from dinocell_io import atomic_path
 from dinocell_seg.normalize import prepare
-from dinocell_seg.predict import resized
+from dinocell_seg.resizing import resized
 from dinocell_seg.watershed import inner_boundaries
 
 MAX_OVERLAY_WIDTH = 4096

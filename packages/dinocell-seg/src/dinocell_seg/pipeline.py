@@ -14,7 +14,7 @@ from torch import nn
 from dinocell_core import DINOCell, file_sha256, fold_batch_norm, load_model, resolve_device
 from dinocell_core.recipe import validated
 from dinocell_io import Image, grey_image
-from dinocell_seg.predict import Prediction, predict_distance_map, rescaling, trained_tile
+from dinocell_seg.predict import Prediction, predict_distance_map, require_diameter_head, rescaling, trained_tile
 from dinocell_seg.settings import SegmentSettings, Thresholds, settings_of_model, updated
 from dinocell_seg.watershed import labels_from_distance_map
 
@@ -58,6 +58,8 @@ class DINOCellPipeline:
         self.metadata: dict[str, Any] = dict(getattr(self.model, "metadata", {}))
         self.in_channels = _input_channels(self.model)
         self.settings = updated(settings or settings_of_model(self.metadata), changes)
+        if self.settings.diameter_px == "auto":
+            require_diameter_head(self.model)
         rescaling(self.settings, self.metadata)  # refuses a scale that no image could have
         tile = self.settings.tile or trained_tile(self.metadata)
         if tile % (multiple := getattr(self.model, "size_multiple", 1)):

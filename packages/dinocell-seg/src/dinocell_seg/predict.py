@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float32, Shaped
 from torch import Tensor, nn
 
-from dinocell_seg.normalize import AffineNormalization, prepare
+from dinocell_seg.cell_diameter import diameter_range, estimate_diameter, estimates_diameters, scale_into
+from dinocell_seg.normalize import AffineNormalization, PreparedPlane, prepare
+from dinocell_seg.resizing import resized
 from dinocell_seg.settings import SegmentSettings, TestTimeAugmentation
 from dinocell_seg.tiling import TRAINED_TILE, Network, fitted_tile, num_tiles, predict_tiled_on_device
 
@@ -41,6 +42,8 @@ class Prediction:
     tile: int
     num_tiles: int
     seconds: Mapping[str, float]
+    diameter_px: float | None = None
+    """Median cell diameter in the image as the model estimated it; None if it was not asked, or saw no cell."""
 
     @cached_property
     def distance_map(self) -> Float32[np.ndarray, "y x"]:
@@ -65,7 +68,9 @@ def predict_distance_map(
     """
     started = time.perf_counter()
     prepared = prepare(plane, settings.normalization)
-    scale = rescaling(settings, metadata or {})
+    scale, diameter_px = _scale_of(
+        prepared, model, settings=settings, metadata=metadata or {}, in_channels=in_channels, device=device
+    )
     shape = (max(1, round(plane.shape[0] * scale)), max(1, round(plane.shape[1] * scale)))
     pixels = resized(prepared.pixels, shape)
     normalized = time.perf_counter()
@@ -95,7 +100,36 @@ def predict_distance_map(
     if heights.shape != plane.shape:
         heights = torch.from_numpy(resized(heights.cpu().numpy(), (plane.shape[0], plane.shape[1])))
     seconds = {"normalize": normalized - started, "network": time.perf_counter() - normalized}
-    return Prediction(heights, prepared.affine, scale, precision, tile, count, seconds)
+    return Prediction(heights, prepared.affine, scale, precision, tile, count, seconds, diameter_px)
+
+
+def _scale_of(
+    prepared: PreparedPlane,
+    model: nn.Module,
+    *,
+    settings: SegmentSettings,
+    metadata: Mapping[str, Any],
+    in_channels: int,
+    device: str | torch.device,
+) -> tuple[float, float | None]:
+    """What the image is resized by, and the estimate of its cells' diameter that this comes from, if any."""
+    if settings.diameter_px != "auto":
+        return rescaling(settings, metadata), None
+    require_diameter_head(model)
+    known = diameter_range(metadata)
+    diameter_px = estimate_diameter(
+        prepared.pixels, model, affine=prepared.affine, known=known, in_channels=in_channels, device=device
+    )
+    return scale_into(diameter_px, known), diameter_px
+
+
+def require_diameter_head(model: nn.Module) -> None:
+    """Raise ValueError for a model that cannot estimate diameters."""
+    if not estimates_diameters(model):
+        raise ValueError(
+            "this model does not estimate cell diameters, so --diameter auto cannot be used; give the diameter in "
+            "pixels, or leave --diameter out to segment the image as it is"
+        )
 
 
 def trained_tile(metadata: Mapping[str, Any]) -> int:
@@ -116,6 +150,8 @@ def rescaling(settings: SegmentSettings, metadata: Mapping[str, Any]) -> float:
     but with `pixel_size_um`, it is the image's pixel size over the model's, for models whose file tells
     one.
     """
+    if settings.diameter_px == "auto":
+        return 1.0  # each image has its own
     if settings.diameter_px is not None:
         known = metadata.get("diameter_px")
         if not known:
@@ -135,18 +171,6 @@ def rescaling(settings: SegmentSettings, metadata: Mapping[str, Any]) -> float:
             f"{SCALE_RANGE[1]:.3g}; check the diameter (pixels of the image) or the pixel size (micrometres)"
         )
     return scale
-
-
-def resized(pixels: Shaped[np.ndarray, "y_in x_in"], shape: tuple[int, int]) -> Shaped[np.ndarray, "y_out x_out"]:
-    """An image of another shape: averaged over areas when it shrinks, linear in between when it grows."""
-    if pixels.shape == shape:
-        return pixels
-    shrinks = shape[0] * shape[1] < pixels.shape[0] * pixels.shape[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    result: Shaped[np.ndarray, "y_out x_out"] = cv2.resize(
-        np.ascontiguousarray(pixels), (shape[1], shape[0]), interpolation=method
-    )
-    return result
 
 
 def with_test_time_augmentation(network: Network, tta: TestTimeAugmentation) -> Network:

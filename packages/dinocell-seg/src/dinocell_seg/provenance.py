@@ -74,6 +74,7 @@ def describe_run(
         "settings": pipeline.settings.model_dump(mode="json"),
         "normalization": prediction.normalization.as_dict(),
         "scale": prediction.scale,
+        "estimated_diameter_px": prediction.diameter_px,
         "precision": prediction.precision,
         "device": str(pipeline.device),
         "tile": prediction.tile,

@@ -1,9 +1,10 @@
 """Everything that decides how an image is segmented, besides the model's weights."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from dinocell_core.recipe import merged, validated
 from dinocell_seg.normalize import Normalization
@@ -66,7 +67,8 @@ class SegmentSettings(BaseModel):
     `dinocell_seg.tiling.fitted_tile`). `overlap` is the number of pixels that neighbouring tiles share
     (stride = tile - overlap). `diameter_px`
     is the expected cell diameter in the image: with it, the image is resized to the diameter that the model
-    knows. `pixel_size_um` overrides the file's. `batch_size` None chooses by device.
+    knows. With "auto" the model estimates it, and an image is resized only if its cells are smaller or larger than
+    those that the model knows. `pixel_size_um` overrides the file's. `batch_size` None chooses by device.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -77,9 +79,16 @@ class SegmentSettings(BaseModel):
     overlap: int = Field(default=64, ge=0)
     tta: TestTimeAugmentation = "none"
     precision: Precision = "auto"
-    diameter_px: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    diameter_px: float | Literal["auto"] | None = None
     pixel_size_um: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     batch_size: int | None = Field(default=None, ge=1)
+
+    @field_validator("diameter_px")
+    @classmethod
+    def _diameter_is_a_length(cls, value: float | Literal["auto"] | None) -> float | Literal["auto"] | None:
+        if isinstance(value, float) and not 0 < value < math.inf:
+            raise ValueError("expected a finite number of pixels above 0, or auto")
+        return value
 
     @model_validator(mode="after")
     def _tiles_overlap_by_half_at_most(self) -> "SegmentSettings":
