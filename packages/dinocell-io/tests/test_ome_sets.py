@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -286,3 +287,28 @@ def test_a_description_that_does_not_fit_the_pages_of_its_file_is_noted(tmp_path
     image = open_image(tmp_path / "a.ome.tif")
     assert image.shape == (1, 6, 8)
     assert image.notes == ("its OME-XML does not fit its pages, which are read in the order in which they are stored",)
+
+
+@pytest.mark.parametrize("is_bigtiff", [False, True])
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        ({"compression": "zlib"}, {"compression": "zlib", "predictor": True}, "predictor 2 and page 0 1"),
+        ({"compression": "zlib", "predictor": True}, {"compression": "zlib"}, "predictor 1 and page 0 2"),
+        ({}, {"photometric": "miniswhite"}, "photometric 0 and page 0 1"),
+    ],
+)
+def test_pages_of_one_image_that_are_stored_otherwise_are_refused(
+    tmp_path: Path, first: dict[str, Any], second: dict[str, Any], told: str, is_bigtiff: bool
+) -> None:
+    text = f"{HEAD}>{described('a', ['a.ome.tif'] * 2, axis='Z')}</OME>"
+    text = text.replace('FirstZ="1" IFD="0"', 'FirstZ="1" IFD="1"')
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=False, bigtiff=is_bigtiff) as writer:
+        for z, choice in enumerate((first, second)):
+            pixels = np.arange(48, dtype=np.uint16).reshape(6, 8) + z
+            usual = {"photometric": "minisblack", "metadata": None, "contiguous": False}
+            writer.write(pixels, description=text if z == 0 else None, **(usual | choice))
+    image = open_image(tmp_path / "a.ome.tif")
+    assert image.read(z=0).max() == 47
+    with pytest.raises(ValueError, match=rf"a\.ome\.tif describes pages as planes of one image, but page 1 has {told}"):
+        image.read(z=1)

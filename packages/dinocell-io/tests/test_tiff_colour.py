@@ -234,7 +234,9 @@ def test_each_page_of_a_stack_is_looked_up_in_its_own_palette(
 
 def test_a_palette_with_more_samples_or_without_its_table_is_refused(tmp_path: Path) -> None:
     plain_tiff(tmp_path / "a.tif", bytes(SIDE * SIDE), 3)
-    with pytest.raises(ValueError, match=r"a\.tif has palette colours but a page without a colour map; save it as RGB"):
+    with pytest.raises(
+        ValueError, match=r"a\.tif has palette colours but a page without a whole colour map; save it as RGB"
+    ):
         read_image(tmp_path / "a.tif")
     plain_tiff(tmp_path / "a.tif", bytes(SIDE * SIDE * 3), 3, t277=3)
     with pytest.raises(ValueError, match=r"a\.tif has a palette and 3 samples per pixel, expected 1; save it as RGB"):

@@ -86,6 +86,12 @@ def test_a_tag_beside_the_pixels_may_be_broken(tmp_path: Path, tag: int, kind: i
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif").pixels[0], PIXELS)
 
 
+def test_a_broken_tag_that_tiff_does_not_define_is_damage(tmp_path: Path) -> None:
+    write(tmp_path / "a.tif", ((22, 0, 20, BEYOND),))
+    with pytest.raises(ValueError, match=r"a\.tif cannot be read as TIFF .*TiffTag 22"):
+        read_image(tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize("tag", [258, 270, 273, 279, 317, 320, 339])
 def test_a_tag_of_the_pixels_may_not(tmp_path: Path, tag: int) -> None:
     write(tmp_path / "a.tif")

@@ -23,6 +23,7 @@ The file's metadata decide (OME-XML, ImageJ, tifffile's shape, the slide formats
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,7 @@ from .tiff_colour import (
     ycbcr_as_rgb,
     ycbcr_of,
 )
+from .tiff_directory import check_like_keyframe
 from .tiff_file import check_data_present, described_image, open_tiff
 from .tiff_metadata import channel_names, pixel_size_um
 from .tiff_pages import PageStack, file_of, whole_series
@@ -153,8 +155,8 @@ def _colormaps(series: tifffile.TiffPageSeries, uri: str) -> tuple[Shaped[np.nda
     """The palette of each page: pages of a stack may have different ones."""
     pages = [page if page is page.keyframe else page.aspage() for page in series.pages if page is not None]
     colormaps = tuple(page.colormap for page in pages if page.colormap is not None)
-    if len(colormaps) < len(pages):
-        raise ValueError(f"{uri} has palette colours but a page without a colour map; save it as RGB")
+    if len(colormaps) < len(pages) or any(colormap.shape[:-1] != (3,) for colormap in colormaps):
+        raise ValueError(f"{uri} has palette colours but a page without a whole colour map; save it as RGB")
     return colormaps
 
 
@@ -162,7 +164,8 @@ def _files(file: StoredFile, stack: PageStack, position: int) -> tuple[str, ...]
     """The files of the image's pages where they are not all in the opened one."""
     if file.path is None:
         return ()
-    names = sorted({file_of(page, file).uri for page in stack.pages_at(position) if page is not None})
+    one_of_each = {id(page.parent): page for page in stack.pages_at(position) if page is not None}
+    names = sorted({file_of(page, file).uri for page in one_of_each.values()})
     return () if names == [file.uri] else tuple(names)
 
 
@@ -184,6 +187,9 @@ def _levels(chosen: ChosenSeries, file: StoredFile) -> tuple[tuple[Level, ...], 
             ycbcr_of(keyframe, photometric, file.uri)
             # both may look into the file, which is closed when pixels are read; they are kept once made
             _ = keyframe.decode, keyframe.jpegheader
+        if file.path is None:
+            for page in stored:
+                check_like_keyframe(file.uri, partial(_read_open, page.parent.filehandle), page)
         in_one_file = all(page.parent is stored[0].parent for page in stored)
         offset = copy.dataoffset if in_one_file else None
         dtype = np.dtype(copy.dtype).newbyteorder(copy.keyframe.parent.byteorder)
@@ -191,6 +197,11 @@ def _levels(chosen: ChosenSeries, file: StoredFile) -> tuple[tuple[Level, ...], 
         stacks.append(PageStack(holder, axes, shape, dtype, pages, offset, chosen.why_missing))
         levels.append(Level(height, width, ((full_height / height) * (full_width / width)) ** 0.5))
     return tuple(levels), tuple(stacks)
+
+
+def _read_open(opened: Any, start: int, stop: int) -> bytes:
+    opened.seek(start)
+    return bytes(opened.read(stop - start))
 
 
 def _reader(
@@ -204,8 +215,10 @@ def _reader(
     outer = [[axis for axis in stack.axes if axis not in "YXS"] for stack in stacks]
     read_stack: list[Callable[..., Shaped[np.ndarray, "plane_sample y x"]]] = []
     for level, stack in enumerate(stacks):
-        whole = whole_series(_stored_array(file, chosen.index, level, omexml), stack)
-        read_stack.append(stack.read if stack.is_regular() else whole)
+        regular = stack.is_regular()
+        read_stack.append(
+            stack.read if regular else whole_series(_stored_array(file, chosen.index, level, omexml), stack)
+        )
 
     def read_planes(
         channels: tuple[int, ...], z: int, t: int, level: int, rows: slice, columns: slice

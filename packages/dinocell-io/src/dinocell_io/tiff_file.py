@@ -47,6 +47,8 @@ _TAGS_OF_PIXELS = {
     *(338, 339, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 532, *_IMAGEJ_TAGS),
 }
 _UNCOMPRESSED, _STRIP_LENGTHS = 1, 279
+_HEADER_BYTES = 8
+_FIRST_TAG = 254
 _ROOM_BYTES = 1 << 16  # for the page list and the tags of a page
 
 
@@ -69,10 +71,13 @@ class _Complaints(logging.Handler):
 
 
 def _is_harmless(message: str) -> bool:
-    """Whether it touches neither pixels nor axes; lengths of strips are looked at where strips are."""
+    """Whether it touches neither pixels nor axes; lengths of strips are looked at where strips are.
+
+    A broken tag below the first that TIFF defines is none: the list of tags itself is damaged.
+    """
     tag = re.search(r"TiffTag\.fromfile.*?TiffTag (\d+)", message)
     of_lengths = "missing data ByteCounts tag" in message or "incorrect StripByteCounts count" in message
-    return of_lengths or (tag is not None and int(tag[1]) not in _TAGS_OF_PIXELS)
+    return of_lengths or (tag is not None and int(tag[1]) >= _FIRST_TAG and int(tag[1]) not in _TAGS_OF_PIXELS)
 
 
 @contextmanager
@@ -102,6 +107,8 @@ def _page_list_notes(complaints: _Complaints, tif: tifffile.TiffFile) -> tuple[s
     The pages of a circle are all there. A pointer beyond the end may be that of a file that was cut; but then it leads
     less than a page beyond, for there the next page would be.
     """
+    if not complaints.messages:
+        return ()
     page = tif.pages.first
     reach = tif.filehandle.size + 2 * int(page.nbytes) + _ROOM_BYTES
     notes = []
@@ -182,7 +189,7 @@ def check_data_present(series: tifffile.TiffPageSeries, uri: str) -> None:
         if keyframe is not None and keyframe.is_tiled and any(count for _, count in parts):
             parts = [part for part in parts if part != (0, 0)]
         ends = [start + count for start, count in parts]
-        if not ends or any(count == 0 for _, count in parts):
+        if not ends or any(start < _HEADER_BYTES or count == 0 for start, count in parts):
             raise damaged(uri, "TIFF", f"page {page.index} lacks pixel data")
         if max(ends) > size:
             raise damaged(uri, "TIFF", f"pixel data reach to byte {max(ends)} of {size}")
@@ -205,8 +212,10 @@ def _mend_lengths(page: Any) -> None:
     rows = min(int(keyframe.rowsperstrip), height)
     bits = keyframe.bitspersample if isinstance(keyframe.bitspersample, int) else 8 * keyframe.dtype.itemsize
     tops = list(range(0, height, rows)) * separate
-    if len(tops) == len(page.dataoffsets):
-        page.databytecounts = tuple(min(rows, height - top) * ((width * contig * bits + 7) // 8) for top in tops)
+    if len(tops) == len(page.dataoffsets) and (not stated or len(lengths) == len(tops)):
+        whole = [min(rows, height - top) * ((width * contig * bits + 7) // 8) for top in tops]
+        found = lengths if stated else [0] * len(whole)
+        page.databytecounts = tuple(length or full for length, full in zip(found, whole, strict=True))
 
 
 def _refuse(complaints: _Complaints, uri: str) -> None:

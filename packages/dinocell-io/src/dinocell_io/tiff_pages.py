@@ -13,6 +13,7 @@ from jaxtyping import Shaped
 from .machine_limits import usable_cores
 from .memory import check_memory, check_ratio, empty_planes
 from .stored_file import StoredFile
+from .tiff_directory import check_like_keyframe
 
 _MAP_FROM_BYTES = 1 << 26  # below 64 MiB a plain read is as fast and keeps no file mapped
 _THREADS_FROM_BYTES = 1 << 22
@@ -150,6 +151,8 @@ class PageStack:
                 f"{self.file.uri} describes planes of {self.keyframe.dtype} {self.keyframe.shape}, but one of them is "
                 f"{keyframe.dtype} {keyframe.shape} in {file_of(page, self.file).uri}; it is damaged or of another set"
             )
+        if self.file.path is not None:  # in a store it costs a request, and was looked at where the page list was read
+            check_like_keyframe(self.file.uri, file_of(page, self.file).read, page)
         packed = _PACKED.get(int(keyframe.compression), "any")
         tables: dict[str, Any] = {}
         if int(keyframe.compression) in _JPEG:
