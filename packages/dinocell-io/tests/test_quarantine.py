@@ -60,7 +60,7 @@ def test_a_line_cut_inside_of_a_letter_is_left_out(tmp_path):
 def test_a_file_of_another_kind_is_refused(tmp_path):
     path = tmp_path / "bad.csv"
     path.write_text("name,split\na,train\n")
-    with pytest.raises(ValueError, match=r"bad.csv, line 1 is no failed field .*choose another quarantine file"):
+    with pytest.raises(ValueError, match=r"bad.csv, line 1 is not a failed field .*choose another quarantine file"):
         read_quarantine(path)
 
 
@@ -69,7 +69,7 @@ def test_a_line_of_another_kind_is_refused_with_its_number(tmp_path):
     append_quarantine(path, failure("a"))
     with path.open("a") as file:
         file.write('{"name": 1}\n')
-    with pytest.raises(ValueError, match=r"bad.jsonl, line 2 is no failed field"):
+    with pytest.raises(ValueError, match=r"bad.jsonl, line 2 is not a failed field"):
         read_quarantine(path)
 
 

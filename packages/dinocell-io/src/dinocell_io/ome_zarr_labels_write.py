@@ -15,7 +15,7 @@ from .label_rows import bands
 from .lazy_image import LazyImage
 from .local_store import LocalStore
 from .ngff_metadata import axis_names, plane_transformations, plane_units
-from .ome_zarr import open_group, open_zarr_image
+from .ome_zarr import ZarrGroup, open_group, open_zarr_image
 from .store import Store, open_store
 from .uri import is_remote, split_uri
 from .zarr_array import joined_key
@@ -57,6 +57,7 @@ def write_zarr_labels(
     image, or a plate around it, has consolidated metadata, the labels are added to them.
     """
     target = _target(uri, shape, pixel_size_um)
+    _names(target)  # what cannot be added to is refused before anything is written
     if is_remote(uri):
         _write_to_bucket(target, rows, dtype)
         return
@@ -206,12 +207,21 @@ def _list(target: _Target) -> None:
     add_to_consolidated(target.store, labels, nodes, zarr_format=target.zarr_format or 2, uri=target.uri)
 
 
+def _names(target: _Target) -> tuple[ZarrGroup, list[str]]:
+    """The `labels` group, which may not be there yet, and the names it lists."""
+    group = open_group(target.store, joined_key(target.key, "labels"), f"{target.uri}/labels")
+    names = group.attributes.get("labels") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{group.uri} lists its labels as {names!r}, expected a list of names; repair its attributes")
+    return group, names
+
+
 def _list_name(target: _Target) -> None:
     """Add the name to the list of the `labels` group, in one step."""
     zarr_format = target.zarr_format or 2
     key = joined_key(target.key, "labels")
-    listed = open_group(target.store, key, f"{target.uri}/labels")
-    names = [*(listed.attributes.get("labels") or []), target.name]
+    listed, names = _names(target)
+    names = [*names, target.name]
     if listed.zarr_format is None:
         attributes = {"ome": {"version": "0.5", "labels": names}} if zarr_format == 3 else {"labels": names}
         place = StoredFolder(target.store, key) if is_remote(target.uri) else _local_path(target) / "labels"

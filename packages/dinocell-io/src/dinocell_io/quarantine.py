@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from .prefetch import FailedField
@@ -47,14 +47,22 @@ def read_quarantine(path: str | Path) -> tuple[FailedField, ...]:
     failures = []
     for number, line in enumerate(lines, start=1):
         try:
-            failures.append(FailedField(**json.loads(line)))
+            failures.append(_checked(FailedField(**json.loads(line))))
         except (ValueError, TypeError) as error:
             if isinstance(error, ValueError) and line[: len(_START)] == _START[: len(line)]:  # cut, or blank
                 continue
             raise ValueError(
-                f"{path}, line {number} is no failed field ({error}); remove the line or choose another quarantine file"
+                f"{path}, line {number} is not a failed field ({error}); remove the line or choose another quarantine "
+                "file"
             ) from error
     return tuple(failures)
+
+
+def _checked(failure: FailedField) -> FailedField:
+    wrong = [one.name for one in fields(failure) if type(getattr(failure, one.name)) is not one.type]
+    if wrong:
+        raise TypeError(f"{', '.join(wrong)} of another type")
+    return failure
 
 
 def lasting_keys(failures: tuple[FailedField, ...]) -> frozenset[str]:

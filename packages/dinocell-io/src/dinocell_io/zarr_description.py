@@ -56,7 +56,9 @@ def _array_2(described: Mapping[str, Any], store: Store, key: str, uri: str) -> 
     if described.get("filters"):
         filters = ", ".join(str(filter_["id"]) for filter_ in described["filters"])
         raise ValueError(f"{uri} uses the filter {filters}, which is not read here; save it without filters")
-    order = range(len(shape)) if described.get("order", "C") == "C" else reversed(range(len(shape)))
+    order = {"C": range(len(shape)), "F": reversed(range(len(shape)))}.get(described.get("order", "C"))
+    if order is None:
+        raise ValueError(f"{uri} orders its chunks by {described['order']!r}, expected 'C' or 'F'; it is damaged")
     separator = _separator(described.get("dimension_separator", "."), uri)
     names = (read_json(store, joined_key(key, ".zattrs"), uri) or {}).get("_ARRAY_DIMENSIONS")
     _check_chunks(shape, chunks, uri)

@@ -3,11 +3,36 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dinocell_seg.pipeline import DINOCellPipeline
 from dinocell_seg.plane_choice import PlaneChoice
 from dinocell_seg.provenance import FORMAT, read_provenance
+
+
+class _Input(BaseModel):
+    model_config = ConfigDict(strict=True)
+    channel_asked: str | int | None
+    scene: str | int | None = None
+    z: int | None = None
+    t: int | None = None
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(strict=True)
+    sha256: str | None
+
+
+class _Run(BaseModel):
+    """What a run repeats of a record; everything else in it is for people."""
+
+    model_config = ConfigDict(strict=True)
+    input: _Input
+    settings: dict[str, Any]
+    precision: Literal["fp32", "bf16"]
+    model: _Model
 
 
 @dataclass(frozen=True)
@@ -41,10 +66,14 @@ def read_record(path: str | Path) -> Recorded:
     """What a NAME_run.json fixes for a run that repeats it.
 
     The precision is the one that was used: "auto" is measured anew in each process, and bf16 gives other labels.
-    Raises ValueError if the file is no record, or one of another version.
+    Raises ValueError if the file is not a record, is damaged, or is one of another version.
     """
-    run = read_provenance(path, otherwise="give a NAME_run.json that this version of dinocell-seg wrote")
-    source = run["input"]
-    choice = PlaneChoice(source["channel_asked"], source.get("scene"), source.get("z"), source.get("t"))
-    settings = {**run["settings"], "precision": run["precision"]}
-    return Recorded(Path(path), settings, choice, run["model"]["sha256"])
+    otherwise = "give a NAME_run.json that this version of dinocell-seg wrote"
+    try:
+        run = _Run.model_validate(read_provenance(path, otherwise=otherwise))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{path} is a damaged record ({place}: {first['msg']}); {otherwise}") from error
+    choice = PlaneChoice(run.input.channel_asked, run.input.scene, run.input.z, run.input.t)
+    return Recorded(Path(path), {**run.settings, "precision": run.precision}, choice, run.model.sha256)
