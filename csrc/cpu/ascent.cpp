@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "checked.hpp"
 #include "row_window.hpp"
 #include "simd.hpp"
 
@@ -12,13 +13,14 @@ namespace dinocell {
 namespace {
 
 // Labels of so many bytes are followed at a time, so that they stay in the cache over many sweeps.
-constexpr size_t kStripBytes = size_t{512} << 10;
+constexpr size_t kStripBytes = cut_size(size_t{512} << 10, 64);
+constexpr size_t kLeastStripRows = cut_size(8, 3);
 
 // The rows of an image in strips, the same for any number of threads.
 struct Strips {
     Strips(size_t height_, size_t width)
         : height(height_),
-          rows(std::max<size_t>(8, kStripBytes / (sizeof(int32_t) * width))),
+          rows(std::max<size_t>(kLeastStripRows, kStripBytes / (sizeof(int32_t) * width))),
           count((height + rows - 1) / rows) {}
     size_t begin(size_t strip) const { return strip * rows; }
     size_t end(size_t strip) const { return std::min(height, (strip + 1) * rows); }
@@ -68,6 +70,14 @@ std::vector<uint32_t> point(const WatershedImage<Value>& image, const Strips& st
     return all;
 }
 
+// Whether all pointers of the rows [begin, end) lead to the row before or after these.
+[[maybe_unused]] bool lead_beside(const int32_t* labels, size_t width, size_t begin, size_t end) {
+    return std::all_of(labels + begin * width, labels + end * width, [&](int32_t label) {
+        const size_t row = static_cast<size_t>(~label) / width;
+        return label >= 0 || row + 1 == begin || row == end;
+    });
+}
+
 // Every pointer becomes the number at its end: inside each strip of rows, which leaves pointers to the rows beside the
 // seams; then in those rows, one after the other; then in the others, one step away from them.
 template <typename Value>
@@ -75,6 +85,7 @@ void follow(const WatershedImage<Value>& image, const Strips& strips) {
     const size_t height = image.height, width = image.width;
     // Follows the pointers of row y that lead to rows [begin, end); returns whether such pointers are left.
     const auto follow_to = [&](size_t y, size_t begin, size_t end) {
+        DINOCELL_CHECK(begin <= y && y < end && end <= height);
         return follow_row(image.labels, y * width, (y + 1) * width, width, begin * width, end * width);
     };
     parallel_for(strips.count, image.num_threads, [&](size_t strip) {
@@ -92,6 +103,7 @@ void follow(const WatershedImage<Value>& image, const Strips& strips) {
             left = false;
             for (size_t y = begin; y < end; ++y) left |= sweep_over(y);
         }
+        DINOCELL_CHECK(lead_beside(image.labels, width, begin, end));
     });
     if (strips.count == 1) return;
     for (bool left = true; left;) {
@@ -103,7 +115,10 @@ void follow(const WatershedImage<Value>& image, const Strips& strips) {
     parallel_for(strips.count, image.num_threads, [&](size_t strip) {
         const size_t begin = strips.begin(strip), end = strips.end(strip);
         for (size_t y = strip == 0 ? begin : begin + 1; y < (end == height ? end : end - 1); ++y)
-            if (image.open_rows[y]) follow_to(y, 0, height);
+            if (image.open_rows[y]) {
+                [[maybe_unused]] const bool left = follow_to(y, 0, height);
+                DINOCELL_CHECK(!left);
+            }
     });
 }
 

@@ -73,6 +73,7 @@ inline bool follow_row(int32_t* labels, size_t begin, size_t end, [[maybe_unused
 #endif
     while (p-- > begin) {
         if (!inside(labels[p])) continue;
+        DINOCELL_CHECK(labels[~labels[p]] != ~static_cast<int32_t>(p));
         labels[p] = labels[~labels[p]];
         left |= inside(labels[p]);
     }

@@ -16,6 +16,7 @@ bool threshold_edges(const Value* row, size_t width, Value fill, Value peak, Row
 inline void fill_row(const RowFill* fills, size_t count, int32_t* row, size_t width) {
     for (size_t i = 0; i < count; ++i) {
         const RowFill& fill = fills[i];
+        DINOCELL_CHECK(fill.begin == (i == 0 ? 0 : fills[i - 1].end) && fill.end <= width);
         if (fill.end + kLanes<int32_t> <= width)
             fill_over(row + fill.begin, fill.end - fill.begin, fill.value);
         else

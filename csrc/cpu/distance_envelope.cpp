@@ -6,12 +6,13 @@
 #include <memory>
 #include <vector>
 
+#include "checked.hpp"
 #include "parallel.hpp"
 
 namespace dinocell {
 namespace {
 
-constexpr size_t kStripe = 256;  // columns swept together, so that a stripe stays in cache
+constexpr size_t kStripe = cut_size(256, 7);  // columns swept together, so that a stripe stays in cache
 
 // Squares of 32768^2 + 32768^2 fit 32 bits; larger images count in 64.
 struct Narrow {
@@ -44,7 +45,7 @@ class Envelope {
         parallel_for((width_ + kStripe - 1) / kStripe, num_threads, [&](size_t stripe) {
             sweep_columns(stripe * kStripe, std::min(width_, (stripe + 1) * kStripe));
         });
-        const size_t rows = std::max<size_t>(1, 65536 / std::max<size_t>(1, width_));
+        const size_t rows = std::max<size_t>(1, cut_size(65536, 64) / std::max<size_t>(1, width_));
         const size_t num_bands = (height_ + rows - 1) / rows;
         const auto for_each_row = [&](const auto& visit) {
             parallel_for(num_bands, num_threads, [] { return Parabolas{}; }, [&](size_t band, Parabolas& scratch) {
@@ -148,10 +149,12 @@ class Envelope {
             if (run[begin + i] != Size::kUnbounded) add(i + 1, Square{run[begin + i]} * run[begin + i]);
         if (end < width_ || border_) add(length + 1, 0);
 
+        DINOCELL_CHECK(!site.empty());
         Square deepest = 0;
         size_t k = site.size() - 1;
         for (size_t i = length; i > 0; --i) {
             while (from[k] > i) --k;
+            DINOCELL_CHECK(k < site.size());
             const Square square = value(i, k);
             squares_[y * width_ + begin + i - 1] = square;
             deepest = std::max(deepest, square);
@@ -160,6 +163,7 @@ class Envelope {
     }
 
     void raise(size_t label, Square square) {
+        DINOCELL_CHECK(label < largest_.size());
         std::atomic_ref<Square> current(largest_[label]);
         Square seen = current.load(std::memory_order_relaxed);
         while (seen < square && !current.compare_exchange_weak(seen, square, std::memory_order_relaxed)) {

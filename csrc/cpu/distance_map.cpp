@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "checked.hpp"
 #include "dinocell/relabel.hpp"
 #include "distance_envelope.hpp"
 #include "parallel.hpp"
@@ -21,7 +22,7 @@ namespace {
 constexpr size_t kReach = 254;       // distances up to here are searched for; beyond, the envelope takes over
 constexpr uint16_t kFar = 65535;     // more than kReach^2
 constexpr size_t kPadding = 128;     // rows of scratch end with so many values more, for whole vectors
-constexpr size_t kBandRows = 64;
+constexpr size_t kBandRows = cut_size(64, 5);
 
 struct Bound {
     uint32_t begin, end;

@@ -45,14 +45,14 @@ std::vector<Doubt> find_doubts(const WatershedImage<Value>& image, const Markers
             labels.move(y, height, [&](size_t row, int32_t* to) {
                 const int32_t* const here = image.labels + row * width;
                 if (pit_rows[row])
-                    label_row(here, basins.labels().data(), width, to);
+                    label_row(here, basins.labels().data(), basins.labels().size(), width, to);
                 else
                     std::copy_n(here, width, to);
             });
             levels.move(y, height, [&](size_t row, Value* to) {
                 const Value* const here = image.map + row * width;
                 if (pit_rows[row])
-                    level_row(here, image.labels + row * width, basins.levels().data(), width, to);
+                    level_row(here, image.labels + row * width, basins.levels().data(), basins.levels().size(), width, to);
                 else
                     std::copy_n(here, width, to);
             });
@@ -119,7 +119,7 @@ void rename_basins(const WatershedImage<Value>& image, const std::vector<int32_t
                    const std::vector<uint8_t>& rows) {
     for_each_open_row(image, [&](size_t y) {
         int32_t* const row = image.labels + y * image.width;
-        if (rows[y]) label_row(row, numbers.data(), image.width, row);
+        if (rows[y]) label_row(row, numbers.data(), numbers.size(), image.width, row);
     });
 }
 

@@ -19,13 +19,24 @@ bool certain_row(const Value* up, const Value* row, const Value* down, const int
     return doubt == 0;
 }
 
+// Whether all of `count` numbers lie in [0, limit).
+[[maybe_unused]] inline bool all_below(const int32_t* numbers, size_t count, size_t limit) {
+    bool below = true;
+    for (size_t i = 0; i < count; ++i) below &= static_cast<size_t>(numbers[i]) < limit;
+    return below;
+}
+
 // to[x] = labels[basins[x]].
-inline void label_row(const int32_t* basins, const int32_t* labels, size_t width, int32_t* to) {
+inline void label_row(const int32_t* basins, const int32_t* labels, [[maybe_unused]] size_t num_basins, size_t width,
+                      int32_t* to) {
+    DINOCELL_CHECK(all_below(basins, width, num_basins));
     for (size_t x = 0; x < width; ++x) to[x] = labels[basins[x]];
 }
 
 // to[x] = the level at which the flood takes the pixel: its value, or the level of its basin if that is lower.
 template <typename Value>
-void level_row(const Value* map, const int32_t* basins, const Value* levels, size_t width, Value* to) {
+void level_row(const Value* map, const int32_t* basins, const Value* levels, [[maybe_unused]] size_t num_basins,
+               size_t width, Value* to) {
+    DINOCELL_CHECK(all_below(basins, width, num_basins));
     for (size_t x = 0; x < width; ++x) to[x] = std::min(map[x], levels[basins[x]]);
 }

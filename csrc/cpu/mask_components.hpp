@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "checked.hpp"
 #include "parallel.hpp"
 
 namespace dinocell {
@@ -75,7 +76,11 @@ void for_each_touching(const RowRuns& above, const RowRuns& below, int connectiv
 template <typename Visit>
 void for_each_within(const RowRuns& inner, const RowRuns& outer, const Visit& visit) {
     for (size_t i = 0, around = 0; i < inner.count; ++i) {
-        while (outer.runs[around].end < inner.runs[i].end) ++around;
+        while (outer.runs[around].end < inner.runs[i].end) {
+            ++around;
+            DINOCELL_CHECK(around < outer.count);
+        }
+        DINOCELL_CHECK(outer.runs[around].begin <= inner.runs[i].begin);
         visit(inner.runs[i], inner.components[i], outer.components[around]);
     }
 }
@@ -107,6 +112,7 @@ class BandComponents {
     size_t count() const { return count_; }
     size_t num_rows() const { return row_begin_.size() - 1; }
     RowRuns row(size_t y) const {
+        DINOCELL_CHECK(y < num_rows());
         const size_t begin = row_begin_[y];
         return {runs_.data() + begin, sets_.numbers().data() + begin, row_begin_[y + 1] - begin};
     }
@@ -155,6 +161,7 @@ class MaskComponents {
 
     RowRuns row(size_t y) const {
         const size_t band = rows_.of(y);
+        DINOCELL_CHECK(band < bands_.size() && rows_.begin(band) <= y && y < rows_.end(band));
         return bands_[band].row(y - rows_.begin(band));
     }
 

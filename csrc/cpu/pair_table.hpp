@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "checked.hpp"
 #include "radix_sort.hpp"
 
 namespace dinocell {
@@ -92,7 +93,7 @@ class PairTable {
     }
 
   private:
-    static constexpr int kRecentBits = 12;
+    static constexpr int kRecentBits = cut_size(12, 3);
 
     __attribute__((noinline)) void replace(Slot& slot, Pair pair) {
         keep(slot);
@@ -119,7 +120,7 @@ class PairTable {
     }
 
     std::vector<Slot> recent_, kept_;
-    size_t limit_ = size_t{1} << 16;
+    size_t limit_ = cut_size(size_t{1} << 16, 8);
 };
 
 // The pairs of two sorted lists as one; what both hold is added up.

@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "checked.hpp"
+
 namespace dinocell {
 
 // Cores this process may run on.
@@ -60,10 +62,12 @@ void parallel_for(size_t num_tasks, size_t num_threads, const Body& body) {
 
 // The rows of an image in bands: one for one thread, else a few for each, so that they end at about the same time.
 class Bands {
+    static constexpr size_t kLeastRows = cut_size(32, 2);
+
   public:
     Bands(size_t height, size_t num_threads)
         : height_(height),
-          count_(num_threads <= 1 ? std::min<size_t>(1, height) : std::min(4 * num_threads, (height + 31) / 32)) {}
+          count_(num_threads <= 1 ? std::min<size_t>(1, height) : std::min(4 * num_threads, (height + kLeastRows - 1) / kLeastRows)) {}
     size_t count() const { return count_; }
     size_t begin(size_t band) const { return height_ * band / count_; }
     size_t end(size_t band) const { return height_ * (band + 1) / count_; }

@@ -38,6 +38,8 @@ std::vector<Pass<Value>> find_passes(const WatershedImage<Value>& image, size_t 
     parallel_for(image.bands.count(), image.num_threads, [&](size_t band) {
         for (size_t y = image.bands.begin(band); y < image.bands.end(band); ++y) {
             const size_t width = image.width;
+            DINOCELL_CHECK(std::all_of(image.labels + y * width, image.labels + (y + 1) * width,
+                                       [](int32_t basin) { return basin >= 0; }));
             const auto add_row = [&](size_t step, size_t count) {
                 add_passes(image.labels + y * width, image.map + y * width, step, count, last_marker, found[band]);
             };

@@ -3,6 +3,7 @@
 
 // to[0, count) = value; may overwrite what follows up to `end`.
 inline __attribute__((always_inline)) void fill_run(int32_t* to, size_t count, int32_t value, const int32_t* end) {
+    DINOCELL_CHECK(to + count <= end);
     constexpr size_t kUsual = 48;  // longer runs are rare enough to be foreseen, and three stores cost less than a wrong guess
     if (static_cast<size_t>(end - to) < (count < kUsual ? kUsual : count + kLanes<int32_t>)) {
         std::fill(to, to + count, value);

@@ -11,6 +11,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "checked.hpp"
 #include "isa.hpp"
 
 #if DINOCELL_X86

@@ -139,7 +139,7 @@ inline __attribute__((always_inline)) uint32_t* write_positions(uint64_t bits, u
 template <typename EdgeBits, typename IsEdge, typename At>
 inline __attribute__((always_inline)) void for_each_edge(size_t begin, size_t end, const EdgeBits& edge_bits,
                                                          const IsEdge& is_edge, const At& at) {
-    constexpr size_t kBlock = 2048;
+    constexpr size_t kBlock = cut_size(2048, 64);
     uint32_t positions[kBlock + 16];
     for (size_t block = begin + 1; block < end; block += kBlock) {
         const size_t block_end = end - block < kBlock ? end : block + kBlock;
@@ -150,6 +150,7 @@ inline __attribute__((always_inline)) void for_each_edge(size_t begin, size_t en
             *last = static_cast<uint32_t>(x - block);
             last += is_edge(x) ? 1 : 0;
         }
+        DINOCELL_CHECK(last <= positions + kBlock);
         for (const uint32_t* position = positions; position < last; ++position) at(block + *position);
     }
 }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "checked.hpp"
 #include "parallel.hpp"
 #include "simd.hpp"
 
@@ -12,7 +13,7 @@ namespace dinocell {
 namespace {
 
 // Results from this size on are written past the caches: they would not fit there anyway.
-constexpr size_t kStreamedBytes = size_t{32} << 20;
+constexpr size_t kStreamedBytes = cut_size(size_t{32} << 20, 4096);
 
 struct Scaling {
     float scale, offset, low, high;
@@ -119,7 +120,10 @@ void gather_tiles(const Pixel* image, size_t channels, size_t height, size_t wid
         [&](size_t task, std::vector<Pixel>& row) {
             const size_t i = task / (num_xs * channels), j = task / channels % num_xs, c = task % channels;
             const size_t* const rows = row_in_image.data() + i * tile;
-            const auto row_of = [&](size_t y) { return image + (c * height + rows[y]) * width; };
+            const auto row_of = [&](size_t y) {
+                DINOCELL_CHECK(y < tile && rows[y] < height);
+                return image + (c * height + rows[y]) * width;
+            };
             const auto clamped = [&](int64_t x) { return static_cast<size_t>(std::clamp<int64_t>(x, 0, length)); };
             const size_t left = clamped(-xs[j]), right = std::max(left, clamped(static_cast<int64_t>(width) - xs[j]));
             const bool once = left < width && tile - right < width && left < right;
@@ -188,6 +192,7 @@ void blend_tiles(const float* tiles, size_t num_ys, size_t num_xs, size_t tile, 
                                              column_weight.data() + j * tile + x, row_weight.data() + i * tile + y};
                 }
             }
+            DINOCELL_CHECK(count > 0 && columns.end <= width && rows.end <= num_rows);
             blend_block(mine.sources.data(), count, tile, height, columns.end - columns.begin, to + columns.begin, width);
         }
         if (streaming) stream_values(to, height * width, out + rows.begin * width);

@@ -144,6 +144,8 @@ inline __attribute__((always_inline)) void gather_row(const Pixel* row, size_t c
 template <typename Pixel>
 inline void mirror_row(const Pixel* row, const TileColumns& columns, size_t tile, Pixel* out) {
     const auto [first, left, right, width, from] = columns;
+    DINOCELL_CHECK(left <= right && right <= tile);
+    DINOCELL_CHECK(left == right || (first + static_cast<ptrdiff_t>(left) >= 0 && first + static_cast<ptrdiff_t>(right) <= static_cast<ptrdiff_t>(width)));
     if (left < right) std::memcpy(out + left, row + (first + static_cast<ptrdiff_t>(left)), (right - left) * sizeof(Pixel));
     if (from == nullptr) {  // mirrored once
         const Pixel* const before = row - first;
