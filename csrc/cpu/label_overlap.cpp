@@ -25,7 +25,7 @@ std::vector<LabelPair> label_overlap(const Label* truth, const Label* predicted,
     using Table = PairTable<std::conditional_t<sizeof(Label) <= 4, NarrowPair, WidePair>>;
     num_threads = resolve_threads(num_threads, size);
     const Bands stretches(size, num_threads);
-    std::vector<Table> tables(std::max<size_t>(1, num_threads));
+    std::vector<Table> tables(std::max<size_t>(1, std::min(num_threads, stretches.count())));
     std::atomic<size_t> num_used{0};
     parallel_for(
         stretches.count(), num_threads, [&] { return &tables[num_used++]; },

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -17,8 +18,9 @@ namespace dinocell {
 size_t available_cores();
 
 // `requested` 0 means: one thread below half a megapixel (starting a thread costs as much as the work), else all cores.
+// More than one for each pixel are never of use.
 inline size_t resolve_threads(size_t requested, size_t num_pixels) {
-    if (requested != 0) return requested;
+    if (requested != 0) return std::min(requested, std::max<size_t>(1, num_pixels));
     return num_pixels < size_t{512} * 1024 ? 1 : available_cores();
 }
 
@@ -48,7 +50,11 @@ void parallel_for(size_t num_tasks, size_t num_threads, const MakeState& make_st
     {
         std::vector<std::jthread> threads;
         threads.reserve(num_threads - 1);
-        for (size_t i = 1; i < num_threads; ++i) threads.emplace_back(work);
+        try {
+            for (size_t i = 1; i < num_threads; ++i) threads.emplace_back(work);
+        } catch (const std::system_error&) {
+            // The system gives no more threads (a limit of the user or the container): those there are do all tasks.
+        }
         work();
     }
     if (failure) std::rethrow_exception(failure);

@@ -1,5 +1,7 @@
 """However many threads share the work, every kernel gives the same bits."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -90,3 +92,29 @@ def test_large_confluent_images_get_the_same_labels_with_many_threads(prominence
         np.testing.assert_array_equal(
             kernels.watershed(heights, peak=0.45, fill=0.07, prominence=prominence, num_threads=num_threads), alone
         )
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_more_threads_than_can_be_counted_give_the_bits_of_one(kernel):
+    for ours, expected in zip(KERNELS[kernel](2**62), KERNELS[kernel](1), strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
+def test_where_the_system_gives_no_threads_the_one_there_is_does_all_the_work():
+    code = """
+import resource
+import numpy as np
+from dinocell_kernels import watershed
+heights = np.random.default_rng(0).random((400, 300), np.float32)
+alone = watershed(heights, peak=0.8, fill=0.3, num_threads=1)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (4 << 20), resource.RLIM_INFINITY))  # less than the stack of a thread
+import threading
+try:
+    threading.Thread(target=print).start()
+    print("test invalid: a thread could start")
+except RuntimeError:
+    print((watershed(heights, peak=0.8, fill=0.3, num_threads=4) == alone).all())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
