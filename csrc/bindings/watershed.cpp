@@ -10,6 +10,7 @@ namespace {
 template <typename Value>
 Array<int32_t> run(const Array<Value>& map, double peak, double fill, double prominence, size_t num_threads) {
     require(map.ndim() == 2, "distance_map must be 2-D");
+    require(peak >= fill, "peak must be at least fill");
     Array<int32_t> out({map.shape(0), map.shape(1)});
     const Value* in = map.data();
     int32_t* to = out.mutable_data();
