@@ -13,7 +13,7 @@ MONAI is installed (`pip install --no-deps monai`; it is in no requirements file
 import numpy as np
 import pytest
 
-from dinocell_kernels import blend_tiles, gather_tiles, gather_tiles_bfloat16
+from dinocell_kernels import blend_tiles, gather_tiles
 
 torch = pytest.importorskip("torch", reason="tiles are compared with torch: pip install torch")
 functional = pytest.importorskip("torch.nn.functional")
@@ -32,10 +32,9 @@ def image_of(labels: np.ndarray) -> np.ndarray:
     return np.stack([labels % 251, labels % 241, labels % 239]).astype(np.uint8)
 
 
-def gather(image: np.ndarray, begins: np.ndarray, kernel=gather_tiles, out: np.ndarray | None = None) -> np.ndarray:
-    return kernel(
-        image, begins, begins, tile=TILE, scale=SCALE, offset=OFFSET, low=-4.0, high=6.0, out=out, num_threads=1
-    )
+def gather(image: np.ndarray, begins: np.ndarray, dtype="float32", out: np.ndarray | None = None) -> np.ndarray:
+    scaling = {"scale": SCALE, "offset": OFFSET, "low": -4.0, "high": 6.0}
+    return gather_tiles(image, begins, begins, tile=TILE, **scaling, dtype=dtype, out=out, num_threads=1)
 
 
 def numpy_gather(image: np.ndarray, begins: np.ndarray, out: np.ndarray) -> np.ndarray:
@@ -109,7 +108,7 @@ def test_gather_tiles(contest, labels, size):
 
 def test_gather_tiles_bfloat16(contest, labels, size):
     image, begins = image_of(labels), starts(size)
-    out = gather(image, begins, gather_tiles_bfloat16)
+    out = gather(image, begins, "bfloat16")
     other = np.empty(out.shape, np.float32)
 
     def rounded() -> "torch.Tensor":
@@ -118,7 +117,7 @@ def test_gather_tiles_bfloat16(contest, labels, size):
     assert torch.equal(torch.from_numpy(out).view(torch.bfloat16), rounded())
     contest(
         f"gather_tiles_bfloat16 {size}",
-        lambda: gather(image, begins, gather_tiles_bfloat16, out),
+        lambda: gather(image, begins, "bfloat16", out),
         {"numpy + torch": rounded},
         bytes_moved=image.nbytes + out.nbytes,
     )

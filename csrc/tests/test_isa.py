@@ -15,7 +15,6 @@ from dinocell_kernels import (
     connected_components,
     distance_map,
     gather_tiles,
-    gather_tiles_bfloat16,
     label_overlap,
     relabel,
     remove_small,
@@ -94,7 +93,7 @@ def test_tiles_give_the_same_bits(dtype, tile):
         "high": 1.5,
     }
     assert_same_bits(lambda: gather_tiles(image, begins, begins, **arguments))
-    assert_same_bits(lambda: gather_tiles_bfloat16(image, begins, begins, **arguments))
+    assert_same_bits(lambda: gather_tiles(image, begins, begins, dtype="bfloat16", **arguments))
 
 
 @pytest.mark.parametrize("overlap", [0, 9, 20])

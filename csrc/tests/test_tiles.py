@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dinocell_kernels import blend_tiles, gather_tiles, gather_tiles_bfloat16
+from dinocell_kernels import blend_tiles, gather_tiles
 from dinocell_kernels.tiles import blend_weights
 
 ONE = np.ones(1, np.float32)
@@ -190,12 +190,13 @@ def test_results_are_written_into_out():
     np.testing.assert_allclose(plane, 1, rtol=1e-6)
 
 
-@pytest.mark.parametrize("kernel", [gather_tiles, gather_tiles_bfloat16])
-def test_new_results_begin_at_a_cache_line(kernel):
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_new_results_begin_at_a_cache_line(dtype):
     one = np.ones(1, np.float32)
     for size in range(5, 11):
         starts_at = np.array([-1, 3])
-        tiles = kernel(np.zeros((1, size, 9), np.uint8), starts_at, starts_at, tile=7, scale=one, offset=one, **WIDE)
+        image = np.zeros((1, size, 9), np.uint8)
+        tiles = gather_tiles(image, starts_at, starts_at, tile=7, scale=one, offset=one, dtype=dtype, **WIDE)
         assert tiles.ctypes.data % 64 == 0
 
 
@@ -246,6 +247,7 @@ def test_rows_that_run_backwards_are_refused():
         ({"image": np.ones((1, 0, 2), np.uint8)}, r"at least one pixel, got shape \(1, 0, 2\)"),
         ({"low": 2.0, "high": 1.0}, "low is 2.0 and high is 1.0; low must not exceed high"),
         ({"low": np.nan}, "low must not exceed high"),
+        ({"dtype": "float16"}, "dtype is 'float16'; tiles can be float32 or bfloat16"),
         ({"tile": 0}, "tile is a number of pixels and must be at least 1, got 0"),
         ({"num_threads": -1}, "num_threads must be at least 1, got -1"),
     ],
@@ -278,7 +280,8 @@ def test_bfloat16_tiles_are_the_nearest_with_ties_to_even():
     expected = [1, 1, 1, 1 + step, 1 + 2 * step, -1, np.inf, -np.inf]
     image = np.array(pixels, np.float32)[None, None]
     begins = np.zeros(1, np.int64)
-    bits = gather_tiles_bfloat16(np.repeat(image, 8, axis=1), begins, begins, tile=8, scale=ONE, offset=ZERO, **WIDE)
+    image = np.repeat(image, 8, axis=1)
+    bits = gather_tiles(image, begins, begins, tile=8, scale=ONE, offset=ZERO, dtype="bfloat16", **WIDE)
     assert bits.dtype == np.uint16
     np.testing.assert_array_equal((bits.astype(np.uint32) << 16).view(np.float32)[0, 0, 0, 3], expected)
 
@@ -288,7 +291,7 @@ def test_nan_stays_nan_in_bfloat16():
     image = np.array([[[0xFFFFFFFF, 0x7F800001]]], np.uint32).view(np.float32)
     assert np.isnan(image).all(), "test invalid"
     begins = np.zeros(1, np.int64)
-    bits = gather_tiles_bfloat16(image, begins, begins, tile=1, scale=ONE, offset=ZERO, **WIDE)
+    bits = gather_tiles(image, begins, begins, tile=1, scale=ONE, offset=ZERO, dtype="bfloat16", **WIDE)
     assert np.isnan((bits.astype(np.uint32) << 16).view(np.float32)).all()
 
 
@@ -297,25 +300,24 @@ def test_a_bfloat16_result_in_another_memory_order_is_refused():
     begins = np.zeros(1, np.int64)
     out = np.empty((1, 1, 1, 4, 4), np.uint16, order="F")
     with pytest.raises(ValueError, match=r"row-major uint16 array of shape \(1, 1, 1, 4, 4\)"):
-        gather_tiles_bfloat16(image, begins, begins, tile=4, scale=ONE, offset=ZERO, out=out, **WIDE)
+        gather_tiles(image, begins, begins, tile=4, scale=ONE, offset=ZERO, dtype="bfloat16", out=out, **WIDE)
 
 
 @pytest.mark.parametrize("shift", [0, 3, 4])
 @pytest.mark.parametrize("tile", [1021, 1020])
-@pytest.mark.parametrize("kernel", [gather_tiles, gather_tiles_bfloat16])
-def test_results_past_the_caches_are_complete_to_the_last_pixel(kernel, tile, shift):
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_results_past_the_caches_are_complete_to_the_last_pixel(dtype, tile, shift):
     # 33 MiB and more. Rows of 1021 pixels begin anywhere, those of 1020 at 8 or 16 bytes if the result does; no row is
     # a whole number of vectors.
-    begins = np.array([0, 100, 200, 20, 50][: 3 if kernel is gather_tiles else 5])
+    begins = np.array([0, 100, 200, 20, 50][: 3 if dtype == "float32" else 5])
     image = (np.arange(1300 * 1300) % 251).astype(np.uint8).reshape(1, 1300, 1300)
-    dtype = np.float32 if kernel is gather_tiles else np.uint16
-    room = np.zeros((len(begins) * tile) ** 2 + 2 * shift, dtype)
+    room = np.zeros((len(begins) * tile) ** 2 + 2 * shift, np.float32 if dtype == "float32" else np.uint16)
     out = room[shift : room.size - shift].reshape(len(begins), len(begins), 1, tile, tile)
     assert out.nbytes >= 32 << 20, "test invalid"
-    kernel(image, begins, begins, tile=tile, scale=ONE, offset=ZERO, out=out, **WIDE)
+    gather_tiles(image, begins, begins, tile=tile, scale=ONE, offset=ZERO, dtype=dtype, out=out, **WIDE)
     for i, y in enumerate(begins):
         for j, x in enumerate(begins):
-            found = out[i, j, 0] if dtype == np.float32 else (out[i, j, 0].astype(np.uint32) << 16).view(np.float32)
+            found = out[i, j, 0] if dtype == "float32" else (out[i, j, 0].astype(np.uint32) << 16).view(np.float32)
             np.testing.assert_array_equal(found, image[0, y : y + tile, x : x + tile])
     assert not room[:shift].any()
     assert not room[room.size - shift :].any()

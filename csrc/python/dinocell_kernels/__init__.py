@@ -6,7 +6,7 @@ from dinocell_kernels.distance_map import distance_map
 from dinocell_kernels.label_overlap import Overlap, label_overlap
 from dinocell_kernels.prominent_maxima import prominent_maxima
 from dinocell_kernels.relabel import relabel, remove_small
-from dinocell_kernels.tiles import blend_tiles, gather_tiles, gather_tiles_bfloat16
+from dinocell_kernels.tiles import blend_tiles, gather_tiles
 from dinocell_kernels.watershed import heap_watershed, marker_watershed, watershed
 
 __all__ = [
@@ -16,7 +16,6 @@ __all__ = [
     "connected_components",
     "distance_map",
     "gather_tiles",
-    "gather_tiles_bfloat16",
     "heap_watershed",
     "label_overlap",
     "marker_watershed",

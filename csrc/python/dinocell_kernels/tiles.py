@@ -6,6 +6,8 @@ from jaxtyping import Float32, Int64, Num, Shaped, UInt16
 from dinocell_kernels import _native
 from dinocell_kernels.arguments import native_order, result_array, thread_count
 
+_RESULT_TYPES: dict[str, np.dtype] = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(np.uint16)}
+
 
 def gather_tiles(
     image: Num[np.ndarray, "c y x"],
@@ -17,41 +19,59 @@ def gather_tiles(
     offset: Float32[np.ndarray, "c"],
     low: float,
     high: float,
-    out: Float32[np.ndarray, "ny nx c tile tile"] | None = None,
+    dtype: str = "float32",
+    out: Float32[np.ndarray, "ny nx c tile tile"] | UInt16[np.ndarray, "ny nx c tile tile"] | None = None,
     num_threads: int | None = None,
-) -> Float32[np.ndarray, "ny nx c tile tile"]:
+) -> Float32[np.ndarray, "ny nx c tile tile"] | UInt16[np.ndarray, "ny nx c tile tile"]:
     """Cut tiles and bring them to the network's range: `clip(pixel * scale + offset, low, high)`.
 
     Tile (i, j) starts at row `ys[i]`, column `xs[j]`, which may lie outside the image. There, pixels are
     mirrored about the border pixel (numpy's "reflect") as often as needed, and an axis of one pixel repeats
     it. `image` is uint8, uint16 or float32; arithmetic is float32, the same bits on every CPU. NaN stays NaN.
+
+    `dtype` "bfloat16" rounds each value to the nearest bfloat16 (ties to even) and returns its 16 bits as uint16, as
+    NumPy has no bfloat16: `torch.from_numpy(bits).view(torch.bfloat16)` uses them without a copy, and
+    `(bits.astype(numpy.uint32) << 16).view(numpy.float32)` widens them.
+
     `out` receives the result if given; a large result is written fastest if `out` begins at a multiple of 64
     bytes, as new results do. `num_threads=None` uses one thread below half a megapixel of output, otherwise
     every core. Raises ValueError for other types, images without pixels, `low > high` and arrays that do not
     fit together.
     """
-    return _gathered(image, ys, xs, tile, scale, offset, low, high, out, np.dtype(np.float32), num_threads)
-
-
-def gather_tiles_bfloat16(
-    image: Num[np.ndarray, "c y x"],
-    ys: Int64[np.ndarray, "ny"],
-    xs: Int64[np.ndarray, "nx"],
-    *,
-    tile: int,
-    scale: Float32[np.ndarray, "c"],
-    offset: Float32[np.ndarray, "c"],
-    low: float,
-    high: float,
-    out: UInt16[np.ndarray, "ny nx c tile tile"] | None = None,
-    num_threads: int | None = None,
-) -> UInt16[np.ndarray, "ny nx c tile tile"]:
-    """As `gather_tiles`, with each value rounded to the nearest bfloat16 (ties to even) and returned as its 16 bits.
-
-    NumPy has no bfloat16; `torch.from_numpy(bits).view(torch.bfloat16)` uses them without a copy, and
-    `(bits.astype(numpy.uint32) << 16).view(numpy.float32)` widens them.
-    """
-    return _gathered(image, ys, xs, tile, scale, offset, low, high, out, np.dtype(np.uint16), num_threads)
+    if dtype not in _RESULT_TYPES:
+        raise ValueError(f"dtype is {dtype!r}; tiles can be {' or '.join(_RESULT_TYPES)}")
+    if image.ndim != 3 or 0 in image.shape[1:]:
+        raise ValueError(
+            f"image must be [c y x] with at least one pixel, got shape {image.shape}; add an axis with image[None]"
+        )
+    if image.dtype.kind + str(image.dtype.itemsize) not in ("u1", "u2", "f4"):
+        raise ValueError(
+            f"image must be uint8, uint16 or float32, got {image.dtype}; convert with image.astype(numpy.float32)"
+        )
+    if not low <= high:
+        raise ValueError(f"low is {low} and high is {high}; low must not exceed high")
+    if tile < 1:
+        raise ValueError(f"tile is a number of pixels and must be at least 1, got {tile}")
+    channels = image.shape[0]
+    for name, values in (("scale", scale), ("offset", offset)):
+        if values.shape != (channels,):
+            raise ValueError(
+                f"{name} has shape {values.shape}, but the image has {channels} channels; give one value each"
+            )
+    rows, columns = _starts(ys, name="ys"), _starts(xs, name="xs")
+    result = result_array(out, (rows.size, columns.size, channels, tile, tile), image, dtype=_RESULT_TYPES[dtype])
+    _native.gather_tiles(
+        np.ascontiguousarray(native_order(image)),
+        rows,
+        columns,
+        np.ascontiguousarray(scale, dtype=np.float32),
+        np.ascontiguousarray(offset, dtype=np.float32),
+        float(low),
+        float(high),
+        result,
+        thread_count(num_threads),
+    )
+    return result
 
 
 def blend_tiles(
@@ -110,53 +130,6 @@ def require_overlap(overlap: int, *, tile: int) -> None:
     """Refuse ramps that are longer than half a tile."""
     if not 0 <= overlap <= tile // 2:
         raise ValueError(f"overlap is {overlap}, but the ramps of a {tile}-pixel tile take 0 to {tile // 2} pixels")
-
-
-def _gathered(
-    image: Num[np.ndarray, "c y x"],
-    ys: Int64[np.ndarray, "ny"],
-    xs: Int64[np.ndarray, "nx"],
-    tile: int,
-    scale: Float32[np.ndarray, "c"],
-    offset: Float32[np.ndarray, "c"],
-    low: float,
-    high: float,
-    out: Shaped[np.ndarray, "..."] | None,
-    dtype: np.dtype,
-    num_threads: int | None,
-) -> Shaped[np.ndarray, "ny nx c tile tile"]:
-    if image.ndim != 3 or 0 in image.shape[1:]:
-        raise ValueError(
-            f"image must be [c y x] with at least one pixel, got shape {image.shape}; add an axis with image[None]"
-        )
-    if image.dtype.kind + str(image.dtype.itemsize) not in ("u1", "u2", "f4"):
-        raise ValueError(
-            f"image must be uint8, uint16 or float32, got {image.dtype}; convert with image.astype(numpy.float32)"
-        )
-    if not low <= high:
-        raise ValueError(f"low is {low} and high is {high}; low must not exceed high")
-    if tile < 1:
-        raise ValueError(f"tile is a number of pixels and must be at least 1, got {tile}")
-    channels = image.shape[0]
-    for name, values in (("scale", scale), ("offset", offset)):
-        if values.shape != (channels,):
-            raise ValueError(
-                f"{name} has shape {values.shape}, but the image has {channels} channels; give one value each"
-            )
-    rows, columns = _starts(ys, name="ys"), _starts(xs, name="xs")
-    result = result_array(out, (rows.size, columns.size, channels, tile, tile), image, dtype=dtype)
-    _native.gather_tiles(
-        np.ascontiguousarray(native_order(image)),
-        rows,
-        columns,
-        np.ascontiguousarray(scale, dtype=np.float32),
-        np.ascontiguousarray(offset, dtype=np.float32),
-        float(low),
-        float(high),
-        result,
-        thread_count(num_threads),
-    )
-    return result
 
 
 def _starts(starts: Shaped[np.ndarray, "n"], *, name: str) -> Int64[np.ndarray, "n"]:

@@ -31,7 +31,7 @@ def gather_tiles(
     high: float,
     dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, "*batch ny nx c tile tile"]:
-    """As `dinocell_kernels.gather_tiles`, or with `dtype` torch.bfloat16 as `gather_tiles_bfloat16`.
+    """As `dinocell_kernels.gather_tiles`; `dtype` is torch.float32 or torch.bfloat16.
 
     `scale` and `offset` hold values for all images together or for each image. On a GPU, starts have to ascend, and the
     call waits for the device unless `scale` and `offset` are on it.
@@ -79,14 +79,13 @@ def _gather_tiles_op(
 ) -> Tensor:
     if dtype not in TILES:
         raise ValueError(f"tiles cannot be {dtype}; choose torch.float32 or torch.bfloat16")
-    gather = _tiles.gather_tiles if dtype == torch.float32 else _tiles.gather_tiles_bfloat16
     images = image.detach().numpy()
     batch = images.shape[:-3]
     by_image = [np.broadcast_to(values.detach().numpy(), (*batch, values.shape[-1])) for values in (scale, offset)]
     shape = (*batch, len(ys), len(xs), *images.shape[-3:-2], tile, tile)
     out = np.empty(shape, np.float32 if dtype == torch.float32 else np.uint16) if batch else None
     for at in np.ndindex(batch):
-        tiles = gather(
+        tiles = _tiles.gather_tiles(
             images[at],
             _starts(ys),
             _starts(xs),
@@ -95,6 +94,7 @@ def _gather_tiles_op(
             offset=by_image[1][at],
             low=low,
             high=high,
+            dtype="float32" if dtype == torch.float32 else "bfloat16",
             out=None if out is None else out[at],
         )
     return torch.from_numpy(tiles if out is None else out).view(dtype)
