@@ -9,6 +9,9 @@ from dinocell_kernels import _native
 from dinocell_kernels.arguments import native_order, require_2d, require_connectivity, thread_count
 from dinocell_kernels.connected_components import native_mask
 
+# The thresholds of SAMCell, the default everywhere.
+PEAK, FILL = 0.47, 0.09
+
 # Above this, the numbers of pixels and maxima together no longer fit int32.
 _MOST_PIXELS = 2**31 - 4
 
@@ -16,8 +19,8 @@ _MOST_PIXELS = 2**31 - 4
 def watershed(
     distance_map: Float[np.ndarray, "y x"],
     *,
-    peak: float = 0.47,
-    fill: float = 0.09,
+    peak: float = PEAK,
+    fill: float = FILL,
     prominence: float | None = None,
     num_threads: int | None = None,
 ) -> Int32[np.ndarray, "y x"]:

@@ -7,13 +7,14 @@ from torch import Tensor
 from dinocell_kernels import torch_cuda
 from dinocell_kernels import watershed as _watershed
 from dinocell_kernels.torch_ops.batches import MAY_WAIT, as_array, of_each
+from dinocell_kernels.watershed import FILL, PEAK
 
 
 def watershed(
     distance_map: Float[Tensor, "*batch y x"],
     *,
-    peak: float = 0.47,
-    fill: float = 0.09,
+    peak: float = PEAK,
+    fill: float = FILL,
     prominence: float | None = None,
 ) -> Int32[Tensor, "*batch y x"]:
     """As `dinocell_kernels.watershed`; bfloat16 is widened.
@@ -29,8 +30,8 @@ def watershed(
 def queue_watershed(
     distance_map: Float[Tensor, "*batch y x"],
     *,
-    peak: float = 0.47,
-    fill: float = 0.09,
+    peak: float = PEAK,
+    fill: float = FILL,
     prominence: float | None = None,
 ) -> tuple[Int32[Tensor, "*batch y x"], Int32[Tensor, "3 *batch"]]:
     """The part of `watershed` that does not wait for the device: labels so far and their status, left on the device.
