@@ -8,8 +8,8 @@ namespace dinocell::bindings {
 namespace {
 
 template <typename Label>
-std::tuple<Array<int64_t>, Array<int64_t>, Array<int64_t>> run(const Array<Label>& truth,
-                                                               const Array<Label>& predicted, size_t num_threads) {
+std::tuple<Array<int64_t>, Array<int64_t>, Array<int64_t>> run(const Array<Label>& truth, const Array<Label>& predicted,
+                                                               size_t num_threads) {
     require(truth.size() == predicted.size(), "truth and predicted must have the same size");
     const Label* a = truth.data();
     const Label* b = predicted.data();

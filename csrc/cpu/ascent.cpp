@@ -19,8 +19,7 @@ constexpr size_t kLeastStripRows = cut_size(8, 3);
 // The rows of an image in strips, the same for any number of threads.
 struct Strips {
     Strips(size_t height_, size_t width)
-        : height(height_),
-          rows(std::max<size_t>(kLeastStripRows, kStripBytes / (sizeof(int32_t) * width))),
+        : height(height_), rows(std::max<size_t>(kLeastStripRows, kStripBytes / (sizeof(int32_t) * width))),
           count((height + rows - 1) / rows) {}
     size_t begin(size_t strip) const { return strip * rows; }
     size_t end(size_t strip) const { return std::min(height, (strip + 1) * rows); }
@@ -39,7 +38,8 @@ bool follow_row(Arguments&&... arguments) {
 }
 
 // Open pixels point to their highest neighbour or to where that one points, and pits get their numbers. No pointer
-// leaves its strip but for the row beside it: only so may strips be followed at the same time. Returns the pits' pixels.
+// leaves its strip but for the row beside it: only so may strips be followed at the same time. Returns the pits'
+// pixels.
 template <typename Value>
 std::vector<uint32_t> point(const WatershedImage<Value>& image, const Strips& strips, size_t num_markers) {
     const Value* const map = image.map;
@@ -57,9 +57,8 @@ std::vector<uint32_t> point(const WatershedImage<Value>& image, const Strips& st
             const bool first = y == image.bands.begin(band) || strips.begins_at(y);
             for (size_t x = 0; first && x < width; ++x) above[x] = ~static_cast<int32_t>(base + x - width);
             int32_t* const row = labels + base;
-            const bool summits =
-                point_row(window.up(), window.row(), window.down(), first ? above.data() : row - width,
-                          static_cast<int32_t>(base), static_cast<int32_t>(width), width, row);
+            const bool summits = point_row(window.up(), window.row(), window.down(), first ? above.data() : row - width,
+                                           static_cast<int32_t>(base), static_cast<int32_t>(width), width, row);
             for (size_t x = 0; summits && x < width; ++x)
                 if (row[x] == ~static_cast<int32_t>(base + x)) pits[band].push_back(static_cast<uint32_t>(base + x));
         }

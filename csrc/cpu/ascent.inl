@@ -40,7 +40,8 @@ inline bool follow_row(int32_t* labels, size_t begin, size_t end, [[maybe_unused
     bool left = false;
     size_t p = end;
 #if DINOCELL_AVX512
-    const __m512i lowest = _mm512_set1_epi32(static_cast<int>(low)), count = _mm512_set1_epi32(static_cast<int>(high - low));
+    const __m512i lowest = _mm512_set1_epi32(static_cast<int>(low)),
+                  count = _mm512_set1_epi32(static_cast<int>(high - low));
     const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     const __m512i below = _mm512_set1_epi32(static_cast<int>(stride)), one = _mm512_set1_epi32(1);
     for (; p >= begin + 16; p -= 16) {

@@ -43,7 +43,8 @@ void fill_row(Arguments&&... arguments) {
 }  // namespace
 
 template <typename Value>
-void threshold(const WatershedImage<Value>& image, Value fill, Value peak, MaskComponents& mask, MaskComponents& markers) {
+void threshold(const WatershedImage<Value>& image, Value fill, Value peak, MaskComponents& mask,
+               MaskComponents& markers) {
     std::atomic<bool> nan{false};
     parallel_for(image.bands.count(), image.num_threads, [&](size_t band) {
         RowEdges edges(image.width);
@@ -148,14 +149,14 @@ void write_markers(const WatershedImage<Value>& image, const MaskComponents& mas
     });
 }
 
-#define DINOCELL_FILLS(Value)                                                                                      \
-    template void threshold(const WatershedImage<Value>&, Value, Value, MaskComponents&, MaskComponents&);         \
-    template std::vector<uint32_t> only_markers(const WatershedImage<Value>&, const MaskComponents&,               \
-                                                const MaskComponents&, size_t);                                    \
-    template void write_open(WatershedImage<Value>&, const MaskComponents&, const std::vector<uint8_t>&);          \
-    template void write_lone(const WatershedImage<Value>&, const MaskComponents&, const std::vector<uint32_t>&);   \
-    template void write_fills(WatershedImage<Value>&, const MaskComponents&, const std::vector<uint32_t>&);        \
-    template void write_markers(const WatershedImage<Value>&, const MaskComponents&, const MaskComponents&,        \
+#define DINOCELL_FILLS(Value)                                                                                    \
+    template void threshold(const WatershedImage<Value>&, Value, Value, MaskComponents&, MaskComponents&);       \
+    template std::vector<uint32_t> only_markers(const WatershedImage<Value>&, const MaskComponents&,             \
+                                                const MaskComponents&, size_t);                                  \
+    template void write_open(WatershedImage<Value>&, const MaskComponents&, const std::vector<uint8_t>&);        \
+    template void write_lone(const WatershedImage<Value>&, const MaskComponents&, const std::vector<uint32_t>&); \
+    template void write_fills(WatershedImage<Value>&, const MaskComponents&, const std::vector<uint32_t>&);      \
+    template void write_markers(const WatershedImage<Value>&, const MaskComponents&, const MaskComponents&,      \
                                 const std::vector<uint32_t>&);
 DINOCELL_FILLS(float)
 DINOCELL_FILLS(double)

@@ -15,7 +15,8 @@ constexpr uint32_t kSeveral = 0xfffffffeu;
 
 // Collects the runs of map > fill and of map > peak, bands numbered; throws std::invalid_argument for NaN.
 template <typename Value>
-void threshold(const WatershedImage<Value>& image, Value fill, Value peak, MaskComponents& mask, MaskComponents& markers);
+void threshold(const WatershedImage<Value>& image, Value fill, Value peak, MaskComponents& mask,
+               MaskComponents& markers);
 
 template <typename Value>
 std::vector<uint32_t> only_markers(const WatershedImage<Value>& image, const MaskComponents& mask,

@@ -20,14 +20,13 @@ struct Span {
 
 // Floods -map over the pixels of one component. states: zeros where the flood has not been, as large as the image.
 template <typename Value, typename Queue>
-void flood_component(const WatershedImage<Value>& image, const std::vector<Span>& mask, const std::vector<Span>& markers,
-                     uint8_t* states, Queue& queue) {
+void flood_component(const WatershedImage<Value>& image, const std::vector<Span>& mask,
+                     const std::vector<Span>& markers, uint8_t* states, Queue& queue) {
     const size_t width = image.width;
     for (const Span& span : mask) {
         const size_t y = span.begin / width;
         const size_t left = y * width, right = left + width - 1;
-        const auto vertical =
-            static_cast<uint8_t>((y == 0 ? kTop : 0) | (y + 1 == image.height ? kBottom : 0) | kFree);
+        const auto vertical = static_cast<uint8_t>((y == 0 ? kTop : 0) | (y + 1 == image.height ? kBottom : 0) | kFree);
         std::fill(states + span.begin, states + span.end, vertical);
         if (span.begin == left) states[left] |= kLeft;
         if (span.end == right + 1) states[right] |= kRight;
@@ -70,9 +69,9 @@ void flood_components(const WatershedImage<Value>& image, const MaskComponents& 
         });
     }
     using Queue = FloodQueue<decltype(order_key(Value{}))>;
-    parallel_for(count, image.num_threads, [] { return Queue(); }, [&](size_t c, Queue& queue) {
-        flood_component(image, mask_spans[c], marker_spans[c], states.get(), queue);
-    });
+    parallel_for(
+        count, image.num_threads, [] { return Queue(); },
+        [&](size_t c, Queue& queue) { flood_component(image, mask_spans[c], marker_spans[c], states.get(), queue); });
 }
 
 }  // namespace dinocell

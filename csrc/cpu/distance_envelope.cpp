@@ -38,24 +38,26 @@ class Envelope {
     using Square = typename Size::Square;
 
     Envelope(const int32_t* labels, size_t height, size_t width, size_t num_labels, bool border, float* out)
-        : labels_(labels), height_(height), width_(width), border_(border), out_(out),
-          run_(new Run[height * width]), squares_(new Square[height * width]), largest_(num_labels, 0) {}
+        : labels_(labels), height_(height), width_(width), border_(border), out_(out), run_(new Run[height * width]),
+          squares_(new Square[height * width]), largest_(num_labels, 0) {}
 
     void compute(bool normalize, size_t num_threads) {
-        parallel_for((width_ + kStripe - 1) / kStripe, num_threads, [&](size_t stripe) {
-            sweep_columns(stripe * kStripe, std::min(width_, (stripe + 1) * kStripe));
-        });
+        parallel_for((width_ + kStripe - 1) / kStripe, num_threads,
+                     [&](size_t stripe) { sweep_columns(stripe * kStripe, std::min(width_, (stripe + 1) * kStripe)); });
         const size_t rows = std::max<size_t>(1, cut_size(65536, 64) / std::max<size_t>(1, width_));
         const size_t num_bands = (height_ + rows - 1) / rows;
         const auto for_each_row = [&](const auto& visit) {
-            parallel_for(num_bands, num_threads, [] { return Parabolas{}; }, [&](size_t band, Parabolas& scratch) {
-                for (size_t y = band * rows; y < std::min(height_, (band + 1) * rows); ++y) visit(y, scratch);
-            });
+            parallel_for(
+                num_bands, num_threads, [] { return Parabolas{}; },
+                [&](size_t band, Parabolas& scratch) {
+                    for (size_t y = band * rows; y < std::min(height_, (band + 1) * rows); ++y) visit(y, scratch);
+                });
         };
         for_each_row([&](size_t y, Parabolas& scratch) { envelope_row(y, scratch); });
         for_each_row([&](size_t y, Parabolas&) {
             for (size_t p = y * width_; p < (y + 1) * width_; ++p) {
-                const float scale = normalize && labels_[p] != 0 ? rooted(largest_[static_cast<size_t>(labels_[p])]) : 1;
+                const float scale =
+                    normalize && labels_[p] != 0 ? rooted(largest_[static_cast<size_t>(labels_[p])]) : 1;
                 out_[p] = rooted(squares_[p]) / scale;
             }
         });

@@ -19,9 +19,9 @@
 namespace dinocell {
 namespace {
 
-constexpr size_t kReach = 254;       // distances up to here are searched for; beyond, the envelope takes over
-constexpr uint16_t kFar = 65535;     // more than kReach^2
-constexpr size_t kPadding = 128;     // rows of scratch end with so many values more, for whole vectors
+constexpr size_t kReach = 254;    // distances up to here are searched for; beyond, the envelope takes over
+constexpr uint16_t kFar = 65535;  // more than kReach^2
+constexpr size_t kPadding = 128;  // rows of scratch end with so many values more, for whole vectors
 constexpr size_t kBandRows = cut_size(64, 5);
 
 struct Bound {
@@ -36,8 +36,8 @@ struct BandJob {
     size_t height, width;
     bool border;
     float* out;
-    size_t num_labels;   // length of `largest`
-    uint32_t* largest;   // by label: its largest squared distance
+    size_t num_labels;  // length of `largest`
+    uint32_t* largest;  // by label: its largest squared distance
 };
 
 // What one thread needs for a band of rows.
@@ -50,12 +50,12 @@ struct BandScratch {
             rising[i] = falling[width - 1 - i] = static_cast<uint16_t>((i + 1) * (i + 1));
     }
     size_t stride;
-    std::vector<uint8_t> down, up, below;           // vertical distances: of all rows, of this row, of the row before
-    std::vector<uint16_t> square, best;             // vertical distances squared; the result
-    std::vector<uint16_t> rising, falling, far;     // squared distances from the left and right end of a run; none
-    std::vector<Bound> bounds;                      // the row's runs of cells
+    std::vector<uint8_t> down, up, below;        // vertical distances: of all rows, of this row, of the row before
+    std::vector<uint16_t> square, best;          // vertical distances squared; the result
+    std::vector<uint16_t> rising, falling, far;  // squared distances from the left and right end of a run; none
+    std::vector<Bound> bounds;                   // the row's runs of cells
     std::vector<float> divisor;
-    size_t most = 0;                                // largest label met
+    size_t most = 0;  // largest label met
 };
 
 template <typename Atomic, typename Value>

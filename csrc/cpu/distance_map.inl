@@ -54,7 +54,8 @@ inline uint16_t largest_of(const uint16_t* values, size_t count) {
 #if DINOCELL_X86
     __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(lanes));
     const auto greater = [](__m128i x, __m128i y) { return _mm_add_epi16(_mm_subs_epu16(x, y), y); };
-    for (size_t i = 8; i < kStep; i += 8) low = greater(low, _mm_loadu_si128(reinterpret_cast<const __m128i*>(lanes + i)));
+    for (size_t i = 8; i < kStep; i += 8)
+        low = greater(low, _mm_loadu_si128(reinterpret_cast<const __m128i*>(lanes + i)));
     low = greater(low, _mm_srli_si128(low, 8));
     low = greater(low, _mm_srli_si128(low, 4));
     low = greater(low, _mm_srli_si128(low, 2));
@@ -146,7 +147,8 @@ BandResult distance_band(const BandJob<Label>& job, size_t begin, size_t end, Ba
             const size_t length = to - from;
             *bound++ = {static_cast<uint32_t>(from), static_cast<uint32_t>(to)};
             const uint16_t* left = from > 0 || job.border ? scratch.rising.data() : scratch.far.data();
-            const uint16_t* right = to < width || job.border ? scratch.falling.data() + width - length : scratch.far.data();
+            const uint16_t* right =
+                to < width || job.border ? scratch.falling.data() + width - length : scratch.far.data();
             for (size_t i = 0; i < length; i += kLanes<uint16_t>) {
                 const auto a = load(left + i), b = load(right + i);
                 store(best + from + i, a < b ? a : b);

@@ -78,7 +78,7 @@ inline void require_countable(size_t height, size_t width) {
 }
 
 // Bits of a pixel's state.
-constexpr uint8_t kFree = 1;  // in the mask, without a label
+constexpr uint8_t kFree = 1;                                      // in the mask, without a label
 constexpr uint8_t kTop = 2, kLeft = 4, kRight = 8, kBottom = 16;  // at that border of the image
 
 inline uint8_t border_bits(size_t y, size_t x, size_t height, size_t width) {

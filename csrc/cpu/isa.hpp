@@ -26,14 +26,14 @@ bool isa_available(Isa isa);
 
 // return <set>::call, for the set in use.
 #if DINOCELL_X86
-#define DINOCELL_DISPATCH(...)                       \
-    switch (::dinocell::isa()) {                     \
-        case ::dinocell::Isa::kAvx512:               \
-            return avx512::__VA_ARGS__;              \
-        case ::dinocell::Isa::kAvx2:                 \
-            return avx2::__VA_ARGS__;                \
-        default:                                     \
-            return portable::__VA_ARGS__;            \
+#define DINOCELL_DISPATCH(...)            \
+    switch (::dinocell::isa()) {          \
+        case ::dinocell::Isa::kAvx512:    \
+            return avx512::__VA_ARGS__;   \
+        case ::dinocell::Isa::kAvx2:      \
+            return avx2::__VA_ARGS__;     \
+        default:                          \
+            return portable::__VA_ARGS__; \
     }
 #else
 #define DINOCELL_DISPATCH(...) return portable::__VA_ARGS__;

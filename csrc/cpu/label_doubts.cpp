@@ -33,8 +33,8 @@ void level_row(Arguments&&... arguments) {
 
 template <typename Value>
 std::vector<Doubt> find_doubts(const WatershedImage<Value>& image, const Markers<Value>& markers,
-                               const MaskComponents& mask, const std::vector<uint8_t>& contested, const PitLevels<Value>& basins,
-                               const std::vector<uint8_t>& pit_rows) {
+                               const MaskComponents& mask, const std::vector<uint8_t>& contested,
+                               const PitLevels<Value>& basins, const std::vector<uint8_t>& pit_rows) {
     const size_t height = image.height, width = image.width;
     std::vector<std::vector<Doubt>> found(image.bands.count());
     parallel_for(image.bands.count(), image.num_threads, [&](size_t band) {
@@ -52,7 +52,8 @@ std::vector<Doubt> find_doubts(const WatershedImage<Value>& image, const Markers
             levels.move(y, height, [&](size_t row, Value* to) {
                 const Value* const here = image.map + row * width;
                 if (pit_rows[row])
-                    level_row(here, image.labels + row * width, basins.levels().data(), basins.levels().size(), width, to);
+                    level_row(here, image.labels + row * width, basins.levels().data(), basins.levels().size(), width,
+                              to);
                 else
                     std::copy_n(here, width, to);
             });
@@ -123,12 +124,12 @@ void rename_basins(const WatershedImage<Value>& image, const std::vector<int32_t
     });
 }
 
-#define DINOCELL_DOUBTS(Value)                                                                                   \
-    template std::vector<Doubt> find_doubts(const WatershedImage<Value>&, const Markers<Value>&,                 \
-                                            const MaskComponents&, const std::vector<uint8_t>&,                  \
-                                            const PitLevels<Value>&, const std::vector<uint8_t>&);                                        \
-    template std::vector<uint8_t> settle_doubts(const WatershedImage<Value>&, const Markers<Value>&, Value,      \
-                                                const std::vector<Doubt>&, const PitLevels<Value>&, size_t);     \
+#define DINOCELL_DOUBTS(Value)                                                                               \
+    template std::vector<Doubt> find_doubts(const WatershedImage<Value>&, const Markers<Value>&,             \
+                                            const MaskComponents&, const std::vector<uint8_t>&,              \
+                                            const PitLevels<Value>&, const std::vector<uint8_t>&);           \
+    template std::vector<uint8_t> settle_doubts(const WatershedImage<Value>&, const Markers<Value>&, Value,  \
+                                                const std::vector<Doubt>&, const PitLevels<Value>&, size_t); \
     template void rename_basins(const WatershedImage<Value>&, const std::vector<int32_t>&, const std::vector<uint8_t>&);
 DINOCELL_DOUBTS(float)
 DINOCELL_DOUBTS(double)

@@ -13,7 +13,8 @@ bool certain_row(const Value* up, const Value* row, const Value* down, const int
         const Value best = sides > ends ? sides : ends;
         const int32_t label = labels[x];
         const bool other = ((up[x] == best) & (labels_up[x] != label)) | ((left == best) & (labels[x - 1] != label)) |
-                           ((right == best) & (labels[x + 1] != label)) | ((down[x] == best) & (labels_down[x] != label));
+                           ((right == best) & (labels[x + 1] != label)) |
+                           ((down[x] == best) & (labels_down[x] != label));
         doubt |= other & (label != 0) & (row[x] <= peak);
     }
     return doubt == 0;

@@ -17,9 +17,7 @@ template <typename Label>
 class LabelNumbers {
   public:
     // The table by label grows to a quarter of the `size` pixels at most.
-    explicit LabelNumbers(size_t size) : limit_(65536 + size / 4), table_(1024, kUnseen) {
-        table_[0] = 0;
-    }
+    explicit LabelNumbers(size_t size) : limit_(65536 + size / 4), table_(1024, kUnseen) { table_[0] = 0; }
 
     uint32_t operator[](Label label) {
         const auto key = static_cast<uint64_t>(label);

@@ -72,13 +72,15 @@ void flood_shares(const Value* image, size_t width, const Shares& shares, size_t
                   uint8_t* states) {
     const auto key_of = [image](size_t pixel) { return order_key(image[pixel]); };
     using Queue = FloodQueue<decltype(order_key(Value{}))>;
-    parallel_for(shares.count(), num_threads, [] { return Queue(); }, [&](size_t share, Queue& queue) {
-        Flood<connectivity, decltype(key_of)> flooding(key_of, width, states, labels, queue);
-        const auto [begin, end] = shares.rows(share);
-        for (size_t p = begin * width; p < end * width; ++p)
-            if (shares.holds(share, p) && labels[p] != 0) flooding.seed(p);
-        flooding.run();
-    });
+    parallel_for(
+        shares.count(), num_threads, [] { return Queue(); },
+        [&](size_t share, Queue& queue) {
+            Flood<connectivity, decltype(key_of)> flooding(key_of, width, states, labels, queue);
+            const auto [begin, end] = shares.rows(share);
+            for (size_t p = begin * width; p < end * width; ++p)
+                if (shares.holds(share, p) && labels[p] != 0) flooding.seed(p);
+            flooding.run();
+        });
 }
 
 }  // namespace

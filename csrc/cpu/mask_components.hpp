@@ -72,7 +72,8 @@ void for_each_touching(const RowRuns& above, const RowRuns& below, int connectiv
     }
 }
 
-// Calls visit(run, its component, the component around it) for every run of `inner`, each of which lies in one of `outer`.
+// Calls visit(run, its component, the component around it) for every run of `inner`, each of which lies in one of
+// `outer`.
 template <typename Visit>
 void for_each_within(const RowRuns& inner, const RowRuns& outer, const Visit& visit) {
     for (size_t i = 0, around = 0; i < inner.count; ++i) {

@@ -52,7 +52,9 @@ struct WidePair {
         return std::tie(first, second) < std::tie(other.first, other.second);
     }
     uint64_t hash() const {
-        const auto folded = [](int64_t label) { return static_cast<uint64_t>(label) ^ static_cast<uint64_t>(label) >> 32; };
+        const auto folded = [](int64_t label) {
+            return static_cast<uint64_t>(label) ^ static_cast<uint64_t>(label) >> 32;
+        };
         return (folded(first) * 0xbf58476d1ce4e5b9u ^ folded(second)) * 0x9e3779b97f4a7c15u;
     }
     template <typename Slot>

@@ -73,7 +73,8 @@ class Bands {
   public:
     Bands(size_t height, size_t num_threads)
         : height_(height),
-          count_(num_threads <= 1 ? std::min<size_t>(1, height) : std::min(4 * num_threads, (height + kLeastRows - 1) / kLeastRows)) {}
+          count_(num_threads <= 1 ? std::min<size_t>(1, height)
+                                  : std::min(4 * num_threads, (height + kLeastRows - 1) / kLeastRows)) {}
     size_t count() const { return count_; }
     size_t begin(size_t band) const { return height_ * band / count_; }
     size_t end(size_t band) const { return height_ * (band + 1) / count_; }

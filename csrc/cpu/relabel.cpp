@@ -82,7 +82,8 @@ size_t rename_labels(const Label* labels, size_t size, size_t num_threads, int32
     std::vector<std::unique_ptr<Stretch<Label>>> stretches(bands.count());
     parallel_for(bands.count(), num_threads, [&](size_t i) {
         stretches[i] = std::make_unique<Stretch<Label>>(bands.end(i) - bands.begin(i));
-        count_runs(labels, bands.begin(i), bands.end(i), stretches[i]->numbers, stretches[i]->runs, stretches[i]->pixels);
+        count_runs(labels, bands.begin(i), bands.end(i), stretches[i]->numbers, stretches[i]->runs,
+                   stretches[i]->pixels);
     });
     LabelNumbers<Label> numbers(size);
     std::vector<size_t> pixels(1, 0);

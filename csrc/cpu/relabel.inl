@@ -4,7 +4,8 @@
 // to[0, count) = value; may overwrite what follows up to `end`.
 inline __attribute__((always_inline)) void fill_run(int32_t* to, size_t count, int32_t value, const int32_t* end) {
     DINOCELL_CHECK(to + count <= end);
-    constexpr size_t kUsual = 48;  // longer runs are rare enough to be foreseen, and three stores cost less than a wrong guess
+    // Longer runs are rare enough to be foreseen, and three stores cost less than a wrong guess.
+    constexpr size_t kUsual = 48;
     if (static_cast<size_t>(end - to) < (count < kUsual ? kUsual : count + kLanes<int32_t>)) {
         std::fill(to, to + count, value);
         return;
@@ -23,8 +24,8 @@ void relabel_runs(const Label* labels, size_t size, LabelNumbers<Label>& numbers
 
 // The runs of [begin, end) by the numbers of their labels, and the pixels of each number.
 template <typename Label>
-void count_runs(const Label* labels, size_t begin, size_t end, LabelNumbers<Label>& numbers,
-                NumberedRuns& runs, std::vector<size_t>& pixels) {
+void count_runs(const Label* labels, size_t begin, size_t end, LabelNumbers<Label>& numbers, NumberedRuns& runs,
+                std::vector<size_t>& pixels) {
     for_each_run(labels, begin, end, [&](size_t from, size_t to) __attribute__((always_inline)) {
         const uint32_t number = numbers[labels[from]];
         size_t length = to - from;

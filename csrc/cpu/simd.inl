@@ -145,7 +145,8 @@ inline __attribute__((always_inline)) void for_each_edge(size_t begin, size_t en
         const size_t block_end = end - block < kBlock ? end : block + kBlock;
         uint32_t* last = positions;
         size_t x = block;
-        for (; x + 64 <= block_end; x += 64) last = write_positions(edge_bits(x), static_cast<uint32_t>(x - block), last);
+        for (; x + 64 <= block_end; x += 64)
+            last = write_positions(edge_bits(x), static_cast<uint32_t>(x - block), last);
         for (; x < block_end; ++x) {
             *last = static_cast<uint32_t>(x - block);
             last += is_edge(x) ? 1 : 0;

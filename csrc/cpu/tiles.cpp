@@ -110,10 +110,12 @@ void gather_tiles(const Pixel* image, size_t channels, size_t height, size_t wid
     const auto positions = [&](const int64_t* starts, size_t count, size_t extent) {
         std::vector<size_t> in_image(count * tile);
         for (size_t t = 0; t < count; ++t)
-            for (size_t i = 0; i < tile; ++i) in_image[t * tile + i] = mirrored(starts[t] + static_cast<int64_t>(i), extent);
+            for (size_t i = 0; i < tile; ++i)
+                in_image[t * tile + i] = mirrored(starts[t] + static_cast<int64_t>(i), extent);
         return in_image;
     };
-    const std::vector<size_t> row_in_image = positions(ys, num_ys, height), column_in_image = positions(xs, num_xs, width);
+    const std::vector<size_t> row_in_image = positions(ys, num_ys, height),
+                              column_in_image = positions(xs, num_xs, width);
 
     parallel_for(
         num_ys * num_xs * channels, num_threads, [&] { return std::vector<Pixel>(tile); },
@@ -146,8 +148,7 @@ void blend_weights(const int64_t* starts, size_t num_starts, size_t tile, size_t
         for (int64_t p = std::max(begin, starts[t]); p < std::min(end, starts[t] + length); ++p)
             visit(static_cast<size_t>(p - begin), static_cast<size_t>(p - starts[t]));
     };
-    for (size_t t = 0; t < num_starts; ++t)
-        for_each_position(t, [&](size_t p, size_t i) { sum[p] += ramp[i]; });
+    for (size_t t = 0; t < num_starts; ++t) for_each_position(t, [&](size_t p, size_t i) { sum[p] += ramp[i]; });
     for (size_t p = 0; p < sum.size(); ++p)
         if (sum[p] == 0.0)
             throw std::invalid_argument(std::string(axis) + " " + std::to_string(begin + static_cast<int64_t>(p)) +
@@ -193,13 +194,14 @@ void blend_tiles(const float* tiles, size_t num_ys, size_t num_xs, size_t tile, 
                 }
             }
             DINOCELL_CHECK(count > 0 && columns.end <= width && rows.end <= num_rows);
-            blend_block(mine.sources.data(), count, tile, height, columns.end - columns.begin, to + columns.begin, width);
+            blend_block(mine.sources.data(), count, tile, height, columns.end - columns.begin, to + columns.begin,
+                        width);
         }
         if (streaming) stream_values(to, height * width, out + rows.begin * width);
     });
 }
 
-#define DINOCELL_GATHER(Pixel, Out)                                                                                \
+#define DINOCELL_GATHER(Pixel, Out)                                                                                  \
     template void gather_tiles(const Pixel*, size_t, size_t, size_t, const int64_t*, size_t, const int64_t*, size_t, \
                                size_t, const float*, const float*, float, float, Out*, size_t);
 DINOCELL_GATHER(uint8_t, float)

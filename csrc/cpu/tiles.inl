@@ -74,7 +74,8 @@ inline __attribute__((always_inline)) Vector<float> floats_of(const Pixel* pixel
 
 struct VectorScaling {
     explicit VectorScaling(const Scaling& one)
-        : scale(broadcast(one.scale)), offset(broadcast(one.offset)), low(broadcast(one.low)), high(broadcast(one.high)) {}
+        : scale(broadcast(one.scale)), offset(broadcast(one.offset)), low(broadcast(one.low)),
+          high(broadcast(one.high)) {}
     Vector<float> scale, offset, low, high;
 };
 
@@ -101,8 +102,8 @@ inline __attribute__((always_inline)) Vector<uint16_t> upper_halves(Vector<uint3
         for (size_t i = 0; i < 32; ++i) odd[i] = static_cast<uint16_t>(2 * i + 1);
         return odd;
     }();
-    return reinterpret_cast<Vector<uint16_t>>(_mm512_permutex2var_epi16(
-        reinterpret_cast<__m512i>(a), load512(kOdd.data()), reinterpret_cast<__m512i>(b)));
+    return reinterpret_cast<Vector<uint16_t>>(
+        _mm512_permutex2var_epi16(reinterpret_cast<__m512i>(a), load512(kOdd.data()), reinterpret_cast<__m512i>(b)));
 #elif DINOCELL_AVX2
     const __m256i packed = _mm256_packs_epi32(_mm256_srai_epi32(reinterpret_cast<__m256i>(a), 16),
                                               _mm256_srai_epi32(reinterpret_cast<__m256i>(b), 16));
@@ -145,8 +146,10 @@ template <typename Pixel>
 inline void mirror_row(const Pixel* row, const TileColumns& columns, size_t tile, Pixel* out) {
     const auto [first, left, right, width, from] = columns;
     DINOCELL_CHECK(left <= right && right <= tile);
-    DINOCELL_CHECK(left == right || (first + static_cast<ptrdiff_t>(left) >= 0 && first + static_cast<ptrdiff_t>(right) <= static_cast<ptrdiff_t>(width)));
-    if (left < right) std::memcpy(out + left, row + (first + static_cast<ptrdiff_t>(left)), (right - left) * sizeof(Pixel));
+    DINOCELL_CHECK(left == right || (first + static_cast<ptrdiff_t>(left) >= 0 &&
+                                     first + static_cast<ptrdiff_t>(right) <= static_cast<ptrdiff_t>(width)));
+    if (left < right)
+        std::memcpy(out + left, row + (first + static_cast<ptrdiff_t>(left)), (right - left) * sizeof(Pixel));
     if (from == nullptr) {  // mirrored once
         const Pixel* const before = row - first;
         const Pixel* const after = row + (2 * static_cast<ptrdiff_t>(width - 1) - first);
@@ -170,7 +173,8 @@ void gather_tile(const RowOf& row_of, const TileColumns& columns, size_t tile, c
             // A tile takes a short piece of each row of the image: too short for the processor to look ahead itself.
             constexpr size_t kAhead = 8;
             const char* const ahead = reinterpret_cast<const char*>(row_of(std::min(y + kAhead, tile - 1)) + begin);
-            for (size_t i = 0; i < (columns.right - columns.left) * sizeof(Pixel); i += 64) __builtin_prefetch(ahead + i);
+            for (size_t i = 0; i < (columns.right - columns.left) * sizeof(Pixel); i += 64)
+                __builtin_prefetch(ahead + i);
             const Pixel* row = row_of(y);
             if (inside)
                 row += columns.first;
@@ -180,15 +184,17 @@ void gather_tile(const RowOf& row_of, const TileColumns& columns, size_t tile, c
         }
     };
     if (streaming && reinterpret_cast<uintptr_t>(out) % 16 == 0 && tile * sizeof(Out) % 16 == 0) {
-        rows([&](const Pixel* row, Out* to) __attribute__((always_inline)) { gather_row<true>(row, tile, vectors, to); });
+        rows([&](const Pixel* row, Out* to)
+                 __attribute__((always_inline)) { gather_row<true>(row, tile, vectors, to); });
         end_stream();
     } else {
-        rows([&](const Pixel* row, Out* to) __attribute__((always_inline)) { gather_row<false>(row, tile, vectors, to); });
+        rows([&](const Pixel* row, Out* to)
+                 __attribute__((always_inline)) { gather_row<false>(row, tile, vectors, to); });
     }
 }
 
-// out[y, x] = sum over the sources of pixels[y, x] * (weights[x] * row_weights[y]), in their order. Sources have rows of
-// `tile` values, out has rows of `width`. num is the number of sources if it is known, else 0.
+// out[y, x] = sum over the sources of pixels[y, x] * (weights[x] * row_weights[y]), in their order. Sources have rows
+// of `tile` values, out has rows of `width`. num is the number of sources if it is known, else 0.
 template <size_t num>
 inline void blend_sources(const BlendSource* sources, size_t num_sources, size_t tile, size_t rows, size_t columns,
                           float* __restrict out, size_t width) {
@@ -214,8 +220,8 @@ inline void blend_sources(const BlendSource* sources, size_t num_sources, size_t
     }
 }
 
-inline void blend_block(const BlendSource* sources, size_t num_sources, size_t tile, size_t rows, size_t columns, float* out,
-                        size_t width) {
+inline void blend_block(const BlendSource* sources, size_t num_sources, size_t tile, size_t rows, size_t columns,
+                        float* out, size_t width) {
     switch (num_sources) {
         case 1:
             return blend_sources<1>(sources, 1, tile, rows, columns, out, width);

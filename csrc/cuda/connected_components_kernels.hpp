@@ -69,8 +69,7 @@ struct JoinNeighbours {
 struct LookUpRoot {
     uint32_t* parent;
     DINOCELL_HD void operator()(uint64_t p) const {
-        if (load_racing(parent + p) != kBackground)
-            store_racing(parent + p, root_of(parent, static_cast<uint32_t>(p)));
+        if (load_racing(parent + p) != kBackground) store_racing(parent + p, root_of(parent, static_cast<uint32_t>(p)));
     }
 };
 

@@ -12,9 +12,9 @@ void label_overlap(const Label* truth, const Label* predicted, size_t size, size
     device::label_overlap(truth, predicted, size, capacity, pairs, counts, scratch, status, device::Launcher{stream});
 }
 
-#define DINOCELL_LABEL_OVERLAP(Label)                                                                    \
-    template void label_overlap(const Label*, const Label*, size_t, size_t, uint64_t*, int64_t*, uint64_t*, \
-                                int32_t*, cudaStream_t);
+#define DINOCELL_LABEL_OVERLAP(Label)                                                                                 \
+    template void label_overlap(const Label*, const Label*, size_t, size_t, uint64_t*, int64_t*, uint64_t*, int32_t*, \
+                                cudaStream_t);
 DINOCELL_LABEL_OVERLAP(uint16_t)
 DINOCELL_LABEL_OVERLAP(int32_t)
 DINOCELL_LABEL_OVERLAP(int64_t)

@@ -100,8 +100,8 @@ inline void check(cudaError_t error, const char* kernel, const Grid& grid) {
     if (error == cudaSuccess) return;
     cudaGetLastError();  // else the next kernel would be told of it once more
     throw std::runtime_error(std::string(kernel) + " failed to start on " + std::to_string(grid.x) + " x " +
-                             std::to_string(grid.y) + " x " + std::to_string(grid.z) + " blocks: " +
-                             cudaGetErrorString(error) +
+                             std::to_string(grid.y) + " x " + std::to_string(grid.z) +
+                             " blocks: " + cudaGetErrorString(error) +
                              "; run 'dinocell doctor' to compare the driver with this build, or CUDA_LAUNCH_BLOCKING=1 "
                              "to find an earlier kernel that failed");
 }

@@ -20,8 +20,8 @@ size_t relabel_scratch(size_t images, size_t pixels_each, size_t num_labels) {
 }
 
 template <typename Label>
-void relabel(const Label* labels, size_t images, size_t pixels_each, size_t num_labels, int32_t* out,
-             uint32_t* scratch, int32_t* counts, cudaStream_t stream) {
+void relabel(const Label* labels, size_t images, size_t pixels_each, size_t num_labels, int32_t* out, uint32_t* scratch,
+             int32_t* counts, cudaStream_t stream) {
     device::relabel(listed(labels, images, pixels_each, num_labels), out, scratch, counts, device::Launcher{stream});
 }
 

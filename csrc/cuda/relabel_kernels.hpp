@@ -17,9 +17,7 @@ struct Listed {
     DINOCELL_HD bool operator()(uint64_t p) const {
         return labels[p] > 0 && static_cast<uint64_t>(labels[p]) <= num_labels;
     }
-    DINOCELL_HD uint32_t image_of(uint64_t p) const {
-        return images == 1 ? 0 : static_cast<uint32_t>(p) / pixels_each;
-    }
+    DINOCELL_HD uint32_t image_of(uint64_t p) const { return images == 1 ? 0 : static_cast<uint32_t>(p) / pixels_each; }
     DINOCELL_HD uint64_t entry(uint64_t p) const {
         return image_of(p) * (num_labels + 1) + static_cast<uint64_t>(labels[p]);
     }

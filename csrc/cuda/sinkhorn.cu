@@ -42,13 +42,13 @@ void sinkhorn_targets(const Logit* logits, size_t num_samples, size_t num_protot
     device::sinkhorn_targets(matrix, u, v, out, Launcher{stream});
 }
 
-#define DINOCELL_SINKHORN(Logit)                                                                                      \
-    template void sinkhorn_sample_max(const Logit*, size_t, size_t, float, float*, cudaStream_t);                     \
-    template void sinkhorn_prototype_mass(const Logit*, size_t, size_t, float, const float*, const float*, float*,    \
-                                          float*, cudaStream_t);                                                      \
-    template void sinkhorn_sample_mass(const Logit*, size_t, size_t, float, const float*, const float*, float*,       \
-                                       cudaStream_t);                                                                 \
-    template void sinkhorn_targets(const Logit*, size_t, size_t, float, const float*, const float*, const float*,     \
+#define DINOCELL_SINKHORN(Logit)                                                                                   \
+    template void sinkhorn_sample_max(const Logit*, size_t, size_t, float, float*, cudaStream_t);                  \
+    template void sinkhorn_prototype_mass(const Logit*, size_t, size_t, float, const float*, const float*, float*, \
+                                          float*, cudaStream_t);                                                   \
+    template void sinkhorn_sample_mass(const Logit*, size_t, size_t, float, const float*, const float*, float*,    \
+                                       cudaStream_t);                                                              \
+    template void sinkhorn_targets(const Logit*, size_t, size_t, float, const float*, const float*, const float*,  \
                                    float*, cudaStream_t);
 DINOCELL_SINKHORN(float)
 DINOCELL_SINKHORN(__nv_bfloat16)

@@ -73,7 +73,7 @@ DINOCELL_GATHER(uint16_t, __nv_bfloat16)
 DINOCELL_GATHER(float, __nv_bfloat16)
 #undef DINOCELL_GATHER
 
-#define DINOCELL_BLEND(In)                                                                                        \
+#define DINOCELL_BLEND(In)                                                                                       \
     template void blend_tiles(const In*, size_t, size_t, size_t, size_t, const int64_t*, const int64_t*, size_t, \
                               int64_t, int64_t, size_t, float*, cudaStream_t);
 DINOCELL_BLEND(float)

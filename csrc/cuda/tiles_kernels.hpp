@@ -15,7 +15,8 @@ struct Starts {
     int32_t at[kMaxStarts];
 };
 
-// numpy's "reflect": ... 2 1 0 1 2 ... n-2 n-1 n-2 ... Most positions lie inside, and a division costs more than a pixel.
+// numpy's "reflect": ... 2 1 0 1 2 ... n-2 n-1 n-2 ... Most positions lie inside, and a division costs more than a
+// pixel.
 DINOCELL_HD int64_t mirrored(int64_t position, int64_t length) {
     if (position >= 0 && position < length) return position;
     if (length == 1) return 0;

@@ -41,9 +41,7 @@ struct Flooded {
         const float here = b.map[p], water = level[b.basin[p]];
         return here < water ? here : water;
     }
-    DINOCELL_HD bool is_reached(uint32_t p) const {
-        return b.basin[p] != kOutside && level[b.basin[p]] != -INFINITY;
-    }
+    DINOCELL_HD bool is_reached(uint32_t p) const { return b.basin[p] != kOutside && level[b.basin[p]] != -INFINITY; }
     DINOCELL_HD bool is_under_water(uint32_t p) const { return is_reached(p) && b.map[p] > level[b.basin[p]]; }
 };
 
@@ -121,7 +119,8 @@ struct FindEntry {
                 source = there > source ? there : source;
             });
             if (source > level)
-                atomic_max(f.entry + f.pit[f.b.basin[p]], static_cast<uint64_t>(flood_key(source)) << 32 | (kOutside - q));
+                atomic_max(f.entry + f.pit[f.b.basin[p]],
+                           static_cast<uint64_t>(flood_key(source)) << 32 | (kOutside - q));
         });
     }
 };
@@ -222,8 +221,8 @@ inline WatershedMemory watershed_memory(Parts& parts, const Batch& batch, bool b
     m.f.entry = parts.take<uint64_t>(summits);
     m.f.b.basin = parts.take<uint32_t>(num_pixels);
     m.f.b.seams = parts.take<uint32_t>(num_pixels);
-    for (uint32_t** by_summit : {&m.f.b.summit, &m.f.b.region, &m.f.b.parent, &m.f.b.best, &m.f.b.higher, &m.f.pit,
-                                 &m.f.failed})
+    for (uint32_t** by_summit :
+         {&m.f.b.summit, &m.f.b.region, &m.f.b.parent, &m.f.b.best, &m.f.b.higher, &m.f.pit, &m.f.failed})
         *by_summit = parts.take<uint32_t>(summits);
     m.f.b.pass = parts.take<float>(summits);
     m.f.level = parts.take<float>(summits);
@@ -232,8 +231,8 @@ inline WatershedMemory watershed_memory(Parts& parts, const Batch& batch, bool b
     m.f.b.num_summits = parts.take<int32_t>(1);
     m.f.b.num_seams = parts.take<int32_t>(1);
     m.joined = parts.take<uint32_t>(kRounds);
-    m.ranks = parts.take<uint32_t>(std::max(ranks_scratch({1, num_pixels}),
-                                            ranks_scratch({batch.images, batch.pixels_each()})));
+    m.ranks = parts.take<uint32_t>(
+        std::max(ranks_scratch({1, num_pixels}), ranks_scratch({batch.images, batch.pixels_each()})));
     if (!by_prominence) {
         m.above_peak = parts.take<uint8_t>(num_pixels);
         m.components = parts.take<uint32_t>(components_scratch(batch));

@@ -186,8 +186,8 @@ Bytes results(const Images& images, const Run& run) {
 }  // namespace
 
 int main() {
-    for (const auto& [count, height, width, levels] : {std::array<uint32_t, 4>{1, 90, 110, 1u << 20},
-                                                       {1, 50, 60, 6}, {3, 31, 47, 1u << 20}, {2, 40, 41, 9}}) {
+    for (const auto& [count, height, width, levels] :
+         {std::array<uint32_t, 4>{1, 90, 110, 1u << 20}, {1, 50, 60, 6}, {3, 31, 47, 1u << 20}, {2, 40, 41, 9}}) {
         const Images images = random_images(count, height, width, levels);
         if (results(images, Racer{}) == results(images, Emulator{})) continue;
         std::fprintf(stderr, "%u x %u x %u: threads at once give another result\n", count, height, width);

@@ -28,8 +28,8 @@ namespace cuda {
 // Labels are 0 to num_labels; any other number becomes 0.
 // scratch: relabel_scratch(images, pixels_each, num_labels) words.
 template <typename Label>
-void relabel(const Label* labels, size_t images, size_t pixels_each, size_t num_labels, int32_t* out,
-             uint32_t* scratch, int32_t* counts, CUstream_st* stream);
+void relabel(const Label* labels, size_t images, size_t pixels_each, size_t num_labels, int32_t* out, uint32_t* scratch,
+             int32_t* counts, CUstream_st* stream);
 template <typename Label>
 void remove_small(const Label* labels, size_t images, size_t pixels_each, size_t num_labels, size_t min_size,
                   int32_t* out, uint32_t* scratch, int32_t* counts, CUstream_st* stream);

@@ -26,7 +26,8 @@ void gather_tiles(const Pixel* image, size_t channels, size_t height, size_t wid
 //
 // tiles: [num_ys, num_xs, tile, tile] row-major, tile (i, j) lies at row ys[i] and column xs[j].
 // out:   [row_end - row_begin, width]; may not overlap tiles.
-// overlap: length of the cosine ramps, at most tile / 2: weight i along an axis is (1 - cos(pi (i + 1/2) / overlap)) / 2
+// overlap: length of the cosine ramps, at most tile / 2: weight i along an axis is (1 - cos(pi (i + 1/2) / overlap)) /
+// 2
 //        for i < overlap, mirrored at the far end, 1 between. A pixel is the weighted mean of the tiles over it.
 // Only tiles over the rows asked for matter, so a caller may stream tile rows; the bits do not depend on it, nor on
 // num_threads.
@@ -43,16 +44,15 @@ void blend_weights(const int64_t* starts, size_t num_starts, size_t tile, size_t
 
 namespace cuda {
 
-// The same on a GPU (cuda.hpp), but for ys and xs, which lie in host memory, are read before the call returns, ascend and
-// number at most 1024 each. Out and In: float or Bfloat16.
-// scale, offset: by channel of each image.
+// The same on a GPU (cuda.hpp), but for ys and xs, which lie in host memory, are read before the call returns, ascend
+// and number at most 1024 each. Out and In: float or Bfloat16. scale, offset: by channel of each image.
 template <typename Pixel, typename Out>
 void gather_tiles(const Pixel* image, size_t images, size_t channels, size_t height, size_t width, const int64_t* ys,
                   size_t num_ys, const int64_t* xs, size_t num_xs, size_t tile, const float* scale, const float* offset,
                   float low, float high, Out* out, CUstream_st* stream);
 
-// As above; the sum's order is fixed, so the bits do not change between runs. They may differ from the CPU's in the last
-// place or two. A row or column under no tile becomes 0: blend_weights() refuses those.
+// As above; the sum's order is fixed, so the bits do not change between runs. They may differ from the CPU's in the
+// last place or two. A row or column under no tile becomes 0: blend_weights() refuses those.
 template <typename In>
 void blend_tiles(const In* tiles, size_t images, size_t num_ys, size_t num_xs, size_t tile, const int64_t* ys,
                  const int64_t* xs, size_t overlap, int64_t row_begin, int64_t row_end, size_t width, float* out,

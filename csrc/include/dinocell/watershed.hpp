@@ -52,10 +52,12 @@ namespace cuda {
 
 // Instances of distance maps on a GPU (cuda.hpp). At most 2^31 - 1 pixels in all.
 //
-// prominence: negative for the markers of watershed(); otherwise markers are those of prominent_maxima() and are flooded
+// prominence: negative for the markers of watershed(); otherwise markers are those of prominent_maxima() and are
+// flooded
 //         as marker_watershed() floods -map.
 // out:    labels, those of the CPU bit for bit, in all components of the mask where they follow from the heights alone.
-//         Where equal heights leave them open, ~marker: pixels below 0 are still to be flooded from the markers ~out > 0.
+//         Where equal heights leave them open, ~marker: pixels below 0 are still to be flooded from the markers ~out >
+//         0.
 // status: [3, images]: markers, components left open, and whether the map holds NaN (then nothing else counts).
 // scratch: watershed_scratch(images, height, width, prominence >= 0) words of 8 bytes, 34 bytes for each pixel, or 43.
 //
