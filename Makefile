@@ -13,6 +13,7 @@ PIP := -m pip --disable-pip-version-check install --quiet --constraint tools/con
 MANIFESTS := csrc/pyproject.toml csrc/CMakeLists.txt $(wildcard packages/*/pyproject.toml)
 NATIVE := $(shell find csrc/include csrc/cpu csrc/cuda csrc/bindings csrc/python -type f -not -name '*.pyc' 2>/dev/null)
 PURE := $(wildcard packages/*)
+CPP := $(shell find csrc/bindings csrc/cpu csrc/cuda csrc/include csrc/tests -name '*.?pp' -o -name '*.inl' -o -name '*.cu')
 JOBS ?= 2
 SOAK_SECONDS ?= 60
 NIGHTLY := sanitize portable random
@@ -53,6 +54,7 @@ $(VENV)/test.stamp: $(VENV)/packages.stamp tools/requirements-test.txt
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(CPP)
 	$(BIN)/codespell
 
 layers: $(VENV)/test.stamp
