@@ -13,7 +13,7 @@ from dinocell_io import Image, write_image
 from dinocell_io.testing import ObjectServer
 from dinocell_ssl import gram_loss, sigreg_loss
 from dinocell_ssl.data.batches import BatchMaker
-from dinocell_ssl.data.fields import open_folders
+from dinocell_ssl.data.fields import LeftOutWarning, open_folders
 from dinocell_ssl.distributed import Ranks
 from dinocell_ssl.model.gram_anchor import Gram, GramAnchor
 from dinocell_ssl.run.assemble import assemble
@@ -234,14 +234,17 @@ def test_gram_settings_that_cannot_be_are_refused(gram, message):
 
 def test_a_prefix_of_a_bucket_is_streamed(folder, tmp_path, monkeypatch):
     objects = {f"plates/{path.name}": path.read_bytes() for path in folder.iterdir()}
-    with ObjectServer({**objects, "set/masks/a.tif": b"", "set/images/a.tif": b""}) as server:
+    labels = {"set/masks/a.tif": b"", "set/images/a.tif": b"", "alone/masks/a.tif": b""}
+    with ObjectServer({**objects, **labels}) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
         recipe = recipe_of("s3://bucket/plates", {"schedule": {"steps": 1}})
         assert len(recipe.data.open()) == 3
         pretrain(recipe, tmp_path)
         assert [line["step"] for line in read_log(tmp_path / "log.jsonl")] == [1]
-        with pytest.raises(ValueError, match=r"bucket/set holds labels \(masks/a.tif\).* the prefix of the images"):
-            recipe_of("s3://bucket/set").data.open()
+        with pytest.warns(LeftOutWarning, match=r"bucket/set: left out 1 file, masks/a\.tif: labels of an image"):
+            assert list(recipe_of("s3://bucket/set").data.open().names) == ["images/a.tif"]
+        with pytest.raises(ValueError, match=r"bucket/alone holds labels \(masks/a.tif\).* the prefix of the images"):
+            recipe_of("s3://bucket/alone").data.open()
 
 
 def test_of_a_prefix_with_splits_only_those_to_train_on_are_streamed(folder, monkeypatch):

@@ -395,7 +395,7 @@ def test_a_checkpoint_tells_of_its_origin_what_the_backbone_file_does(finished, 
 def test_a_run_that_starts_from_ones_own_is_bound_by_nobodys_licence(finished, folder, tmp_path):
     own = {"start_from": finished / "backbone.safetensors"}
     pretrain(recipe_of(folder, network=own, schedule={"steps": 1, "head_only": 0.0}), tmp_path)
-    assert read_backbone_facts(tmp_path / "backbone.safetensors")["start"]["licence"].startswith("none of others")
+    assert read_backbone_facts(tmp_path / "backbone.safetensors")["start"]["licence"].startswith("no other weights")
 
 
 def test_a_tenth_of_the_steps_is_for_new_heads_unless_told_otherwise(finished, folder, tmp_path):
