@@ -13,10 +13,11 @@ from dinocell_io.quarantine import read_quarantine
 from dinocell_io.reuse_buffer import ReuseSchedule
 from dinocell_ssl.data.augment import Augmentation
 from dinocell_ssl.data.batches import BatchMaker, BatchPlan, Loading, Masking, WorkerLostError, load_batches
-from dinocell_ssl.data.crops import Crops, Views
+from dinocell_ssl.data.crops import Crops
 from dinocell_ssl.data.field_source import ReadFields, Skipped, _Kept
 from dinocell_ssl.data.fields import open_folders
 from dinocell_ssl.data.intensity import network_input, scaled_field
+from dinocell_ssl.data.views import Views
 
 SMALL = Crops(global_px=32, local_px=16, num_local=2)
 
@@ -173,7 +174,7 @@ def test_when_no_field_can_be_read_the_first_reason_is_told():
 
 def test_pairs_of_channels_skip_fields_of_one_channel():
     maker = BatchMaker(plan(DrawnFields(1, channels=1), views=Views(strategy="pairwise")))
-    with pytest.raises(ValueError, match="the view strategy pairwise needs two"):
+    with pytest.raises(ValueError, match="the view strategy pairwise needs 2"):
         maker.batch(0)
 
 
@@ -185,7 +186,7 @@ def test_pairs_of_channels_skip_fields_whose_other_channel_is_blank():
             return pixels
 
     batch = BatchMaker(plan(HalfBlank(1, 2, 3, 4), views=Views(strategy="pairwise"))).batch(0)
-    reason = "it has one channel that is not blank, and the view strategy pairwise needs two"
+    reason = "it has 1 channel that is not blank, and the view strategy pairwise needs 2"
     assert batch.skipped == (("field 1", reason),)
 
 
@@ -306,7 +307,7 @@ def blank_channel(pixels):
     [
         (nan_pixel, "mean_vs_single", "1 of 3200 pixels are NaN or infinite"),
         (lambda pixels: pixels[:1], "channel_drop", "it has 1 channels, and the network takes 2"),
-        (blank_channel, "pairwise", "it has one channel that is not blank, and the view strategy pairwise needs two"),
+        (blank_channel, "pairwise", "it has 1 channel that is not blank, and the view strategy pairwise needs 2"),
     ],
 )
 def test_a_stream_puts_another_field_in_the_place_of_one_that_cannot_be_used(folder, tmp_path, spoiled, views, cause):

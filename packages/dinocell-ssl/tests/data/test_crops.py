@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from dinocell_ssl.data.augment import Augmentation
-from dinocell_ssl.data.crops import Crops, Views, channel_mixing, choose_window, sample_crops, structure
+from dinocell_ssl.data.crops import Crops, channel_mixing, choose_window, sample_crops, structure
 from dinocell_ssl.data.intensity import ScaledField, scaled_field
+from dinocell_ssl.data.views import Views
 
 PLAIN = Augmentation.none()
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dinocell_ssl.data.views import VIEW_STRATEGIES, bag_of_channels, channel_drop, mean_vs_single, pairwise
+from dinocell_ssl.data.views import VIEW_STRATEGIES, Views, bag_of_channels, channel_drop, mean_vs_single, pairwise
 
 
 def constant_fields(num_fields=3, num_channels=4):
@@ -99,3 +99,32 @@ def test_probabilities_beyond_one_are_refused():
         channel_drop(constant_fields(), num_local=1, generator=seeded(), probability=2.0)
     with pytest.raises(ValueError, match=r"local_mean_probability is -0.1; give a number of"):
         mean_vs_single(constant_fields(), num_local=1, generator=seeded(), local_mean_probability=-0.1)
+
+
+@pytest.mark.parametrize("name", VIEW_STRATEGIES)
+def test_every_strategy_is_linear_in_the_channels_as_crops_take_for_granted(name):
+    fields = torch.randn(3, 4, 5, 6, generator=seeded(1))
+    unit = torch.eye(4)[None, :, None].expand(3, -1, -1, -1)
+    views = Views(strategy=name)
+    made, weights = (views.views(one, num_local=3, generator=seeded(2)) for one in (fields, unit))
+    images = fields if name != "bag_of_channels" else fields.repeat_interleave(4, dim=0)
+    for crops, shares in zip(made, weights, strict=True):
+        mixed = torch.einsum("vick,ikyx->vicyx", shares[:, :, :, 0], images)
+        torch.testing.assert_close(crops, mixed)
+
+
+@pytest.mark.parametrize("name", VIEW_STRATEGIES)
+def test_every_strategy_says_what_it_needs(name):
+    strategy, fields = VIEW_STRATEGIES[name], constant_fields(num_channels=3)
+    shown_channels = strategy(fields, num_local=1, generator=seeded()).global_crops.shape[2]
+    assert shown_channels == (3 if strategy.shows_all_channels else 1)
+    strategy(constant_fields(num_channels=strategy.min_channels), num_local=1, generator=seeded())
+    if strategy.min_channels > 1:
+        with pytest.raises(ValueError, match="needs 2 or more"):
+            strategy(constant_fields(num_channels=strategy.min_channels - 1), num_local=1, generator=seeded())
+    assert set(strategy.settings) <= set(Views.model_fields)
+
+
+def test_an_unknown_strategy_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"there is no view strategy 'pairs'; choose one of mean_vs_single, pairwise"):
+        Views(strategy="pairs")

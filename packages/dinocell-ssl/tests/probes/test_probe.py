@@ -9,9 +9,10 @@ from dinocell_core import create_backbone
 from dinocell_io import Image, write_image
 from dinocell_ssl.backbones.open_backbone import open_backbone
 from dinocell_ssl.data.augment import Augmentation
-from dinocell_ssl.data.crops import Crops, Views, sample_crops
+from dinocell_ssl.data.crops import Crops, sample_crops
 from dinocell_ssl.data.fields import open_folders
 from dinocell_ssl.data.intensity import scaled_field
+from dinocell_ssl.data.views import Views
 from dinocell_ssl.probes.features import channel_images, field_features, places_of
 from dinocell_ssl.probes.probe import ProbeSettings, read_probe_fields, run_probes
 

@@ -29,10 +29,11 @@ from dinocell_io import (
     usable_cores,
 )
 from dinocell_ssl.data.augment import Augmentation
-from dinocell_ssl.data.crops import Crops, SampleCrops, Views, sample_crops
+from dinocell_ssl.data.crops import Crops, SampleCrops, sample_crops
 from dinocell_ssl.data.field_source import ReadFields, ScaleFields, Skipped, StreamedFields
 from dinocell_ssl.data.fields import Fields
 from dinocell_ssl.data.masking import own_image_masks
+from dinocell_ssl.data.views import Views
 from dinocell_ssl.distributed import ProcessLostError
 
 _SAMPLE, _MASKS = 1, 2  # streams of random numbers, apart from each other and from the order of fields

@@ -7,7 +7,7 @@ its meaning. Only a field smaller than the window is enlarged beyond that; a sma
 """
 
 import math
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dinocell_ssl.data.augment import Augmentation, changed_exposure, changed_optics
 from dinocell_ssl.data.intensity import ScaledField, network_input
-from dinocell_ssl.data.views import VIEW_STRATEGIES, channel_drop, mean_vs_single
+from dinocell_ssl.data.views import Views
 
 _STRUCTURE_BLOCK_PX = 8
 
@@ -46,16 +46,6 @@ class Crops(BaseModel):
             if not 0 < low <= high <= 1:
                 raise ValueError(f"{name} is {(low, high)}; give (lowest, highest) share of the window within (0, 1]")
         return self
-
-
-class Views(BaseModel):
-    """Which channels the crops show; see `dinocell_ssl.data.views`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    strategy: Literal["mean_vs_single", "pairwise", "bag_of_channels", "channel_drop"] = "mean_vs_single"
-    local_mean_probability: float = Field(default=0.3, ge=0, le=1, description="mean_vs_single: locals that show it")
-    drop_probability: float = Field(default=0.2, ge=0, le=1, description="channel_drop: share of channels dropped")
 
 
 class SampleCrops(NamedTuple):
@@ -106,18 +96,7 @@ def channel_mixing(num_channels: int, rng: np.random.Generator, *, views: Views,
     """
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     unit = torch.eye(num_channels)[None, :, None]
-    match views.strategy:
-        case "mean_vs_single":
-            drawn = mean_vs_single(
-                unit,
-                num_local=num_local,
-                generator=generator,
-                local_mean_probability=views.local_mean_probability,
-            )
-        case "channel_drop":
-            drawn = channel_drop(unit, num_local=num_local, generator=generator, probability=views.drop_probability)
-        case strategy:
-            drawn = VIEW_STRATEGIES[strategy](unit, num_local=num_local, generator=generator)
+    drawn = views.views(unit, num_local=num_local, generator=generator)
     image = int(rng.integers(drawn.global_crops.shape[1]))
     return _Mixing(drawn.global_crops[:, image, :, 0].numpy(), drawn.local_crops[:, image, :, 0].numpy())
 

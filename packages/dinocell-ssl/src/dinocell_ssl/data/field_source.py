@@ -8,10 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from dinocell_io import FieldPixels, FieldStream, Image, StreamReads, grey_image
+from dinocell_io.counted import counted
 from dinocell_io.decode import BadObject
 from dinocell_io.field import FieldFiles
 from dinocell_ssl.data.fields import Fields
 from dinocell_ssl.data.intensity import ScaledField, scaled_field
+from dinocell_ssl.data.views import VIEW_STRATEGIES
 
 _FIELD_ORDER = 0
 
@@ -159,10 +161,16 @@ def _stacked(pixels: FieldPixels) -> np.ndarray:
 
 
 def _scaled(pixels: np.ndarray, views: str, channels: int | None) -> ScaledField:
+    strategy = VIEW_STRATEGIES[views]
     if channels is not None and len(pixels) != channels:
         reason = f"it has {len(pixels)} channels, and the network takes {channels} (network.in_channels)"
         raise BadObject("shape", reason)
-    scaled = scaled_field(pixels, drop_constant=views != "channel_drop")
-    if views == "pairwise" and len(scaled.pixels) < 2:
-        raise BadObject("constant", "it has one channel that is not blank, and the view strategy pairwise needs two")
+    scaled = scaled_field(pixels, drop_constant=not strategy.shows_all_channels)
+    if len(scaled.pixels) < strategy.min_channels:
+        number = len(scaled.pixels)
+        raise BadObject(
+            "constant",
+            f"it has {counted(number, 'channel')} that {'is' if number == 1 else 'are'} not blank, and the view strategy "
+            f"{views} needs {strategy.min_channels}",
+        )
     return scaled

@@ -1,13 +1,17 @@
 """Views of multi-channel fields: which channels the two global and the local crops show.
 
 A strategy is a function of the fields; cropping and intensity changes come after it. The same generator state
-gives the same views. Draws are independent for each field and view.
+gives the same views. Draws are independent for each field and view. All that a run has to know of a strategy stands
+in its row of `VIEW_STRATEGIES`.
 """
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 
@@ -18,14 +22,32 @@ class ChannelViews(NamedTuple):
     local_crops: Float[Tensor, "local_crop image view_channel y x"]
 
 
-class ViewStrategy(Protocol):
-    """The interface of the four strategies."""
+@dataclass(frozen=True)
+class ViewStrategy:
+    """A strategy and what it needs.
+
+    function: views of each field, from (fields, num_local=, generator=) and its settings; `generator` draws on its own
+        device. It must be linear in the channels: crops mix only the pixels that they show.
+    min_channels: a field with fewer channels that are not blank cannot be used.
+    shows_all_channels: each view has all channels of the field, so that the network takes that number and blank ones
+        are kept; else a view has one channel.
+    settings: its arguments by the names that they have in `Views`.
+    """
+
+    function: Callable[..., ChannelViews]
+    min_channels: int = 1
+    shows_all_channels: bool = False
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(
-        self, fields: Float[Tensor, "field channel y x"], *, num_local: int, generator: torch.Generator
+        self,
+        fields: Float[Tensor, "field channel y x"],
+        *,
+        num_local: int,
+        generator: torch.Generator,
+        **settings: Any,
     ) -> ChannelViews:
-        """Views of each field; `generator` draws on its own device."""
-        ...
+        return self.function(fields, num_local=num_local, generator=generator, **settings)
 
 
 def mean_vs_single(
@@ -91,11 +113,41 @@ def channel_drop(
 
 
 VIEW_STRATEGIES: dict[str, ViewStrategy] = {
-    "mean_vs_single": mean_vs_single,
-    "pairwise": pairwise,
-    "bag_of_channels": bag_of_channels,
-    "channel_drop": channel_drop,
+    "mean_vs_single": ViewStrategy(mean_vs_single, settings={"local_mean_probability": "local_mean_probability"}),
+    "pairwise": ViewStrategy(pairwise, min_channels=2),
+    "bag_of_channels": ViewStrategy(bag_of_channels),
+    "channel_drop": ViewStrategy(channel_drop, shows_all_channels=True, settings={"drop_probability": "probability"}),
 }
+
+
+class Views(BaseModel):
+    """Which channels the crops show: a strategy of `VIEW_STRATEGIES` and its settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    strategy: str = Field(
+        default="mean_vs_single", description="mean_vs_single, pairwise, bag_of_channels, channel_drop"
+    )
+    local_mean_probability: float = Field(default=0.3, ge=0, le=1, description="mean_vs_single: locals that show it")
+    drop_probability: float = Field(default=0.2, ge=0, le=1, description="channel_drop: share of channels dropped")
+
+    @field_validator("strategy")
+    @classmethod
+    def _strategy_is_known(cls, strategy: str) -> str:
+        if strategy not in VIEW_STRATEGIES:
+            raise ValueError(f"there is no view strategy {strategy!r}; choose one of {', '.join(VIEW_STRATEGIES)}")
+        return strategy
+
+    @property
+    def chosen(self) -> ViewStrategy:
+        return VIEW_STRATEGIES[self.strategy]
+
+    def views(
+        self, fields: Float[Tensor, "field channel y x"], *, num_local: int, generator: torch.Generator
+    ) -> ChannelViews:
+        """The chosen strategy with its settings."""
+        settings = {argument: getattr(self, name) for name, argument in self.chosen.settings.items()}
+        return self.chosen(fields, num_local=num_local, generator=generator, **settings)
 
 
 def _random_channels(

@@ -66,7 +66,7 @@ def assemble(recipe: PretrainRecipe, output: Path, fields: Fields | FieldList, *
         quarantine=output / "quarantine.jsonl",
         cache=cache,
         steps=recipe.data.steps(fields, cache=cache),
-        channels=recipe.network.in_channels if recipe.views.strategy == "channel_drop" else None,
+        channels=recipe.network.in_channels if recipe.views.chosen.shows_all_channels else None,
     )
     if len(plan.own_samples) % recipe.schedule.accumulate:
         raise ValueError(

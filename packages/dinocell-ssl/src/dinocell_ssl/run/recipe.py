@@ -26,8 +26,9 @@ from dinocell_io.uri import is_remote
 from dinocell_ssl.data.augment import Augmentation
 from dinocell_ssl.data.batches import Loading, Masking
 from dinocell_ssl.data.cache import Cache
-from dinocell_ssl.data.crops import Crops, Views
+from dinocell_ssl.data.crops import Crops
 from dinocell_ssl.data.fields import Fields, open_folders, open_prefix
+from dinocell_ssl.data.views import Views
 from dinocell_ssl.model.gram_anchor import Gram
 from dinocell_ssl.model.network import Head, Network
 from dinocell_ssl.model.parameter_groups import Optimization
@@ -262,7 +263,7 @@ class PretrainRecipe(BaseModel):
 
     @model_validator(mode="after")
     def _channels_fit_the_views(self) -> "PretrainRecipe":
-        if self.network.in_channels > 1 and self.views.strategy != "channel_drop":
+        if self.network.in_channels > 1 and not self.views.chosen.shows_all_channels:
             raise ValueError(
                 f"network.in_channels is {self.network.in_channels} but views of {self.views.strategy} show one "
                 "channel; set it to 1, or views.strategy to channel_drop"
