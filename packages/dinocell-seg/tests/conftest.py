@@ -1,10 +1,17 @@
 """Analytic stand-ins for a trained network, and a small drawn image: exact, fast, and without weights."""
 
+from collections.abc import Callable, Mapping, Sequence
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from dinocell_seg.batch import segment_files
+from dinocell_seg.outcomes import Outcome
+from dinocell_seg.worker import SegmentRequest
+from dinocell_seg.worker_process import pipeline_of
 
 
 class BlurredForeground(nn.Module):
@@ -33,3 +40,36 @@ def three_discs() -> np.ndarray:
     for row, column, radius in ((25, 30, 12), (60, 80, 9), (70, 20, 6)):
         image[(y - row) ** 2 + (x - column) ** 2 <= radius**2] = 2000
     return image
+
+
+class InThisProcess:
+    """What `dinocell segment` asks of a WorkerBatch, done here, where tests put stand-ins for a model or a disk."""
+
+    def __init__(self, request: SegmentRequest) -> None:
+        self._request = request
+
+    def start(self) -> None:
+        self._pipeline, self._choice = pipeline_of(self._request)
+
+    def segment(
+        self, images: Sequence[str], *, left_out: Mapping[str, str], report: Callable[[Outcome], None]
+    ) -> list[Outcome]:
+        return segment_files(
+            images,
+            self._request.output,
+            self._pipeline,
+            **vars(self._choice),
+            save_distance_map=self._request.save_distance_map,
+            existing=self._request.existing,
+            left_out=left_out,
+            report=report,
+        )
+
+    def stop(self) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def _without_a_worker_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "worker_process" not in request.keywords:
+        monkeypatch.setattr("dinocell_seg.worker.WorkerBatch", InThisProcess)

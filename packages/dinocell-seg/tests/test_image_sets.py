@@ -9,7 +9,8 @@ import tifffile
 from torch import nn
 
 from dinocell_seg import DINOCellPipeline
-from dinocell_seg.batch import Outcome, segment_files
+from dinocell_seg.batch import segment_files
+from dinocell_seg.outcomes import Outcome
 
 HEAD = '<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"'
 

@@ -17,10 +17,11 @@ from torch import nn
 from typer.testing import CliRunner, Result
 
 from dinocell_seg import DINOCellPipeline, segment_file
-from dinocell_seg.batch import Outcome, segment_files, write_summary
+from dinocell_seg.batch import segment_files
 from dinocell_seg.cli import segment
 from dinocell_seg.inputs import NOT_TAKEN
 from dinocell_seg.outcome_table import print_outcomes
+from dinocell_seg.outcomes import Outcome, append_outcome, write_summary
 from dinocell_seg.pipeline import ModelIdentity
 from dinocell_seg.plane_choice import PlaneChoice
 from dinocell_seg.segment import (
@@ -179,7 +180,7 @@ def test_a_disk_that_is_full_at_the_end_loses_no_outcome(
     def full(path: Path, outcomes: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("dinocell_seg.batch.write_summary", full)
+    monkeypatch.setattr("dinocell_seg.outcomes.write_summary", full)
     result = run(monkeypatch, stand_in, *images, "-o", tmp_path / "out", "--tile", "64", "--overlap", "16")
     assert result.exit_code == 1
     assert "3 done" in result.stdout
@@ -309,3 +310,41 @@ def test_a_long_list_says_how_many_rows_are_not_shown(capsys: pytest.CaptureFixt
     assert "39.tif" in printed
     assert "40.tif" not in printed
     assert "and 3 more" in printed
+
+
+def _add_rows(folder: Path, name: str) -> None:
+    for number in range(20):
+        append_outcome(folder / "segment_summary.csv", Outcome(f"{name}{number}.tif", "done", 1))
+    write_summary(folder / "segment_summary.csv", [Outcome(f"{name}{number}.tif", "done", 1) for number in range(20)])
+
+
+def test_several_runs_that_write_into_one_folder_lose_no_row(tmp_path: Path) -> None:
+    threads = [threading.Thread(target=_add_rows, args=(tmp_path, name)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(summary(tmp_path)) == 80
+    assert len((tmp_path / "segment_summary.csv").read_text().splitlines()) == 81
+
+
+def test_a_row_that_a_kill_cut_short_does_not_swallow_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "segment_summary.csv"
+    append_outcome(path, Outcome("a.tif", "done", 3))
+    path.write_bytes(path.read_bytes() + b"b.tif,do")
+    append_outcome(path, Outcome("c.tif", "done", 3))
+    write_summary(path, [])
+    assert summary(tmp_path) == {"a.tif": "done", "c.tif": "done"}
+
+
+def test_a_result_that_is_kept_keeps_its_row(
+    pipeline: DINOCellPipeline, images: list[str], tmp_path: Path, stand_in: nn.Module
+) -> None:
+    output = tmp_path / "out"
+    segment_files(images, output, pipeline)
+    other = DINOCellPipeline(stand_in, device="cpu", tile=64, overlap=16, thresholds={"peak": 0.9, "fill": 0.5})
+    (output / "c_cells.csv").unlink()
+    outcomes = segment_files(images, output, other, existing="skip")
+    assert [outcome.status for outcome in outcomes] == ["failed"] * 3
+    assert "has other settings" in outcomes[0].message
+    assert summary(output) == {"a.tif": "done", "b.tif": "done", "c.tif": "failed"}  # c is not whole

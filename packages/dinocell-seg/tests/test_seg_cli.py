@@ -92,7 +92,7 @@ def test_options_reach_the_settings_and_are_recorded(folder: Path, tmp_path: Pat
     assert result.exit_code == 0, result.output
     record = json.loads((tmp_path / "out" / "discs_run.json").read_text())
     assert record["settings"] == {
-        "normalization": {"method": "clahe", "low_percentile": 1.0, "high_percentile": 99.8},
+        "normalization": {"method": "clahe", "low_percentile": 1.0, "high_percentile": 99.8, "robust": True},
         "thresholds": Thresholds(peak=0.6, fill=0.4, min_size=9).model_dump(),
         "tile": 96,
         "overlap": 16,

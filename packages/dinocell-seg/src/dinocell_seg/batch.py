@@ -1,42 +1,25 @@
 """Many images in their order: each has an outcome, and none of them stops the rest."""
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import torch
 
-from dinocell_io import atomic_path
 from dinocell_seg.image_sets import parts_of_images
-from dinocell_seg.output_files import output_files, output_stem
+from dinocell_seg.outcomes import Existing, KeptResultError, Outcome, recorded, refuse_existing
+from dinocell_seg.output_files import output_files
 from dinocell_seg.pipeline import DINOCellPipeline
 from dinocell_seg.plane_choice import PlaneChoice
 from dinocell_seg.provenance import full_address, read_provenance, sha256_of, sha256_of_files
 from dinocell_seg.segment import OpenedImage, Segmentation, open_image_to_segment, segment_image, write_segmentation
 
-Existing = Literal["refuse", "overwrite", "skip"]
-SUMMARY_NAME = "segment_summary.csv"
-SUMMARY_COLUMNS = ("image", "status", "num_cells", "seconds", "message")
 LARGE_BYTES = 64 * 2**20  # of the pixels of all channels; larger images are not read ahead
 
 # What a bad file, a full disk or too large an image raises. Anything else is a bug, and stops the run with its trace.
 FILE_ERRORS = (ValueError, OSError, MemoryError, torch.OutOfMemoryError, cv2.error)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What happened to one image. `num_cells` is None where it failed or was left out; `message` says why, or holds
-    what a user should know of how the image was read, or is empty."""
-
-    image: str
-    status: Literal["done", "skipped", "failed", "left out"]
-    num_cells: int | None = None
-    seconds: float = 0.0
-    message: str = ""
 
 
 def segment_files(
@@ -68,73 +51,17 @@ def segment_files(
     """
     if existing == "refuse":
         refuse_existing(images, output)
-    choice = PlaneChoice(channel, scene, z, t)
-    work = _Work(output, pipeline, choice, save_distance_map, existing)
-    outcomes: list[Outcome] = []
-
-    def done(outcome: Outcome) -> None:
-        outcomes.append(outcome)
-        report(outcome)
-
+    work = ImageWork(output, pipeline, PlaneChoice(channel, scene, z, t), save_distance_map, existing)
     parts = parts_of_images(images, scene)
-    for file, why in {**(left_out or {}), **parts}.items():
-        done(Outcome(file, "left out", message=why))
-    try:
-        _segment_in_turn([image for image in images if image not in parts], work, done)
-    finally:
-        Path(output).mkdir(parents=True, exist_ok=True)
-        write_summary(Path(output) / SUMMARY_NAME, outcomes)
-    return outcomes
-
-
-def refuse_existing(images: Sequence[str], output: str | Path) -> None:
-    """Raise ValueError if a file that segmenting these images writes is there already, whoever wrote it."""
-    there = [image for image in images if any(path.exists() for path in output_files(image, output).values())]
-    if there:
-        shown = ", ".join(there[:3]) + (f" and {len(there) - 3} more" if len(there) > 3 else "")
-        raise ValueError(
-            f"{output} already holds results of {shown}; pass --skip-existing to keep them, "
-            "--overwrite to make them again, or another --output"
-        )
-
-
-def write_summary(path: str | Path, outcomes: Sequence[Outcome]) -> None:
-    """Write one row per image: image, status, num_cells, seconds, message.
-
-    Rows of a summary that is there stay, unless one of these images has the same output files; a file that was left out
-    has no output files, and its row stays until it is segmented. What is no Unicode in a file's name is written as in
-    Python, \\udcfc for the byte 0xfc.
-    """
-    all_rows = _earlier_rows(Path(path))
-    for outcome in outcomes:
-        cells = "" if outcome.num_cells is None else str(outcome.num_cells)
-        all_rows.append([outcome.image, outcome.status, cells, f"{outcome.seconds:.3f}", outcome.message])
-    taken = {image for image, status, *_ in all_rows if status != "left out"}
-    rows = {
-        (image if status == "left out" else output_stem(image).casefold(), status == "left out"): [image, status, *rest]
-        for image, status, *rest in all_rows
-        if status != "left out" or image not in taken
-    }
-    with (
-        atomic_path(path) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(SUMMARY_COLUMNS)
-        writer.writerows(rows.values())
-
-
-def _earlier_rows(path: Path) -> list[list[str]]:
-    """The rows of a summary, none if there is no file or somebody else's."""
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        header, *rows = [*csv.reader(file)] or [[]]
-    return [row for row in rows if len(row) == len(SUMMARY_COLUMNS)] if tuple(header) == SUMMARY_COLUMNS else []
+    with recorded(output, report) as done:
+        for file, why in {**(left_out or {}), **parts}.items():
+            done(Outcome(file, "left out", message=why))
+        segment_in_turn([image for image in images if image not in parts], work, done)
+        return list(done.outcomes)
 
 
 @dataclass(frozen=True)
-class _Work:
+class ImageWork:
     """What is to be done with each image, in three steps; a step that fails gives the outcome instead."""
 
     output: str | Path
@@ -168,7 +95,7 @@ class _Work:
             result = write_segmentation(*segmented, self.output, self.pipeline, save_distance_map=save)
         except (*FILE_ERRORS, RuntimeError) as error:
             return _failed(image, error)
-        notes = "; ".join(segmented[0].image.notes)
+        notes = "; ".join((*segmented[0].image.notes, *segmented[1].prediction.normalization.notes))
         return Outcome(image, "done", result.num_cells, result.seconds, notes)
 
 
@@ -176,10 +103,11 @@ def _failed(image: str, error: Exception) -> Outcome:
     """The outcome of an image with this error, which is raised again if it is a bug."""
     if not isinstance(error, FILE_ERRORS) and "can't allocate memory" not in str(error):
         raise error  # torch tells of memory that a CPU lacks by a plain RuntimeError
-    return Outcome(image, "failed", message=" ".join(str(error).split()) or type(error).__name__)
+    message = " ".join(str(error).split()) or type(error).__name__
+    return Outcome(image, "failed", message=message, keeps_result=isinstance(error, KeptResultError))
 
 
-def _segment_in_turn(images: Sequence[str], work: _Work, done: Callable[[Outcome], None]) -> None:
+def segment_in_turn(images: Sequence[str], work: ImageWork, done: Callable[[Outcome], None]) -> None:
     """Segment the images in their order; `done` hears of each when its files are written, or when it has failed.
 
     While one image is segmented the next is read and the one before is written, so that nobody waits for a disk or
@@ -233,7 +161,7 @@ def _cells_of_same_run(image: str, files: dict[str, Path], pipeline: DINOCellPip
         if before != now
     ]
     if differs:
-        raise ValueError(
+        raise KeptResultError(
             f"the earlier result in {files['run'].parent} has other {' and '.join(differs)}; "
             "pass --overwrite to make it again, or another --output"
         )

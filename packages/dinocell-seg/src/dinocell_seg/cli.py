@@ -10,12 +10,9 @@ from dinocell_io.command_errors import FAILED, WRONG_COMMAND_LINE, errors_told
 from dinocell_io.counted import counted
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from dinocell_seg.batch import Outcome
     from dinocell_seg.inputs import Inputs
-    from dinocell_seg.pipeline import DINOCellPipeline
-    from dinocell_seg.plane_choice import PlaneChoice
+    from dinocell_seg.outcomes import Outcome
+    from dinocell_seg.worker import WorkerBatch
 
 
 def _diameter(text: str) -> float | Literal["auto"]:
@@ -100,8 +97,7 @@ def segment(
     Settings count in this order: options, --set, --recipe, --preset, the model's own calibration. With NAME_run.json
     as --recipe, settings, precision, channel and plane are those of that result, and another model is refused.
     """
-    from rich.console import Console
-
+    from dinocell_seg import worker
     from dinocell_seg.plane_choice import PlaneChoice
 
     options = _settings_of(
@@ -124,41 +120,31 @@ def segment(
     existing: Literal["refuse", "overwrite", "skip"] = (
         "refuse" if overwrite is None else "overwrite" if overwrite else "skip"
     )
+    request = worker.SegmentRequest(
+        output,
+        model=model,
+        device=device,
+        choice=PlaneChoice(channel, scene, z, t),
+        preset=preset,
+        recipe=recipe,
+        overrides=tuple(set_ or ()),
+        options=options,
+        save_distance_map=save_distance_map,
+        existing=existing,
+    )
     with errors_told(WRONG_COMMAND_LINE):
-        found, pipeline, choice = _prepare(
-            inputs,
-            output,
-            model=model,
-            device=device,
-            choice=PlaneChoice(channel, scene, z, t),
-            changes=(preset, recipe, set_ or [], options),
-            refuse=existing == "refuse",
-        )
-    from dinocell_seg.outcome_table import print_outcomes
-
+        found = _inputs(inputs, output, whole_zarr=scene is not None, refuse=existing == "refuse")
     outcomes: list[Outcome] = []
-    exit_code, problem = 0, ""
+    batch = worker.WorkerBatch(request)
     try:
-        _segment_all(
-            Console(stderr=True),
-            found.images,
-            output,
-            pipeline,
-            outcomes,
-            **vars(choice),
-            left_out=found.left_out,
-            save_distance_map=save_distance_map,
-            existing=existing,
-        )
-    except KeyboardInterrupt:
-        exit_code = 130
-        num_finished = sum(outcome.status != "left out" for outcome in outcomes)
-        problem = f"stopped after {num_finished} of {counted(len(found.images), 'image')}; "
-        problem += "the same command with --skip-existing goes on"
-    except OSError as error:
-        exit_code, problem = FAILED, f"error: segment_summary.csv was not written: {error}"
+        with worker.signals_end_the_batch():
+            with errors_told(WRONG_COMMAND_LINE):
+                batch.start()
+            exit_code, problem = _segment_all(batch, found, outcomes)
+    finally:
+        batch.stop()
     if outcomes:
-        print_outcomes(Console(), outcomes, output)
+        _print_outcomes(outcomes, output)
     if problem:
         typer.echo(problem, err=True)
     if exit_code or any(outcome.status == "failed" for outcome in outcomes):
@@ -212,67 +198,55 @@ def _settings_of(**options: Any) -> dict[str, Any]:
     return given
 
 
-def _prepare(
-    inputs: Sequence[str],
-    output: Path,
-    *,
-    model: str,
-    device: str,
-    choice: "PlaneChoice",
-    changes: tuple[str | None, Path | None, list[str], dict[str, Any]],
-    refuse: bool,
-) -> tuple["Inputs", "DINOCellPipeline", "PlaneChoice"]:
-    """Everything that can be wrong with a command line, found before a file is written."""
+def _inputs(inputs: Sequence[str], output: Path, *, whole_zarr: bool, refuse: bool) -> "Inputs":
+    """The images, and everything that can be wrong with them and with the folder, found before a file is written."""
     from dinocell_io.output_folder import check_output_folder
     from dinocell_seg.inputs import find_images, refuse_equal_stems
+    from dinocell_seg.outcomes import refuse_existing
 
-    found = find_images(inputs, whole_zarr=choice.scene is not None)
+    found = find_images(inputs, whole_zarr=whole_zarr)
     refuse_equal_stems(found.images)
     check_output_folder(output)
-
-    from dinocell_core.recipe import merged, read_overrides, read_recipe
-    from dinocell_seg.batch import refuse_existing
-    from dinocell_seg.pipeline import DINOCellPipeline
-    from dinocell_seg.repeat import is_record, read_record
-    from dinocell_seg.settings import PRESETS
-
     if refuse:
         refuse_existing(found.images, output)
-    preset, recipe, words, options = changes
-    if preset is not None and preset not in PRESETS:
-        raise ValueError(f"there is no preset {preset!r}; known are {', '.join(PRESETS)}")
-    values: dict[str, Any] = PRESETS[preset] if preset is not None else {}
-    of_file = read_recipe(recipe, expected="lines such as 'tile: 256'") if recipe else {}
-    recorded = read_record(recipe) if recipe and is_record(of_file) else None
-    if recorded is not None:
-        of_file, choice = dict(recorded.settings), recorded.choice_with(choice)
-    for layer in (of_file, read_overrides(words, example="thresholds.peak=0.4"), options):
-        values = merged(values, layer)
-    pipeline = DINOCellPipeline(model, device=device, **values)
-    if recorded is not None:
-        recorded.check_model(pipeline)
-    return found, pipeline, choice
+    return found
 
 
-def _segment_all(
-    console: "Console",
-    images: Sequence[str],
-    output: Path,
-    pipeline: "DINOCellPipeline",
-    outcomes: "list[Outcome]",
-    **options: Any,
-) -> None:
-    """Fills `outcomes` image by image, so that they are there however the run ends."""
+def _segment_all(batch: "WorkerBatch", found: "Inputs", outcomes: "list[Outcome]") -> tuple[int, str]:
+    """Fills `outcomes` image by image, so that they are there however the run ends; its exit code, and what went
+    wrong."""
+    from rich.console import Console
     from rich.progress import Progress
 
-    from dinocell_seg.batch import segment_files
+    from dinocell_seg.worker import Terminated
 
+    console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("segmenting", total=len(images))
+        task = progress.add_task("segmenting", total=len(found.images))
 
         def report(outcome: "Outcome") -> None:
             outcomes.append(outcome)
             if outcome.status != "left out":
                 progress.advance(task)
 
-        segment_files(images, output, pipeline, report=report, **options)
+        try:
+            batch.segment(found.images, left_out=found.left_out, report=report)
+        except KeyboardInterrupt as interrupt:
+            num_finished = sum(outcome.status != "left out" for outcome in outcomes)
+            return interrupt.exit_code if isinstance(interrupt, Terminated) else 130, (
+                f"stopped after {num_finished} of {counted(len(found.images), 'image')}; "
+                "the same command with --skip-existing goes on"
+            )
+        except ChildProcessError as error:
+            return FAILED, f"error: {error}; the same command with --skip-existing goes on"
+        except OSError as error:
+            return FAILED, f"error: segment_summary.csv was not written: {error}"
+    return 0, ""
+
+
+def _print_outcomes(outcomes: "Sequence[Outcome]", output: Path) -> None:
+    from rich.console import Console
+
+    from dinocell_seg.outcome_table import print_outcomes
+
+    print_outcomes(Console(), outcomes, output)

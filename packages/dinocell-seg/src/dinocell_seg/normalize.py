@@ -11,7 +11,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Num, Shaped, UInt8
+from jaxtyping import Bool, Float32, Num, Shaped, UInt8
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dinocell_io.counted import counted
@@ -144,11 +144,12 @@ def prepare(plane: Shaped[np.ndarray, "y x"], settings: Normalization | None = N
         return _prepared(plane, low, high, "min-max")
     frame_share, notes = 0.0, limits.notes
     if area is not None:
-        plane, frame_share = _without_frame(plane, area, limits, middle)
-        notes = (
-            f"{frame_share:.0%} of the image, at its border, is of one intensity; the contrast leaves it out",
-            *notes,
-        )
+        frame = area.frame(plane.shape)
+        frame_share = float(frame.mean())
+        filled = _with_frame_filled(plane, frame, limits, middle)
+        if filled is not plane:
+            notes = (f"{frame_share:.0%} of the image is a frame of one intensity, which is left out", *notes)
+        plane = filled
     basis: Basis = "percentile" if limits.are_percentiles else "adapted"
     return _prepared(plane, limits.low, limits.high, basis, frame_share=frame_share, notes=notes)
 
@@ -200,17 +201,17 @@ def _limits(
     return robust_limits(values, sampled_rows(box), **percents), values.median
 
 
-def _without_frame(
-    plane: Num[np.ndarray, "y x"], area: PictureArea, limits: Limits, middle: float
-) -> tuple[Num[np.ndarray, "y x"], float]:
-    """The plane with its frame filled where that is far outside the limits, and the frame's share."""
-    frame = area.frame(plane.shape)
+def _with_frame_filled(
+    plane: Num[np.ndarray, "y x"], frame: Bool[np.ndarray, "y x"], limits: Limits, middle: float
+) -> Num[np.ndarray, "y x"]:
+    """The plane with its frame at the picture's median, where that is far outside the limits; else the plane itself."""
     beyond = FRAME_BEYOND * (limits.high - limits.low)
     far = frame & ((plane < limits.low - beyond) | (plane > limits.high + beyond))
-    if far.any():
-        plane = plane.copy()
-        plane[far] = round(middle) if np.issubdtype(plane.dtype, np.integer) else middle
-    return plane, float(frame.mean())
+    if not far.any():
+        return plane
+    plane = plane.copy()
+    plane[far] = round(middle) if np.issubdtype(plane.dtype, np.integer) else middle
+    return plane
 
 
 def _unit_values(plane: Num[np.ndarray, "y x"], low: float, high: float) -> Float32[np.ndarray, "y x"]:

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from dinocell_io.counted import counted, listed
-from dinocell_seg.batch import Outcome
+from dinocell_seg.outcomes import Outcome
 
 _MAX_ROWS = 40
 
