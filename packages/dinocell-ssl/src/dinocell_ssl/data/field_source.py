@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 
 from dinocell_io import FieldPixels, FieldStream, Image, StreamReads, grey_image
-from dinocell_io.counted import counted
 from dinocell_io.decode import BadObject
 from dinocell_io.field import FieldFiles
 from dinocell_ssl.data.fields import Fields
@@ -168,9 +167,8 @@ def _scaled(pixels: np.ndarray, views: str, channels: int | None) -> ScaledField
     scaled = scaled_field(pixels, drop_constant=not strategy.shows_all_channels)
     if len(scaled.pixels) < strategy.min_channels:
         number = len(scaled.pixels)
+        kept = "1 channel that is" if number == 1 else f"{number} channels that are"
         raise BadObject(
-            "constant",
-            f"it has {counted(number, 'channel')} that {'is' if number == 1 else 'are'} not blank, and the view strategy "
-            f"{views} needs {strategy.min_channels}",
+            "constant", f"it has {kept} not blank, and the view strategy {views} needs {strategy.min_channels}"
         )
     return scaled
