@@ -198,8 +198,8 @@ def best_of(work: Callable[[], object]) -> float:
 
 def rates(folder: Path) -> None:
     from dinocell_io import DiskCache, RamCache
-    from dinocell_io.cache_entry import entry_bytes
-    from dinocell_io.ram_cache import ENTRY_BYTES
+    from dinocell_io.cache.entry import entry_bytes
+    from dinocell_io.cache.ram_cache import ENTRY_BYTES
 
     count, epochs = 2000, 4
     print(f"\nrates: {count} objects, a new order in each of {epochs} epochs; hits of epochs 2 to {epochs}")

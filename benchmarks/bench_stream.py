@@ -28,8 +28,8 @@ import tifffile
 from scipy import ndimage
 
 from dinocell_io import FieldFiles, FieldPixels, FieldStream, StreamLimits
-from dinocell_io.local_store import LocalStore
-from dinocell_io.store import Store, open_store
+from dinocell_io.stores.local_store import LocalStore
+from dinocell_io.stores.store import Store, open_store
 
 CHANNELS = ("DNA", "RNA", "ER", "AGP", "Mito")
 SIZE = 1080

@@ -21,9 +21,9 @@ import tifffile
 from PIL import Image as PillowImage
 
 from dinocell_io import open_image
-from dinocell_io.lazy_image import LazyImage
-from dinocell_io.stored_file import stored_file
-from dinocell_io.tiff import open_stored_tiff
+from dinocell_io.formats.tiff.tiff_image import open_stored_tiff
+from dinocell_io.images.lazy_image import LazyImage
+from dinocell_io.stores.stored_file import stored_file
 
 HEIGHT, WIDTH = 20, 24
 _OME = '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'

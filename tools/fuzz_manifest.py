@@ -12,8 +12,8 @@ from typing import Any
 
 from fuzz_damage import edited, harmed
 
-from dinocell_io.prefetch import FailedField
-from dinocell_io.quarantine import append_quarantine, lasting_keys, read_quarantine
+from dinocell_io.stream.prefetch import FailedField
+from dinocell_io.stream.quarantine import append_quarantine, lasting_keys, read_quarantine
 from dinocell_seg.provenance import FORMAT, FORMAT_VERSION
 from dinocell_seg.repeat import read_record
 

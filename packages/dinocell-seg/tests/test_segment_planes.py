@@ -15,8 +15,8 @@ from torch import nn
 from typer.testing import CliRunner, Result
 
 from dinocell_io import Image, write_image
+from dinocell_io.formats.zarr.write import write_array, write_group
 from dinocell_io.testing import Fault, ObjectServer
-from dinocell_io.zarr_write import write_array, write_group
 from dinocell_seg.cli import segment
 from dinocell_seg.pipeline import ModelIdentity
 from dinocell_seg.provenance import sha256_of

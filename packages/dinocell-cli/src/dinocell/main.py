@@ -37,9 +37,9 @@ COMMANDS = {
         "Evaluate a tracked sequence as the Cell Tracking Challenge does.",
     ),
     "info": Command("dinocell_seg.cli:info", "Show what is in an image or in a model file."),
-    "cache": Command("dinocell_io.cache_cli:app", "Show, clear or fill the cache of objects from buckets."),
+    "cache": Command("dinocell_io.commands.cache:app", "Show, clear or fill the cache of objects from buckets."),
     "data": Command(
-        "dinocell_io.data_cli:app", "Make dataset folders; choose and copy images of public screens (JUMP)."
+        "dinocell_io.commands.data:app", "Make dataset folders; choose and copy images of public screens (JUMP)."
     ),
     "simulate": Command("dinocell.simulate:simulate", "Write a simulated field of cells with its true labels."),
     "doctor": Command("dinocell.doctor:doctor", "Check this installation and say how to fix it."),

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dinocell_io.command_errors import FAILED, WRONG_COMMAND_LINE
+from dinocell_io.commands.errors import FAILED, WRONG_COMMAND_LINE
 from dinocell_io.counted import counted
 
 
@@ -40,7 +40,7 @@ def simulate(
     Folders are made as needed. OME-TIFF keeps the names of the channels; PNG holds only one channel.
     """
     from dinocell_io import simulate_field, write_image, write_labels
-    from dinocell_io.output_folder import check_output_folder
+    from dinocell_io.commands.output_folder import check_output_folder
 
     try:
         for file in (output, labels or output):

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from dinocell_core.integrity import not_finite, weights_sha256
 from dinocell_core.model import Architecture, DINOCell
 from dinocell_io import atomic_path
-from dinocell_io.output_folder import not_written
+from dinocell_io.commands.output_folder import not_written
 
 FORMAT = "dinocell-model"
 FORMAT_VERSION = 1

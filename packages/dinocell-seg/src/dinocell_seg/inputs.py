@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from dinocell_io import IMAGE_SUFFIXES, StoreError, images_among, open_store, zarr_images
-from dinocell_io.formats import READABLE_SUFFIXES
-from dinocell_io.ome_zarr_path import is_zarr
+from dinocell_io.formats.open_image import READABLE_SUFFIXES
+from dinocell_io.formats.zarr.ome_zarr_path import is_zarr
 from dinocell_seg.output_files import is_output, output_stem
 
 _UNREADABLE = (

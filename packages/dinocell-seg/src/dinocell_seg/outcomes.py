@@ -11,7 +11,7 @@ from typing import Literal
 
 from dinocell_io import atomic_path
 from dinocell_io.counted import listed
-from dinocell_io.file_lock import file_lock
+from dinocell_io.system.file_lock import file_lock
 from dinocell_seg.output_files import output_files, output_stem
 
 Existing = Literal["refuse", "overwrite", "skip"]

@@ -13,8 +13,8 @@ from dinocell_core.checkpoint_file import UNREADABLE
 from dinocell_core.integrity import damaged_record, not_finite
 from dinocell_core.recipe import differences, merged
 from dinocell_io import atomic_path
+from dinocell_io.commands.output_folder import not_written
 from dinocell_io.counted import counted
-from dinocell_io.output_folder import not_written
 
 # What a run may go on with in another way, so that one that diverged can; the changes are kept with the run.
 _MAY_CHANGE = ("optimization.learning_rate", "optimization.final_factor", "optimization.clip_norm", "precision")

@@ -9,8 +9,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from dinocell_io import Image, open_folder_fields, write_image
-from dinocell_io.quarantine import read_quarantine
-from dinocell_io.reuse_buffer import ReuseSchedule
+from dinocell_io.stream.quarantine import read_quarantine
+from dinocell_io.stream.reuse_buffer import ReuseSchedule
 from dinocell_ssl.data.augment import Augmentation
 from dinocell_ssl.data.batches import BatchMaker, BatchPlan, Loading, Masking, WorkerLostError, load_batches
 from dinocell_ssl.data.crops import Crops

@@ -9,7 +9,7 @@ import argparse
 import sys
 import time
 
-from dinocell_io.local_store import LocalStore
+from dinocell_io.stores.local_store import LocalStore
 
 from .object_server import ObjectServer
 

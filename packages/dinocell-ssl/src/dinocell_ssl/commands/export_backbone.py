@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dinocell_io.command_errors import FAILED, WRONG_COMMAND_LINE, errors_told
+from dinocell_io.commands.errors import FAILED, WRONG_COMMAND_LINE, errors_told
 from dinocell_io.counted import counted
 
 

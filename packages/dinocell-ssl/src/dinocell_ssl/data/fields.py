@@ -26,7 +26,7 @@ from dinocell_io import (
     resampled_planes,
 )
 from dinocell_io.counted import counted, listed
-from dinocell_io.store import NotFound, Store, open_store
+from dinocell_io.stores.store import NotFound, Store, open_store
 
 
 class LeftOutWarning(UserWarning):

@@ -20,9 +20,9 @@ from dinocell_io import (
     open_store,
     select_sites,
 )
-from dinocell_io.jump_fields import read_selection
-from dinocell_io.jump_tables import STAINS
-from dinocell_io.uri import is_remote
+from dinocell_io.jump.fields import read_selection
+from dinocell_io.jump.tables import STAINS
+from dinocell_io.stores.uri import is_remote
 from dinocell_ssl.data.augment import Augmentation
 from dinocell_ssl.data.batches import Loading, Masking
 from dinocell_ssl.data.cache import Cache

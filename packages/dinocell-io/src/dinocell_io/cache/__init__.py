@@ -1,0 +1,1 @@
+"""Objects of buckets kept on this machine, within a quota, shared by processes."""

@@ -1,0 +1,1 @@
+"""The commands cache and data, and what all commands share."""

@@ -1,0 +1,1 @@
+"""The dataset folder, and published formats turned into it."""

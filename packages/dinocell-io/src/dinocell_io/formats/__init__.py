@@ -1,0 +1,1 @@
+"""One file per format, and the table of all."""

@@ -1,0 +1,64 @@
+"""Which module reads which file: by suffix, imported when first needed."""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+
+from dinocell_io.formats.zarr.ome_zarr_path import is_zarr
+from dinocell_io.images.image import TIFF_SUFFIXES
+from dinocell_io.images.lazy_image import LazyImage, bilevel_as_grey
+from dinocell_io.stores.store import Store
+from dinocell_io.stores.stored_file import StoredFile, stored_file
+
+# slide formats that are TIFF files inside
+SLIDE_SUFFIXES = (".svs", ".ndpi", ".scn", ".bif", ".qptiff")
+_OPENERS = {
+    **dict.fromkeys((*TIFF_SUFFIXES, *SLIDE_SUFFIXES), "tiff.tiff_image:open_tiff_image"),
+    ".png": "png:open_png_image",
+    ".jpg": "jpeg:open_jpeg_image",
+    ".jpeg": "jpeg:open_jpeg_image",
+    ".npy": "npy:open_npy_image",
+    ".nd2": "nd2:open_nd2_image",
+    ".czi": "czi:open_czi_image",
+    ".lif": "lif:open_lif_image",
+}
+READABLE_SUFFIXES = (*_OPENERS, ".zarr")
+_CONVERT = "convert it to OME-Zarr (bioformats2raw) or OME-TIFF (Fiji: Plugins > Bio-Formats > Exporter)"
+
+
+def open_image(uri: str | Path, *, scene: str | int | None = None, store: Store | None = None) -> LazyImage:
+    """Open one image and read what it says about itself; pixels are read by `LazyImage.read`.
+
+    `uri` is a path, a `file://` or `s3://` address, or a key in `store`. The suffix says the format: TIFF and
+    its OME, ImageJ, BigTIFF and pyramidal kinds, the slide formats that are TIFF inside, PNG, JPEG, npy, CZI, a
+    folder of OME-Zarr (an address with a part that ends with .zarr), and with an extra ND2 and LIF.
+    `scene` chooses one image, by name or by index from 0, where a file holds several.
+    Raises FileNotFoundError, StoreError, or ValueError for a file that is empty, damaged, cut short, of an
+    unsupported format, ambiguous (with the list), or that needs an extra (with its name).
+    """
+    if is_zarr(uri, store):
+        from dinocell_io.formats.zarr.ome_zarr import open_ome_zarr
+
+        image = open_ome_zarr(uri, scene=scene, store=store)
+    else:
+        file = stored_file(uri, store=store)
+        image = _opener_of(file)(file, scene)
+    return bilevel_as_grey(image) if image.dtype == np.bool_ else image
+
+
+def _opener_of(file: StoredFile) -> Callable[[StoredFile, str | int | None], LazyImage]:
+    if file.uri.lower().endswith(".companion.ome"):
+        raise ValueError(f"{file.uri} describes a set of OME-TIFF files and holds no pixels; open one of these files")
+    if file.suffix not in _OPENERS:
+        raise ValueError(
+            f"{file.uri} has the suffix {file.suffix or '(none)'}; supported are {', '.join(READABLE_SUFFIXES)}. "
+            f"To read this file, {_CONVERT}"
+        )
+    # imported here: a program that reads only PNG does not wait for tifffile
+    module, name = _OPENERS[file.suffix].split(":")
+    opener: Callable[[StoredFile, str | int | None], LazyImage] = getattr(
+        import_module(f".{module}", __package__), name
+    )
+    return opener

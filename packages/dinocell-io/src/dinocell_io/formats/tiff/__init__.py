@@ -1,0 +1,1 @@
+"""TIFF and what is TIFF inside: OME-TIFF, ImageJ, slides."""

@@ -1,0 +1,1 @@
+"""OME-Zarr: its arrays, codecs and metadata."""

@@ -1,0 +1,1 @@
+"""An image, whatever its format: pixels, channels, planes, scenes."""

@@ -1,0 +1,92 @@
+"""An image with named channels, and the one function that reads it whole."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Shaped
+
+from dinocell_io.counted import counted
+from dinocell_io.stores.store import Store
+
+TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
+# what a folder of images is searched for; `open_image` reads more, when they are named
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", *TIFF_SUFFIXES)
+MAX_CHANNELS = 10_000
+RGB_CHANNELS = ("red", "green", "blue")
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """Pixels as the file holds them, with what the file says about them.
+
+    `pixels` is C-contiguous in the file's own dtype (native byte order); a large uncompressed
+    TIFF is memory-mapped copy-on-write, so writing to it never changes the file.
+    `channels` are the file's names, or "C0", "C1" ... where it has none. `pixel_size_um` is the
+    side of a square pixel, None where the file does not say or its pixels are not square.
+    `files` and `notes` are those of `LazyImage`.
+    """
+
+    pixels: Shaped[np.ndarray, "channel y x"]
+    channels: tuple[str, ...]
+    pixel_size_um: float | None
+    is_rgb: bool
+    uri: str
+    files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 3 or 0 in self.pixels.shape:
+            raise ValueError(f"{self.uri}: pixels have shape {self.pixels.shape}, expected non-empty [channel y x]")
+        if len(self.channels) != self.pixels.shape[0]:
+            raise ValueError(
+                f"{self.uri}: {counted(self.pixels.shape[0], 'channel')} but {counted(len(self.channels), 'name')} "
+                f"({', '.join(self.channels)}); give one name per channel"
+            )
+        if self.is_rgb and self.pixels.shape[0] != 3:
+            raise ValueError(f"{self.uri}: an RGB image has 3 channels, got {self.pixels.shape[0]}")
+
+    def __repr__(self) -> str:
+        size = "unknown" if self.pixel_size_um is None else f"{self.pixel_size_um:g} um"
+        return (
+            f"Image({self.uri}, {self.pixels.dtype} {self.pixels.shape}, "
+            f"channels {', '.join(self.channels)}, pixel size {size})"
+        )
+
+
+def check_channel_count(uri: str, count: int) -> None:
+    """Raise ValueError for more channels than any instrument has: such a header is damaged, or its axes mixed up."""
+    if count > MAX_CHANNELS:
+        raise ValueError(
+            f"{uri} says it has {count} channels, expected at most {MAX_CHANNELS}; it is damaged, or another axis is "
+            "named as channels: export it again"
+        )
+
+
+def numbered_channels(count: int) -> tuple[str, ...]:
+    """The names of channels that have none: "C0", "C1" ..."""
+    return tuple(f"C{index}" for index in range(count))
+
+
+def read_image(
+    uri: str | Path,
+    *,
+    scene: str | int | None = None,
+    z: int | None = None,
+    t: int | None = None,
+    store: Store | None = None,
+) -> Image:
+    """Read one plane of an image whole, with all its channels, without changing a pixel.
+
+    Grey stays one channel and RGB three, in the file's own dtype. Transparency is dropped, a palette becomes RGB,
+    the orientation in EXIF or a TIFF's tag is noted and not applied. What is ambiguous is refused with what can be
+    chosen: several images in one file (`scene`, by name or index), Z or T axes longer than 1 (`z`, `t`, from 0);
+    CMYK is refused. Addresses and formats are those of `open_image`, which reads regions and smaller levels.
+    Raises FileNotFoundError, StoreError, or ValueError for a file that is empty, damaged, cut short, of
+    an unsupported format or larger than memory; a damaged file is never returned as a black image.
+    """
+    from dinocell_io.formats.open_image import open_image
+
+    image = open_image(uri, scene=scene, store=store)
+    pixels = image.read(z=z, t=t)
+    return Image(pixels, image.channels, image.pixel_size_um, image.is_rgb, image.uri, image.files, image.notes)

@@ -1,0 +1,1 @@
+"""JUMP Cell Painting: index, selection and copies of its images."""

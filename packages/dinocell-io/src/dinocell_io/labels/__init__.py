@@ -1,0 +1,1 @@
+"""Label images: whole numbers, read, written and recognised."""

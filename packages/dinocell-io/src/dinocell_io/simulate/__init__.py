@@ -1,0 +1,1 @@
+"""Fields of cells with known truth."""

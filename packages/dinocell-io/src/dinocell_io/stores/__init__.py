@@ -1,0 +1,1 @@
+"""Where bytes come from, local or in a bucket, and how that fails."""

@@ -1,0 +1,131 @@
+"""Where objects are: the five things every store can do, how they fail, and the one function that opens a store."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One line of a listing. `etag` is the server's fingerprint of the content, None where there is none.
+
+    A key that ends with the listing's delimiter is a folder: it has size 0 and no etag.
+    """
+
+    key: str
+    size: int
+    etag: str | None
+
+
+@runtime_checkable
+class Store(Protocol):
+    """A bucket or a folder of objects. Every failure is a StoreError; a result is whole and right or not returned.
+
+    Keys are text with "/" between their parts, as in S3; they may hold spaces. All methods may be called from
+    several threads at once, and a store may be pickled or forked into another process.
+    """
+
+    def get(self, key: str) -> bytes:
+        """The whole object. Raises NotFound, AccessDenied, Exhausted, Corrupt or Refused."""
+        ...
+
+    def get_range(self, key: str, start: int, stop: int) -> bytes:
+        """Bytes start to stop - 1 of the object; Refused if they are not all inside it (0 <= start < stop <= size)."""
+        ...
+
+    def size(self, key: str) -> int:
+        """The object's length in bytes."""
+        ...
+
+    def list(self, prefix: str, *, delimiter: str | None = None) -> Iterator[ObjectInfo]:
+        """The objects whose keys start with `prefix`, in the order of their keys' UTF-8 bytes.
+
+        With a delimiter ("/"), only up to the next one: deeper keys appear once, as the folder that holds them.
+        A prefix without objects gives an empty listing: a store cannot tell it from a mistyped one.
+        """
+        ...
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write the object, whole or not at all, in place of one that may be there."""
+        ...
+
+
+class StoreError(OSError):
+    """An object could not be read or written: its key, how often it was tried, and why, as text.
+
+    `key` is the object's whole address: a path, or s3://bucket/key. Every attribute is plain text or a number, so
+    that the error passes unchanged between processes (errors of boto3 do not, and a DataLoader that meets one
+    waits for ever). `kind` is one word for tables.
+    """
+
+    kind: ClassVar[str] = "error"
+
+    def __init__(self, key: str, cause: str, attempts: int = 1) -> None:
+        tried = "" if attempts == 1 else f" after {attempts} attempts"
+        super().__init__(f"{key}{tried}: {cause}")
+        self.key = key
+        self.cause = cause
+        self.attempts = attempts
+
+    def __reduce__(self) -> tuple[type["StoreError"], tuple[str, str, int]]:
+        return type(self), (self.key, self.cause, self.attempts)
+
+
+class NotFound(StoreError, FileNotFoundError):
+    """There is no such object (404). Never tried again."""
+
+    kind = "missing"
+
+
+class AccessDenied(StoreError, PermissionError):
+    """The object may not be read or written with these credentials (401, 403). Never tried again."""
+
+    kind = "denied"
+
+
+class Refused(StoreError, ValueError):
+    """The request itself is wrong: a range outside the object, a key outside the folder, another 4xx or 3xx."""
+
+    kind = "refused"
+
+
+class Corrupt(StoreError, ValueError):
+    """The bytes that came are not the bytes the server says it has, twice."""
+
+    kind = "corrupt"
+
+
+class Exhausted(StoreError, ConnectionError):
+    """Attempts, time or the retry budget ran out; `cause` is the last failure (throttled, reset, truncated...)."""
+
+    kind = "network"
+
+
+def open_store(uri: str | Path, **options: Any) -> tuple[Store, str]:
+    """The store that holds `uri`, and the key or prefix of `uri` in it.
+
+    A path or `file://` address opens a LocalStore and takes no options; "s3://bucket/key" opens an S3Store with
+    `options` (endpoint, region, unsigned ...), or with `backend="obstore"` an ObstoreStore with the same options.
+    A key that ends with "/" keeps it, so that it can be the prefix of a listing.
+    Raises ValueError for another kind of address.
+    """
+    from dinocell_io.stores.uri import split_uri
+
+    scheme, place, key = split_uri(uri)
+    if scheme == "file":
+        from dinocell_io.stores.local_store import LocalStore
+
+        if options:
+            raise ValueError(f"{uri} is a local file and takes no options, got {', '.join(options)}; drop them")
+        return LocalStore(place), key
+    backend = options.pop("backend", "boto3")
+    if backend == "boto3":
+        from dinocell_io.stores.s3_store import S3Store
+
+        return S3Store(place, **options), key
+    if backend == "obstore":
+        from dinocell_io.stores.obstore_store import ObstoreStore
+
+        return ObstoreStore(place, **options), key
+    raise ValueError(f"backend {backend!r} is unknown; choose boto3 or obstore")

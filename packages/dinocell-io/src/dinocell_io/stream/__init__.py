@@ -1,0 +1,1 @@
+"""Fields read ahead of their use, in an order that is known from the start."""

@@ -1,0 +1,1 @@
+"""What the machine gives: files that appear complete, locks, forks, memory, cores."""
