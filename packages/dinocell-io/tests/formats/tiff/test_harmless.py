@@ -2,9 +2,11 @@
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from dinocell_io import read_image
 
@@ -141,4 +143,19 @@ def test_lengths_of_plain_strips_that_are_missing_or_zero_follow_from_the_size(
 def test_lengths_of_packed_strips_are_needed(tmp_path: Path) -> None:
     write(tmp_path / "a.tif", lengths=0, compression=5)
     with pytest.raises(ValueError, match=r"a\.tif cannot be read as TIFF \(page 0 lacks pixel data\)"):
+        read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    ("layout", "told"), [("tiles", "page 0 lists 4 of its 250000 strips or tiles"), ("strips", r"4 != 250000")]
+)
+def test_a_page_that_lists_fewer_parts_than_its_size_needs_is_refused_at_once(
+    tmp_path: Path, layout: str, told: str
+) -> None:
+    options: dict[str, Any] = {"tile": (16, 16)} if layout == "tiles" else {"rowsperstrip": 16}
+    pixels = np.zeros((32, 32) if layout == "tiles" else (64, 16), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, metadata=None, **options)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as tif:
+        tif.pages[0].tags["ImageLength"].overwrite(2_000_000 if layout == "tiles" else 4_000_000)
+    with pytest.raises(ValueError, match=rf"a\.tif cannot be read as TIFF .*{told}"):
         read_image(tmp_path / "a.tif")

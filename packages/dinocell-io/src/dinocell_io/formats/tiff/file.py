@@ -1,6 +1,7 @@
 """Opening a TIFF so that a damaged one is refused and never read as zeros."""
 
 import logging
+import math
 import re
 import threading
 from collections.abc import Iterator
@@ -186,6 +187,8 @@ def check_data_present(series: tifffile.TiffPageSeries, uri: str) -> None:
             raise damaged(uri, "TIFF", f"page {page.index} has {starts} places and {lengths} lengths of pixel data")
         parts = list(zip(page.dataoffsets, page.databytecounts, strict=True))
         keyframe = page.keyframe
+        if len(parts) < (needed := _num_segments(keyframe)):
+            raise damaged(uri, "TIFF", f"page {page.index} lists {len(parts)} of its {needed} strips or tiles")
         if keyframe is not None and keyframe.is_tiled and any(count for _, count in parts):
             parts = [part for part in parts if part != (0, 0)]
         ends = [start + count for start, count in parts]
@@ -199,6 +202,13 @@ def check_data_present(series: tifffile.TiffPageSeries, uri: str) -> None:
         raise damaged(
             uri, "TIFF", f"pixel data reach to byte {whole + series.nbytes} of {first.parent.filehandle.size}"
         )
+
+
+def _num_segments(keyframe: Any) -> int:
+    separate, _, height, width, _ = keyframe.shaped
+    if keyframe.is_tiled:
+        return int(separate * math.ceil(height / keyframe.tilelength) * math.ceil(width / keyframe.tilewidth))
+    return int(separate * math.ceil(height / max(1, keyframe.rowsperstrip)))
 
 
 def _mend_lengths(page: Any) -> None:
