@@ -200,19 +200,6 @@ def _settings_of(**options: Any) -> dict[str, Any]:
 
 def _inputs(inputs: Sequence[str], output: Path, *, whole_zarr: bool, refuse: bool) -> "Inputs":
     """The images, and everything that can be wrong with them and with the folder, found before a file is written."""
-
-
-def _prepare(
-    inputs: Sequence[str],
-    output: Path,
-    *,
-    model: str,
-    device: str,
-    choice: "PlaneChoice",
-    changes: tuple[str | None, Path | None, list[str], dict[str, Any]],
-    refuse: bool,
-) -> tuple["Inputs", "DINOCellPipeline", "PlaneChoice"]:
-    """Everything that can be wrong with a command line, found before a file is written."""
     from dinocell_io.commands.output_folder import check_output_folder
     from dinocell_seg.inputs import find_images, refuse_equal_stems
     from dinocell_seg.outcomes import refuse_existing
