@@ -27,13 +27,13 @@ def shard(root: nn.Module, network: SslNetwork | GramAnchor, *, ranks: Ranks, de
     fully_shard(root, mesh=mesh, reshard_after_forward=True)
 
 
-def whole(state: Any) -> Any:
+def gathered(state: Any) -> Any:
     """A (nested) state with every sharded tensor gathered; all ranks must call, and all get it."""
     if isinstance(state, DTensor):
         return state.full_tensor()
     if isinstance(state, Mapping):
-        return {key: whole(value) for key, value in state.items()}
-    return [whole(value) for value in state] if isinstance(state, list) else state
+        return {key: gathered(value) for key, value in state.items()}
+    return [gathered(value) for value in state] if isinstance(state, list) else state
 
 
 def copy_into(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from dinocell_core.recipe import differences, merged
 from dinocell_io import atomic_path
 from dinocell_ssl.backbones.backbone_file import free_space
-from dinocell_ssl.model.sharded import copy_into, load_optimizer, whole
+from dinocell_ssl.model.sharded import copy_into, gathered, load_optimizer
 from dinocell_ssl.run.recipe import PretrainRecipe
 from dinocell_ssl.watch.monitor import TrainState
 
@@ -60,10 +60,10 @@ def checkpoint_contents(
     read it as one.
     """
     return {
-        "teacher": whole(state.teacher.state_dict()),
-        "student": whole(state.student.state_dict()),
-        "gram_anchor": {} if state.anchor is None else whole(state.anchor.backbone.state_dict()),
-        "optimizer": whole(state.optimizer.state_dict()),
+        "teacher": gathered(state.teacher.state_dict()),
+        "student": gathered(state.student.state_dict()),
+        "gram_anchor": {} if state.anchor is None else gathered(state.anchor.backbone.state_dict()),
+        "optimizer": gathered(state.optimizer.state_dict()),
         "centers": dict(centers),
         "step": state.step,
         "skipped_steps": state.skipped_steps,
