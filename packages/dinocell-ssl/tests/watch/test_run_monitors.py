@@ -12,7 +12,7 @@ from dinocell_ssl.backbones.backbone_file import read_backbone_facts
 from dinocell_ssl.data.fields import open_folders
 from dinocell_ssl.model.teacher import Teacher
 from dinocell_ssl.run.pretrain import pretrain
-from dinocell_ssl.run.recipe import PretrainRecipe, Teaching
+from dinocell_ssl.run.recipe import PretrainRecipe, TeacherSettings
 from dinocell_ssl.watch.few_shot_monitor import FewShotMonitor
 from dinocell_ssl.watch.monitor import CollapseError, Monitor, TrainState
 from dinocell_ssl.watch.probe_monitor import ProbeMonitor, ProbeWarning
@@ -84,7 +84,7 @@ def test_a_watched_run_computes_what_an_unwatched_one_does(watched, recipe, fold
 
 def test_a_run_that_is_to_stop_on_collapse_stops_and_says_so(recipe, folder, tmp_path):
     # The assignments of a blunt teacher hardly depend on the image: to a judge without patience a collapse.
-    blunt = recipe.model_copy(update={"teacher": Teaching(temperature=(1.0, 1.0))})
+    blunt = recipe.model_copy(update={"teacher": TeacherSettings(temperature=(1.0, 1.0))})
     with pytest.raises(CollapseError, match="step 2: uniform assignments"):
         run_with(blunt, tmp_path, collapse="stop", collapse_start=0.0, collapse_patience=1)
 

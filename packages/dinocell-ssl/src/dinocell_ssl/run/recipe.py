@@ -183,7 +183,7 @@ class Loss(BaseModel):
         return ("sigreg", self.sigreg) if self.sigreg > 0 else ("koleo", self.koleo)
 
 
-class Teaching(BaseModel):
+class TeacherSettings(BaseModel):
     """The teacher's momentum and temperature."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -198,7 +198,7 @@ class Teaching(BaseModel):
     temperature_warmup: float = Field(default=0.3, ge=0, le=1, description="share of the steps")
 
     @model_validator(mode="after")
-    def _values_are_possible(self) -> "Teaching":
+    def _values_are_possible(self) -> "TeacherSettings":
         if self.momentum is not None and not all(0 <= value <= 1 for value in self.momentum):
             raise ValueError(f"momentum is {list(self.momentum)}; give [first, last] value within [0, 1], or null")
         if not all(0 < value < math.inf for value in self.temperature):
@@ -254,7 +254,7 @@ class PretrainRecipe(BaseModel):
     loss: Loss = Loss()
     gram: Gram = Gram()
     optimization: Optimization = Optimization()
-    teacher: Teaching = Teaching()
+    teacher: TeacherSettings = TeacherSettings()
     schedule: Schedule = Schedule()
     loading: Loading = Loading()
     monitoring: Monitoring = Monitoring()
