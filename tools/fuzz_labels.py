@@ -8,6 +8,7 @@ import io
 import logging
 import random
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -88,5 +89,7 @@ def _others(path: Path) -> list[np.ndarray]:
         with PillowImage.open(path) as opened:
             return [np.asarray(opened)]
     with tifffile.TiffFile(path) as tif:
-        planes = [np.squeeze(series.asarray()) for series in tif.series]
-        return planes + [np.squeeze(page.asarray()) for page in tif.pages]
+        planes = [page.asarray() for page in tif.pages]
+    with suppress(ValueError), tifffile.TiffFile(path) as tif:  # of a text that describes the pages
+        planes += [series.asarray() for series in tif.series]
+    return planes

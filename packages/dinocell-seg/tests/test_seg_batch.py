@@ -290,11 +290,13 @@ def test_the_row_of_a_file_that_was_left_out_stays_until_it_is_segmented(tmp_pat
 
 def test_of_many_files_left_out_the_first_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     outcomes = [Outcome(f"{n}.gif", "left out", message=NOT_TAKEN) for n in range(7)]
+    outcomes.append(Outcome("s3://bucket/plate.zarr/A/1/0", "done", 0))
     print_outcomes(Console(width=100), [*outcomes, Outcome("a_masks.tif", "left out", message="labels")], Path("out"))
     printed = capsys.readouterr().out
     assert "left out 0.gif, 1.gif, 2.gif, 3.gif, 4.gif and 2 more: a folder stands for" in printed
     assert "left out a_masks.tif: labels" in printed
-    assert "8 left out; 0 cells" in printed
+    assert "plate.zarr/A/1/0" in printed
+    assert "1 done, 8 left out; 0 cells" in printed
 
 
 def test_a_long_name_is_printed_whole(capsys: pytest.CaptureFixture[str]) -> None:

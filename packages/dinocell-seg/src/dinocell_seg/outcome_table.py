@@ -1,13 +1,14 @@
 """What `dinocell segment` says at its end."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
 from dinocell_io.counted import counted, listed
+from dinocell_io.ome_zarr_path import zarr_root
 from dinocell_seg.outcomes import Outcome
 
 _MAX_ROWS = 40
@@ -24,7 +25,7 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome], output: Path) 
         cells = "" if outcome.num_cells is None else str(outcome.num_cells)
         seconds = f"{outcome.seconds:.1f}" if outcome.status == "done" else ""
         status = f"[{colours[outcome.status]}]{outcome.status}[/]"
-        table.add_row(escape(Path(outcome.image).name), status, cells, seconds)
+        table.add_row(escape(_name(outcome.image)), status, cells, seconds)
     if len(ordered) > num_shown:
         table.add_row(f"and {len(ordered) - num_shown} more")
     console.print(table)
@@ -34,7 +35,7 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome], output: Path) 
         console.print(f"failed: {text}", markup=False, soft_wrap=True)
     reasons: dict[tuple[str, str], list[str]] = {}
     for outcome in ordered[num_failed:]:
-        reasons.setdefault((outcome.status, outcome.message), []).append(Path(outcome.image).name)
+        reasons.setdefault((outcome.status, outcome.message), []).append(_name(outcome.image))
     for (status, reason), names in reasons.items():
         if reason:
             what = "left out" if status == "left out" else "note on"
@@ -44,3 +45,9 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome], output: Path) 
     )
     num_cells = sum(outcome.num_cells or 0 for outcome in outcomes)
     console.print(f"{counts}; {counted(num_cells, 'cell')}. Results are in {output}", markup=False, soft_wrap=True)
+
+
+def _name(image: str) -> str:
+    """The file's name, and of an image in an OME-Zarr the path from the outermost one: plate.zarr/A/1/0."""
+    root, inside = zarr_root(image)
+    return "/".join([PurePosixPath(root).name, *inside.split("/")]) if inside else Path(image).name
