@@ -52,6 +52,6 @@ def test_a_function_with_the_name_of_its_module_wins_in_any_order_of_imports():
 import dinocell_io.jump.fields, dinocell_io.datasets.convert_cellpose
 from dinocell_io import convert_cellpose, jump_fields
 import dinocell_io.datasets.convert_samcell
-assert callable(convert_cellpose) and callable(jump_fields) and callable(dinocell_io.datasets.convert_samcell)
+assert callable(convert_cellpose) and callable(jump_fields) and callable(dinocell_io.convert_samcell)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
