@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from dinocell_seg.batch import segment_files
 from dinocell_seg.outcomes import Outcome
-from dinocell_seg.worker import SegmentRequest
+from dinocell_seg.segment_request import SegmentRequest
 from dinocell_seg.worker_process import pipeline_of
 
 

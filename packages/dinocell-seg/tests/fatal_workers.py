@@ -10,7 +10,7 @@ import numpy as np
 
 from dinocell_seg import batch
 from dinocell_seg.segment import OpenedImage
-from dinocell_seg.worker import SegmentRequest
+from dinocell_seg.segment_request import SegmentRequest
 
 
 def serve_with(segment: Callable[..., Any], connection: Connection, request: SegmentRequest) -> None:

@@ -17,7 +17,8 @@ import tifffile
 
 import dinocell_seg.worker as worker
 from dinocell_seg.outcomes import Outcome
-from dinocell_seg.worker import SegmentRequest, WorkerBatch
+from dinocell_seg.segment_request import SegmentRequest
+from dinocell_seg.worker import WorkerBatch
 
 REAL_WORKER = WorkerBatch  # before the tests' conftest puts another in its place
 

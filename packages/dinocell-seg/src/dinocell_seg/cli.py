@@ -99,6 +99,7 @@ def segment(
     """
     from dinocell_seg import worker
     from dinocell_seg.plane_choice import PlaneChoice
+    from dinocell_seg.segment_request import SegmentRequest
 
     options = _settings_of(
         tile=tile,
@@ -120,7 +121,7 @@ def segment(
     existing: Literal["refuse", "overwrite", "skip"] = (
         "refuse" if overwrite is None else "overwrite" if overwrite else "skip"
     )
-    request = worker.SegmentRequest(
+    request = SegmentRequest(
         output,
         model=model,
         device=device,

@@ -7,33 +7,15 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from dinocell_seg.outcomes import Existing, Outcome, recorded
-from dinocell_seg.plane_choice import PlaneChoice
+from dinocell_seg.outcomes import Outcome, recorded
+from dinocell_seg.segment_request import SegmentRequest
 
 IN_FLIGHT = 3  # images that a worker may hold at once: one is written, one segmented, one read
 SECONDS_TO_STOP = 5.0
-
-
-@dataclass(frozen=True)
-class SegmentRequest:
-    """What a command line asks for, in values that can be sent to another process."""
-
-    output: Path
-    model: str = "default"
-    device: str = "auto"
-    choice: PlaneChoice = field(default_factory=PlaneChoice)
-    preset: str | None = None
-    recipe: Path | None = None
-    overrides: Sequence[str] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
-    save_distance_map: bool = False
-    existing: Existing = "refuse"
 
 
 class Terminated(KeyboardInterrupt):

@@ -12,8 +12,8 @@ from dinocell_seg.image_sets import parts_of_images
 from dinocell_seg.pipeline import DINOCellPipeline
 from dinocell_seg.plane_choice import PlaneChoice
 from dinocell_seg.repeat import is_record, read_record
+from dinocell_seg.segment_request import SegmentRequest
 from dinocell_seg.settings import PRESETS
-from dinocell_seg.worker import SegmentRequest
 
 
 def serve(connection: Connection, request: SegmentRequest) -> None:
