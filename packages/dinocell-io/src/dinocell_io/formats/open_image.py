@@ -1,7 +1,6 @@
 """Which module reads which file: by suffix, imported when first needed."""
 
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +13,61 @@ from dinocell_io.stores.stored_file import StoredFile, stored_file
 
 # slide formats that are TIFF files inside
 SLIDE_SUFFIXES = (".svs", ".ndpi", ".scn", ".bif", ".qptiff")
-_OPENERS = {
-    **dict.fromkeys((*TIFF_SUFFIXES, *SLIDE_SUFFIXES), "tiff.tiff_image:open_tiff_image"),
-    ".png": "png:open_png_image",
-    ".jpg": "jpeg:open_jpeg_image",
-    ".jpeg": "jpeg:open_jpeg_image",
-    ".npy": "npy:open_npy_image",
-    ".nd2": "nd2:open_nd2_image",
-    ".czi": "czi:open_czi_image",
-    ".lif": "lif:open_lif_image",
+_Opener = Callable[[StoredFile, str | int | None], LazyImage]
+
+
+# Readers are imported when they are called: a program that reads only PNG does not wait for tifffile.
+def _open_tiff(file: StoredFile, scene: str | int | None) -> LazyImage:
+    from dinocell_io.formats.tiff.tiff_image import open_tiff_image
+
+    return open_tiff_image(file, scene)
+
+
+def _open_png(file: StoredFile, scene: str | int | None) -> LazyImage:
+    from dinocell_io.formats.png import open_png_image
+
+    return open_png_image(file, scene)
+
+
+def _open_jpeg(file: StoredFile, scene: str | int | None) -> LazyImage:
+    from dinocell_io.formats.jpeg import open_jpeg_image
+
+    return open_jpeg_image(file, scene)
+
+
+def _open_npy(file: StoredFile, scene: str | int | None) -> LazyImage:
+    from dinocell_io.formats.npy import open_npy_image
+
+    return open_npy_image(file, scene)
+
+
+def _open_nd2(file: StoredFile, scene: str | int | None) -> LazyImage:
+    from dinocell_io.formats.nd2 import open_nd2_image
+
+    return open_nd2_image(file, scene)
+
+
+def _open_czi(file: StoredFile, scene: str | int | None) -> LazyImage:
+    from dinocell_io.formats.czi import open_czi_image
+
+    return open_czi_image(file, scene)
+
+
+def _open_lif(file: StoredFile, scene: str | int | None) -> LazyImage:
+    from dinocell_io.formats.lif import open_lif_image
+
+    return open_lif_image(file, scene)
+
+
+_OPENERS: dict[str, _Opener] = {
+    **dict.fromkeys((*TIFF_SUFFIXES, *SLIDE_SUFFIXES), _open_tiff),
+    ".png": _open_png,
+    ".jpg": _open_jpeg,
+    ".jpeg": _open_jpeg,
+    ".npy": _open_npy,
+    ".nd2": _open_nd2,
+    ".czi": _open_czi,
+    ".lif": _open_lif,
 }
 READABLE_SUFFIXES = (*_OPENERS, ".zarr")
 _CONVERT = "convert it to OME-Zarr (bioformats2raw) or OME-TIFF (Fiji: Plugins > Bio-Formats > Exporter)"
@@ -48,7 +93,7 @@ def open_image(uri: str | Path, *, scene: str | int | None = None, store: Store 
     return bilevel_as_grey(image) if image.dtype == np.bool_ else image
 
 
-def _opener_of(file: StoredFile) -> Callable[[StoredFile, str | int | None], LazyImage]:
+def _opener_of(file: StoredFile) -> _Opener:
     if file.uri.lower().endswith(".companion.ome"):
         raise ValueError(f"{file.uri} describes a set of OME-TIFF files and holds no pixels; open one of these files")
     if file.suffix not in _OPENERS:
@@ -56,9 +101,4 @@ def _opener_of(file: StoredFile) -> Callable[[StoredFile, str | int | None], Laz
             f"{file.uri} has the suffix {file.suffix or '(none)'}; supported are {', '.join(READABLE_SUFFIXES)}. "
             f"To read this file, {_CONVERT}"
         )
-    # imported here: a program that reads only PNG does not wait for tifffile
-    module, name = _OPENERS[file.suffix].split(":")
-    opener: Callable[[StoredFile, str | int | None], LazyImage] = getattr(
-        import_module(f".{module}", __package__), name
-    )
-    return opener
+    return _OPENERS[file.suffix]
