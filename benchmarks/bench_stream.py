@@ -29,7 +29,8 @@ from scipy import ndimage
 
 from dinocell_io import FieldFiles, FieldPixels, FieldStream, StreamLimits
 from dinocell_io.stores.local_store import LocalStore
-from dinocell_io.stores.store import Store, open_store
+from dinocell_io.stores.open_store import open_store
+from dinocell_io.stores.store import Store
 
 CHANNELS = ("DNA", "RNA", "ER", "AGP", "Mito")
 SIZE = 1080

@@ -9,7 +9,7 @@ from dinocell_io.cache.cached_store import CachedStore
 from dinocell_io.cache.disk_cache import DiskCache
 from dinocell_io.commands.cache import app
 from dinocell_io.stores.local_store import LocalStore
-from dinocell_io.stores.store import open_store
+from dinocell_io.stores.open_store import open_store
 from dinocell_io.system.byte_sizes import format_bytes, parse_bytes
 from dinocell_io.testing import Fault, ObjectServer
 

@@ -9,7 +9,8 @@ import pytest
 import tifffile
 
 from dinocell_io import describe_image, open_image, read_image, read_labels, write_labels
-from dinocell_io.stores.store import AccessDenied, NotFound, open_store
+from dinocell_io.stores.open_store import open_store
+from dinocell_io.stores.store import AccessDenied, NotFound
 from dinocell_io.testing import Fault, ObjectServer
 
 PYRAMID = np.random.default_rng(0).integers(0, 60000, (1600, 1800)).astype(np.uint16)

@@ -5,17 +5,8 @@ from pathlib import Path
 import pytest
 
 from dinocell_io.stores.local_store import LocalStore
-from dinocell_io.stores.store import (
-    AccessDenied,
-    Corrupt,
-    Exhausted,
-    NotFound,
-    ObjectInfo,
-    Refused,
-    Store,
-    StoreError,
-    open_store,
-)
+from dinocell_io.stores.open_store import open_store
+from dinocell_io.stores.store import AccessDenied, Corrupt, Exhausted, NotFound, ObjectInfo, Refused, Store, StoreError
 from dinocell_io.stores.uri import split_uri
 
 KEYS = ["a-b/1.tif", "a/.zarray", "a/1.tif", "a/deep/2.tif", "a/z.tif", "a0.tif", "plate 1/r01 c01.tif"]

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from dinocell_io.stores.open_store import open_store
 from dinocell_io.stores.s3_store import S3Store
-from dinocell_io.stores.store import AccessDenied, NotFound, ObjectInfo, Refused, open_store
+from dinocell_io.stores.store import AccessDenied, NotFound, ObjectInfo, Refused
 
 ENDPOINT = os.environ.get("DINOCELL_S3_ENDPOINT")
 BUCKET = "dinocell-tests"

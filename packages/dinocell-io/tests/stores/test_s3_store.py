@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dinocell_io.stores.open_store import open_store
 from dinocell_io.stores.retry import RetryPolicy
 from dinocell_io.stores.retry_budget import RetryBudget
 from dinocell_io.stores.s3_store import S3Store
-from dinocell_io.stores.store import AccessDenied, Corrupt, Exhausted, NotFound, ObjectInfo, Refused, Store, open_store
+from dinocell_io.stores.store import AccessDenied, Corrupt, Exhausted, NotFound, ObjectInfo, Refused, Store
 from dinocell_io.testing import Fault, ObjectServer
 
 Bucket = Callable[..., S3Store]

@@ -58,8 +58,9 @@ def objects() -> dict[str, bytes]:
     return found
 
 
-def stream_from(server: ObjectServer, **options) -> FieldStream:
-    store = S3Store("bucket", endpoint=server.endpoint, unsigned=True, policy=QUICK, budget=RetryBudget())
+def stream_from(server: ObjectServer, store: S3Store | None = None, **options) -> FieldStream:
+    if store is None:
+        store = S3Store("bucket", endpoint=server.endpoint, unsigned=True, policy=QUICK, budget=RetryBudget())
     return FieldStream(Fields(), store=store, seed=None, limits=LIMITS, **options)
 
 
@@ -144,8 +145,7 @@ def test_workers_that_are_forked_or_spawned_read_their_parts_of_one_store(method
         answers = context.Queue()
         workers = []
         for worker in range(2):
-            stream = stream_from(server, num_workers=2, worker=worker)
-            stream.store = first.store
+            stream = stream_from(server, num_workers=2, worker=worker, store=first.plan.store)
             workers.append(context.Process(target=read_keys, args=(stream, answers)))
         for process in workers:
             process.start()

@@ -337,7 +337,7 @@ def test_a_stream_puts_another_field_in_the_place_of_one_that_cannot_be_used(fol
 @pytest.mark.parametrize(("num_workers", "ranks", "share"), [(1, 1, (56, 32)), (3, 2, (9, 5)), (20, 4, (1, 2))])
 def test_workers_and_ranks_of_a_machine_share_requests_and_fields_ahead(streamed, num_workers, ranks, share):
     settings = plan(streamed, batch_size=4, rank=0, world_size=ranks, ranks_per_node=ranks)
-    limits = BatchMaker(settings, start=0, stride=num_workers)._source._stream.limits
+    limits = BatchMaker(settings, start=0, stride=num_workers)._source._stream.plan.limits
     assert (limits.num_requests, limits.fields_ahead) == share
 
 
@@ -348,7 +348,7 @@ def test_workers_and_ranks_of_a_machine_share_requests_and_fields_ahead(streamed
 def test_workers_share_the_buffer_but_for_two_batches_each(streamed, num_workers, batch_size, buffer_fields, share):
     settings = plan(streamed, batch_size=batch_size, reuses=4, buffer_fields=buffer_fields)
     assert settings.buffer_share(num_workers) == share
-    assert BatchMaker(settings, start=0, stride=num_workers)._source._stream.buffer_fields == share
+    assert BatchMaker(settings, start=0, stride=num_workers)._source._stream.plan.buffer_fields == share
 
 
 def test_the_least_buffer_gives_no_field_twice_in_one_batch():

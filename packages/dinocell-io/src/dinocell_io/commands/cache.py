@@ -71,7 +71,7 @@ def warm(
     """Fetch objects into a cache before they are needed, until it is full."""
     from dinocell_io.cache.cached_store import CachedStore
     from dinocell_io.cache.disk_cache import DiskCache, default_cache_folder
-    from dinocell_io.stores.store import open_store
+    from dinocell_io.stores.open_store import open_store
 
     given = {"endpoint": endpoint, "region": region, "unsigned": unsigned or None}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}

@@ -9,7 +9,8 @@ from jaxtyping import Integer
 
 from dinocell_io.counted import listed
 from dinocell_io.datasets.splits import composed, read_splits
-from dinocell_io.images.image import IMAGE_SUFFIXES, Image, read_image
+from dinocell_io.formats.read_image import read_image
+from dinocell_io.images.image import IMAGE_SUFFIXES, Image
 from dinocell_io.labels.read_labels import LABEL_SUFFIXES, read_labels
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Int32, Integer
 
 from dinocell_io.datasets.dataset import sample_name
+from dinocell_io.formats.read_image import read_image
 from dinocell_io.formats.write_image import write_image
-from dinocell_io.images.image import Image, read_image
+from dinocell_io.images.image import Image
 from dinocell_io.labels.write_labels import write_labels
 from dinocell_io.system.atomic import atomic_folder
 

@@ -10,7 +10,7 @@ from jaxtyping import Shaped
 
 from dinocell_io.counted import listed
 from dinocell_io.datasets.dataset import Sample
-from dinocell_io.images.image import read_image
+from dinocell_io.formats.read_image import read_image
 
 
 class LeakWarning(UserWarning):

@@ -1,13 +1,11 @@
-"""An image with named channels, and the one function that reads it whole."""
+"""An image with named channels."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Shaped
 
 from dinocell_io.counted import counted
-from dinocell_io.stores.store import Store
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
 # what a folder of images is searched for; `open_image` reads more, when they are named
@@ -66,27 +64,3 @@ def check_channel_count(uri: str, count: int) -> None:
 def numbered_channels(count: int) -> tuple[str, ...]:
     """The names of channels that have none: "C0", "C1" ..."""
     return tuple(f"C{index}" for index in range(count))
-
-
-def read_image(
-    uri: str | Path,
-    *,
-    scene: str | int | None = None,
-    z: int | None = None,
-    t: int | None = None,
-    store: Store | None = None,
-) -> Image:
-    """Read one plane of an image whole, with all its channels, without changing a pixel.
-
-    Grey stays one channel and RGB three, in the file's own dtype. Transparency is dropped, a palette becomes RGB,
-    the orientation in EXIF or a TIFF's tag is noted and not applied. What is ambiguous is refused with what can be
-    chosen: several images in one file (`scene`, by name or index), Z or T axes longer than 1 (`z`, `t`, from 0);
-    CMYK is refused. Addresses and formats are those of `open_image`, which reads regions and smaller levels.
-    Raises FileNotFoundError, StoreError, or ValueError for a file that is empty, damaged, cut short, of
-    an unsupported format or larger than memory; a damaged file is never returned as a black image.
-    """
-    from dinocell_io.formats.open_image import open_image
-
-    image = open_image(uri, scene=scene, store=store)
-    pixels = image.read(z=z, t=t)
-    return Image(pixels, image.channels, image.pixel_size_um, image.is_rgb, image.uri, image.files, image.notes)

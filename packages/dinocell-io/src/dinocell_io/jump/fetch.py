@@ -7,7 +7,8 @@ from itertools import islice
 from pathlib import Path
 
 from dinocell_io.stores.local_store import LocalStore
-from dinocell_io.stores.store import NotFound, Store, StoreError, open_store
+from dinocell_io.stores.open_store import open_store
+from dinocell_io.stores.store import NotFound, Store, StoreError
 from dinocell_io.stream.decode import BadObject, decode_plane
 from dinocell_io.stream.field import FieldList
 from dinocell_io.stream.prefetch import FailedField

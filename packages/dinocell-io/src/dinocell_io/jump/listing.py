@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dinocell_io.jump.tables import SiteRows
-from dinocell_io.stores.store import ObjectInfo, open_store
+from dinocell_io.stores.open_store import open_store
+from dinocell_io.stores.store import ObjectInfo
 from dinocell_io.stores.uri import is_remote
 
 _PHENIX = re.compile(r"r(?P<row>\d+)c(?P<column>\d+)f(?P<site>\d+)p\d+-ch(?P<channel>\d+)sk\d+fk\d+fl\d+\.tiff?")

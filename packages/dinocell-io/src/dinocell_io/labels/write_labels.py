@@ -12,8 +12,8 @@ from dinocell_io.formats.zarr.ome_zarr_path import is_zarr
 from dinocell_io.images.image import TIFF_SUFFIXES
 from dinocell_io.labels.label_rows import bands, checked_rows
 from dinocell_io.labels.read_labels import LABEL_SUFFIXES, whole_numbers
+from dinocell_io.stores.open_store import open_store
 from dinocell_io.stores.s3_store import S3Store
-from dinocell_io.stores.store import open_store
 from dinocell_io.stores.uri import is_remote
 from dinocell_io.system.atomic import atomic_path
 

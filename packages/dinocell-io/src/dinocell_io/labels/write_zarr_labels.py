@@ -19,7 +19,8 @@ from dinocell_io.formats.zarr.write import StoredFolder, write_array, write_grou
 from dinocell_io.images.lazy_image import LazyImage
 from dinocell_io.labels.label_rows import bands
 from dinocell_io.stores.local_store import LocalStore
-from dinocell_io.stores.store import Store, open_store
+from dinocell_io.stores.open_store import open_store
+from dinocell_io.stores.store import Store
 from dinocell_io.stores.uri import is_remote, split_uri
 from dinocell_io.system.atomic import atomic_folder
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from dinocell_io.counted import counted
-from dinocell_io.stores.store import Store, open_store
+from dinocell_io.stores.open_store import open_store
+from dinocell_io.stores.store import Store
 from dinocell_io.stores.uri import local_path
 
 # below this one request for the whole file beats several for its parts (first byte ~50 ms, 10 to 50 MB/s)

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Shaped, UInt16
 
-from dinocell_io.images.image import IMAGE_SUFFIXES, Image, read_image
+from dinocell_io.formats.read_image import read_image
+from dinocell_io.images.image import IMAGE_SUFFIXES, Image
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIP_OFFSETS, _SAMPLES, _STRIP_COUNTS, _TILE_OFFSETS, _SAMPLE_FORMAT = 273, 277, 279, 324, 339

@@ -2,60 +2,23 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dinocell_io.cache.disk_cache import DiskCache
 from dinocell_io.stores.store import Store
+from dinocell_io.stream.errors import StreamError
 from dinocell_io.stream.field import FieldList, FieldPixels
+from dinocell_io.stream.limits import StreamLimits
 from dinocell_io.stream.order import Partition
+from dinocell_io.stream.plan import StreamPlan, StreamState
 from dinocell_io.stream.prefetch import Prepare
 from dinocell_io.stream.quarantine import lasting_keys, read_quarantine
 from dinocell_io.stream.report import StreamCounts, StreamReads, StreamReport
-
-if TYPE_CHECKING:
-    from dinocell_io.stream.run import StreamRun
+from dinocell_io.stream.run import StreamRun
+from dinocell_io.system.atomic import atomic_path
 
 _STATE_VERSION = 1
-
-
-class StreamError(RuntimeError):
-    """A stream cannot go on; plain text, so that it passes from a worker process to the main one."""
-
-
-class TooManyFailures(StreamError):
-    """More fields than the limit could not be read: the data, the network or the selection is at fault."""
-
-
-class StreamStalled(StreamError):
-    """No field came for too long; the text shows where each thread is."""
-
-
-@dataclass(frozen=True)
-class StreamLimits:
-    """How much a stream keeps under way and how much trouble it takes; see FieldStream.
-
-    num_requests: objects that this process asks for at once; several readers of a machine share 48 to 64 best.
-        Fields per second cannot exceed num_requests / (channels * seconds per object): 56 at 70 ms and 5 channels
-        give 160.
-    num_decoders: threads that decode and check.
-    fields_ahead: fields asked for and not used yet; each holds its bytes or its pixels in memory.
-    max_failed_share of the last failure_window fields may fail.
-    stall_seconds: how long to wait for one field.
-    """
-
-    num_requests: int = 56
-    num_decoders: int = 2
-    fields_ahead: int = 32
-    max_failed_share: float = 0.01
-    failure_window: int = 2000
-    stall_seconds: float | int = 120.0
-
-    def __post_init__(self) -> None:
-        counts = (self.num_requests, self.num_decoders, self.fields_ahead, self.failure_window)
-        if min(counts) < 1 or not 0 <= self.max_failed_share <= 1 or not self.stall_seconds > 0:
-            raise ValueError(f"got {self}; expected counts of 1 or more, a share from 0 to 1 and seconds above 0")
 
 
 class FieldStream:
@@ -107,45 +70,54 @@ class FieldStream:
         quarantine: str | Path | None = None,
         limits: StreamLimits | None = None,
     ) -> None:
-        if len(fields) == 0:
-            raise ValueError("the list holds no field; choose a wider selection")
-        if reuses < 1 or buffer_fields < reuses:
-            raise ValueError(
-                f"got {reuses} uses per field and a buffer of {buffer_fields} fields; "
-                "expected at least one use and at least as many fields as uses"
-            )
-        self.fields = fields
-        self.store = store
-        self.cache = cache
-        self.partition = Partition(rank, world_size, ranks_per_node, worker, num_workers)
-        self.seed = seed
-        self.num_epochs = num_epochs
-        self.reuses = reuses
-        self.buffer_fields = buffer_fields
-        self.ordered = ordered
-        self.prepare = (prepare,) if callable(prepare) else tuple(prepare)
-        self.quarantine = None if quarantine is None else Path(quarantine)
-        self.limits = limits or StreamLimits()
-        self.epoch = 0
-        self.position = 0
-        self.taken_ahead: frozenset[tuple[int, int]] = frozenset()
-        self.counts = StreamCounts()
-        self.tiers: Mapping[str, Any] = {}
-        self.quarantined = set(() if quarantine is None else lasting_keys(read_quarantine(quarantine)))
+        self._plan = StreamPlan(
+            fields=fields,
+            store=store,
+            cache=cache,
+            partition=Partition(rank, world_size, ranks_per_node, worker, num_workers),
+            seed=seed,
+            num_epochs=num_epochs,
+            reuses=reuses,
+            buffer_fields=buffer_fields,
+            ordered=ordered,
+            prepare=(prepare,) if callable(prepare) else tuple(prepare),
+            quarantine=None if quarantine is None else Path(quarantine),
+            limits=limits or StreamLimits(),
+        )
+        in_file = () if quarantine is None else read_quarantine(quarantine)
+        self._state = StreamState(quarantined=set(lasting_keys(in_file)))
         self._num_iterations = 0
         self._run: StreamRun | None = None
 
     def __len__(self) -> int:
         """Fields that one epoch gives to each worker of each rank, reuses included."""
-        return self.partition.share_size(len(self.fields)) * self.reuses
+        return len(self._plan)
+
+    @property
+    def plan(self) -> StreamPlan:
+        """What is read and how; fixed."""
+        return self._plan
+
+    @property
+    def epoch(self) -> int:
+        """Of the next field."""
+        return self._state.epoch
+
+    @property
+    def position(self) -> int:
+        """Of the next field in its epoch."""
+        return self._state.position
+
+    @property
+    def counts(self) -> StreamCounts:
+        """What was counted in this process; `report` says it in a table."""
+        return self._state.counts
 
     def __iter__(self) -> Iterator[FieldPixels]:
         """Fields from the present state on. Only one iteration at a time: a new one ends the old one."""
-        from dinocell_io.stream.run import StreamRun
-
         self._num_iterations += 1
         iteration = self._num_iterations
-        run = self._run = StreamRun(self)
+        run = self._run = StreamRun(self._plan, self._state)
         try:
             while True:
                 if iteration != self._num_iterations:
@@ -167,10 +139,10 @@ class FieldStream:
         """
         return {
             "version": _STATE_VERSION,
-            **self._identity(),
-            "epoch": self.epoch,
-            "position": self.position,
-            "taken_ahead": sorted(list(place) for place in self.taken_ahead),
+            **self._plan.identity(),
+            "epoch": self._state.epoch,
+            "position": self._state.position,
+            "taken_ahead": sorted(list(place) for place in self._state.taken_ahead),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -178,7 +150,7 @@ class FieldStream:
 
         Raises ValueError naming what differs: another list, seed, number of ranks or reuse has another order.
         """
-        wanted = {"version": _STATE_VERSION, **self._identity()}
+        wanted = {"version": _STATE_VERSION, **self._plan.identity()}
         different = [
             f"{name} {state.get(name)!r} instead of {value!r}"
             for name, value in wanted.items()
@@ -193,47 +165,34 @@ class FieldStream:
             raise ValueError(f"the state is at epoch {epoch}, position {position}; an epoch has {len(self)} positions")
         if position == len(self):
             epoch, position = epoch + 1, 0
-        self.epoch, self.position = epoch, position
-        self.taken_ahead = frozenset((int(epoch), int(at)) for epoch, at in state["taken_ahead"])
+        self._state.epoch, self._state.position = epoch, position
+        self._state.taken_ahead = frozenset((int(epoch), int(at)) for epoch, at in state["taken_ahead"])
         self._num_iterations += 1  # an iteration that is under way is of the old state
 
     def reads(self) -> StreamReads:
         """The objects read so far in this process, by where they came from; cheaper than a report."""
         if self._run is not None:
             self._run.note_store()
-        if not self.tiers:
-            return StreamReads(fetched=self.counts.num_objects, fetched_bytes=self.counts.num_bytes)
-        kept = [self.tiers[tier] for tier in ("ram", "disk", "joined")]
+        if not self._state.tiers:
+            return StreamReads(fetched=self._state.counts.num_objects, fetched_bytes=self._state.counts.num_bytes)
+        kept = [self._state.tiers[tier] for tier in ("ram", "disk", "joined")]
         return StreamReads(
             kept=sum(tier["reads"] for tier in kept),
-            fetched=self.tiers["origin"]["reads"],
+            fetched=self._state.tiers["origin"]["reads"],
             kept_bytes=sum(tier["bytes"] for tier in kept),
-            fetched_bytes=self.tiers["origin"]["bytes"],
+            fetched_bytes=self._state.tiers["origin"]["bytes"],
         )
 
     def report(self) -> StreamReport:
         """What the stream did since it was made, in this process; `str` of it is a table."""
         if self._run is not None:
             self._run.note_store()
-        return self.counts.report(self.tiers)
+        return self._state.counts.report(self._state.tiers)
 
     def write_report(self, path: str | Path) -> None:
         """Write the report as JSON."""
-        from dinocell_io.system.atomic import atomic_path
-
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(self.report().to_json(), indent=2) + "\n", encoding="utf-8")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_run": None}
-
-    def _identity(self) -> dict[str, Any]:
-        """What decides the order of this part."""
-        return {
-            "fields": self.fields.fingerprint,
-            "num_fields": len(self.fields),
-            "seed": self.seed,
-            "reuses": self.reuses,
-            "buffer_fields": self.buffer_fields if self.reuses > 1 else None,
-            "partition": asdict(self.partition),
-        }

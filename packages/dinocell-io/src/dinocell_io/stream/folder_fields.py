@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dinocell_io.folders.folder_images import images_among
 from dinocell_io.images.image import IMAGE_SUFFIXES
-from dinocell_io.stores.store import open_store
+from dinocell_io.stores.open_store import open_store
 from dinocell_io.stores.uri import is_remote
 from dinocell_io.stream.field import WHOLE_IMAGE, FieldFiles
 

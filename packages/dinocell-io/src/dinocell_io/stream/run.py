@@ -9,10 +9,12 @@ import numpy as np
 
 from dinocell_io.cache.cached_store import CachedStore
 from dinocell_io.counted import counted
+from dinocell_io.stores.open_store import open_store
 from dinocell_io.stores.s3_store import S3Store
-from dinocell_io.stores.store import Store, open_store
+from dinocell_io.stores.store import Store
+from dinocell_io.stream.errors import StreamError, StreamStalled, TooManyFailures
 from dinocell_io.stream.field import FieldFiles, FieldPixels
-from dinocell_io.stream.field_stream import FieldStream, StreamError, StreamStalled, TooManyFailures
+from dinocell_io.stream.plan import StreamPlan, StreamState
 from dinocell_io.stream.prefetch import FailedField, Prefetcher
 from dinocell_io.stream.quarantine import LASTING_KINDS, append_quarantine
 from dinocell_io.stream.report import failure_lines
@@ -33,20 +35,20 @@ class _Use:
 class StreamRun:
     """Keeps the window of the next uses filled and gives them one by one; used by one thread only."""
 
-    def __init__(self, stream: FieldStream) -> None:
-        self._stream = stream
-        self._limits = stream.limits
-        store, prefix = stream.store, ""
+    def __init__(self, plan: StreamPlan, state: StreamState) -> None:
+        self._plan, self._state = plan, state
+        self._limits = plan.limits
+        store, prefix = plan.store, ""
         if store is None:
-            uri = stream.fields.store_uri
+            uri = plan.fields.store_uri
             store, prefix = open_store(uri if uri.endswith("/") else f"{uri}/")
-        if stream.cache is not None and not isinstance(store, CachedStore):
-            store = CachedStore(store, disk=stream.cache)
+        if plan.cache is not None and not isinstance(store, CachedStore):
+            store = CachedStore(store, disk=plan.cache)
         self._store = store
         self._retries_noted = _num_retries(store)
-        self._node_rows = stream.partition.node_rows(len(stream.fields), stream.seed)
+        self._node_rows = plan.partition.node_rows(len(plan.fields), plan.seed)
         self._rows: dict[int, np.ndarray] = {}
-        self._schedule = self._uses(stream.epoch, stream.position, stream.taken_ahead)
+        self._schedule = self._uses(state.epoch, state.position, state.taken_ahead)
         self._window: deque[_Use] = deque()
         self._fields: dict[tuple[int, int], FieldPixels] = {}
         self._steps: dict[tuple[int, int], int] = {}  # how far along the order each ticket's field was looked for
@@ -59,7 +61,7 @@ class StreamRun:
             store,
             num_requests=self._limits.num_requests,
             num_decoders=self._limits.num_decoders,
-            prepare=stream.prepare,
+            prepare=plan.prepare,
             prefix=prefix,
         )
 
@@ -89,9 +91,9 @@ class StreamRun:
 
     def note_store(self) -> None:
         """Take over what the store counts itself: its retries, and which tier answered."""
-        store, stream = self._store, self._stream
+        store = self._store
         if isinstance(store, CachedStore):
-            stream.tiers = {
+            self._state.tiers = {
                 tier: {
                     "reads": getattr(store.hits, tier),
                     "rate": store.hits.rate(tier),
@@ -100,15 +102,14 @@ class StreamRun:
                 for tier in ("ram", "disk", "origin", "joined")
             }
         retries = _num_retries(store)
-        stream.counts.num_store_retries += retries - self._retries_noted
+        self._state.counts.num_store_retries += retries - self._retries_noted
         self._retries_noted = retries
 
     def _uses(self, epoch: int, position: int, taken: frozenset[tuple[int, int]]) -> Iterator[_Use]:
-        stream = self._stream
-        while stream.num_epochs is None or epoch < stream.num_epochs:
-            self._rows[epoch] = stream.partition.epoch_rows(self._node_rows, stream.seed, epoch)
+        while self._plan.num_epochs is None or epoch < self._plan.num_epochs:
+            self._rows[epoch] = self._plan.partition.epoch_rows(self._node_rows, self._plan.seed, epoch)
             schedule = ReuseSchedule(
-                len(self._rows[epoch]), stream.buffer_fields, stream.reuses, stream.seed or 0, epoch
+                len(self._rows[epoch]), self._plan.buffer_fields, self._plan.reuses, self._plan.seed or 0, epoch
             )
             for at, number in schedule.uses(position):
                 if (epoch, at) not in taken:
@@ -117,7 +118,7 @@ class StreamRun:
 
     def _fill(self) -> None:
         """Look ahead in the schedule and ask for the fields that are not there."""
-        max_uses = 2 * self._limits.fields_ahead * self._stream.reuses
+        max_uses = 2 * self._limits.fields_ahead * self._plan.reuses
         while len(self._unused) < self._limits.fields_ahead and len(self._window) < max_uses:
             use = next(self._schedule, None)
             if use is None:
@@ -133,14 +134,14 @@ class StreamRun:
         epoch, number = ticket
         rows = self._rows[epoch]
         while self._steps[ticket] < len(rows):
-            files = self._stream.fields[int(rows[(number + self._steps[ticket]) % len(rows)])]
-            if files.key not in self._stream.quarantined:
+            files = self._plan.fields[int(rows[(number + self._steps[ticket]) % len(rows)])]
+            if files.key not in self._state.quarantined:
                 self._prefetcher.submit(ticket, files)
                 return
             self._replace(ticket)
         last = self._last_failure
         why = (
-            f"the quarantine file {self._stream.quarantine} names them all; look at their causes there, or pass another"
+            f"the quarantine file {self._plan.quarantine} names them all; look at their causes there, or pass another"
             if last is None
             else f"the last that failed is {last.object_key}: {last.cause}"
         )
@@ -148,7 +149,7 @@ class StreamRun:
 
     def _replace(self, ticket: tuple[int, int]) -> None:
         if self._steps[ticket] == 0:
-            self._stream.counts.num_replaced += 1
+            self._state.counts.num_replaced += 1
         self._steps[ticket] += 1
 
     def _collect(self) -> None:
@@ -156,7 +157,7 @@ class StreamRun:
         for job in self._prefetcher.finished():
             if job.pixels is not None and job.files.plate:
                 job.failure = self._wrong_shape(job.files, job.pixels)
-            self._stream.counts.add_job(job)
+            self._state.counts.add_job(job)
             if job.failure is not None:
                 self._note_failure(job.failure, job.files)
                 self._replace(job.ticket)
@@ -175,22 +176,21 @@ class StreamRun:
         return FailedField(files.key, channel, object_key, "shape", 1, cause)
 
     def _note_failure(self, failure: FailedField, files: FieldFiles) -> None:
-        stream = self._stream
         self._last_failure = failure
-        if failure.key in stream.quarantined:  # asked for twice, as itself and in place of another: told once
+        if failure.key in self._state.quarantined:  # asked for twice, as itself and in place of another: told once
             return
         is_expected = files.may_be_missing and failure.kind == "missing"
-        stream.counts.add_failure(failure, files.plate, is_expected=is_expected)
+        self._state.counts.add_failure(failure, files.plate, is_expected=is_expected)
         if failure.kind in LASTING_KINDS:
-            stream.quarantined.add(failure.key)
-        if stream.quarantine is not None:
-            append_quarantine(stream.quarantine, failure)
+            self._state.quarantined.add(failure.key)
+        if self._plan.quarantine is not None:
+            append_quarantine(self._plan.quarantine, failure)
         if is_expected:
             return
         self._recent.append(True)
         num_failed = sum(self._recent)
         if num_failed > self._limits.max_failed_share * self._limits.failure_window:
-            table = "\n".join(failure_lines(stream.counts.failures)[:20])
+            table = "\n".join(failure_lines(self._state.counts.failures)[:20])
             raise TooManyFailures(
                 f"{num_failed} of the last {len(self._recent)} fields could not be read, more than "
                 f"{self._limits.max_failed_share:.1%} of {self._limits.failure_window}; the last is "
@@ -202,7 +202,7 @@ class StreamRun:
         for use in self._window:
             if use.ticket in self._fields:
                 return use
-            if self._stream.ordered:
+            if self._plan.ordered:
                 return None
         return None
 
@@ -214,7 +214,7 @@ class StreamRun:
         if use.is_last:
             del self._fields[use.ticket]
             del self._steps[use.ticket]
-        counts = self._stream.counts
+        counts = self._state.counts
         now = time.perf_counter()
         counts.num_used += 1
         if self._last_given is None:
@@ -227,16 +227,16 @@ class StreamRun:
 
     def _advance(self, use: _Use) -> None:
         """Move the stream's state behind this use."""
-        stream = self._stream
-        taken = {*stream.taken_ahead, (use.ticket[0], use.position)}
-        epoch, position = stream.epoch, stream.position
+        state = self._state
+        taken = {*state.taken_ahead, (use.ticket[0], use.position)}
+        epoch, position = state.epoch, state.position
         while (epoch, position) in taken:
             taken.remove((epoch, position))
             position += 1
-            if position == len(stream):
+            if position == len(self._plan):
                 self._rows.pop(epoch, None)
                 epoch, position = epoch + 1, 0
-        stream.epoch, stream.position, stream.taken_ahead = epoch, position, frozenset(taken)
+        state.epoch, state.position, state.taken_ahead = epoch, position, frozenset(taken)
 
 
 def _num_retries(store: Store) -> int:

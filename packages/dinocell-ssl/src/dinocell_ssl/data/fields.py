@@ -26,7 +26,8 @@ from dinocell_io import (
     resampled_planes,
 )
 from dinocell_io.counted import counted, listed
-from dinocell_io.stores.store import NotFound, Store, open_store
+from dinocell_io.stores.open_store import open_store
+from dinocell_io.stores.store import NotFound, Store
 
 
 class LeftOutWarning(UserWarning):

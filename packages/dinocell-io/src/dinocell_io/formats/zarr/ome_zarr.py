@@ -22,7 +22,8 @@ from dinocell_io.images.damage import damage_named
 from dinocell_io.images.image import check_channel_count, numbered_channels
 from dinocell_io.images.lazy_image import LazyImage, Level
 from dinocell_io.images.scenes import chosen_scene
-from dinocell_io.stores.store import Store, open_store
+from dinocell_io.stores.open_store import open_store
+from dinocell_io.stores.store import Store
 from dinocell_io.stores.uri import check_local_folder, is_remote
 
 

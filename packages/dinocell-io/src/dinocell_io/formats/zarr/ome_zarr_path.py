@@ -3,7 +3,8 @@
 import os
 from pathlib import Path, PurePosixPath
 
-from dinocell_io.stores.store import NotFound, Store, open_store
+from dinocell_io.stores.open_store import open_store
+from dinocell_io.stores.store import NotFound, Store
 from dinocell_io.stores.uri import is_remote
 
 DESCRIPTIONS = ("zarr.json", ".zgroup", ".zarray")  # what makes a folder a Zarr group or array
