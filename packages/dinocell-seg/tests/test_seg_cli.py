@@ -265,7 +265,7 @@ def test_a_thumbnail_that_is_no_png_is_refused(three_discs: np.ndarray, tmp_path
 def test_info_on_a_damaged_image_ends_with_exit_code_1(folder: Path) -> None:
     result = run(folder / "broken.tif", command=info)
     assert result.exit_code == 1
-    assert "broken.tif holds no image; copy or export it again" in result.stderr
+    assert "broken.tif holds no images; copy or export it again" in result.stderr
 
 
 def test_info_on_an_image_does_not_load_torch(three_discs: np.ndarray, tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_ranges_are_cached_and_come_from_a_whole_object_in_memory(tmp_path: Path
     assert store.get_range("0", 50, 70) == data[50:70]
     assert store.size("0") == 100
     assert len(origin.asked) == 3
-    with pytest.raises(Refused, match="bytes 50 to 101 were asked of 100"):
+    with pytest.raises(Refused, match="bytes 50 to 101 requested of 100"):
         store.get_range("0", 50, 101)
 
 

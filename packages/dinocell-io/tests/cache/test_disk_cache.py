@@ -244,7 +244,7 @@ def test_without_a_quota_the_folders_own_settings_hold(tmp_path: Path) -> None:
     again = DiskCache(tmp_path)
     assert (again.quota_bytes, again.policy) == (5000, "lru")
     assert (pickle.loads(pickle.dumps(again)).quota_bytes, again.policy) == (5000, "lru")
-    with pytest.raises(FileNotFoundError, match=r"is no cache; make one with quota_bytes="):
+    with pytest.raises(FileNotFoundError, match=r"is not a cache; make one with quota_bytes="):
         DiskCache(tmp_path / "objects")
 
 

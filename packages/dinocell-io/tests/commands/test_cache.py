@@ -66,7 +66,7 @@ def test_warm_goes_on_after_a_failure_and_says_so(server: ObjectServer) -> None:
 def test_warm_of_nothing_is_an_error(server: ObjectServer) -> None:
     result = warm(server, "--quota", "1MB", "--suffix", ".nd2")
     assert result.exit_code == 1
-    assert "has no objects that end so" in result.stderr
+    assert "has no objects with that ending" in result.stderr
 
 
 def test_a_folder_without_files_is_named_as_an_address() -> None:
@@ -84,11 +84,11 @@ def test_a_bucket_that_cannot_be_listed_ends_with_exit_code_1(server: ObjectServ
 def test_a_new_cache_needs_a_quota(server: ObjectServer) -> None:
     result = warm(server)
     assert result.exit_code == 2
-    assert re.search(r"^error: .* is no cache; make one with .*'dinocell cache warm --quota'", result.stderr)
+    assert re.search(r"^error: .* is not a cache; make one with .*'dinocell cache warm --quota'", result.stderr)
 
 
 def test_a_quota_that_is_no_size_is_refused(server: ObjectServer) -> None:
-    assert "'much' is no size; expected a number with a unit" in warm(server, "--quota", "much").stderr
+    assert "'much' is not a size; expected a number with a unit" in warm(server, "--quota", "much").stderr
 
 
 def test_stats_tell_how_full_and_how_often_hit(tmp_path: Path, folder: Path) -> None:
@@ -122,8 +122,8 @@ def test_where_there_is_no_cache_the_user_is_told(tmp_path: Path) -> None:
     for command in ("stats", "clear"):
         result = run(command, "--folder", str(tmp_path / "none"))
         assert result.exit_code == 2
-        assert "make one with 'dinocell cache warm URI --quota 500GB', or name one by --folder" in result.stderr
-        assert result.stderr.startswith(f"error: {tmp_path / 'none'} is no cache; ")
+        assert "make one with 'dinocell cache warm URI --quota 500GB', or name one with --folder" in result.stderr
+        assert result.stderr.startswith(f"error: {tmp_path / 'none'} is not a cache; ")
         assert "quota_bytes" not in result.stderr
 
 
@@ -144,7 +144,7 @@ def test_sizes_are_read_as_people_write_them(text: str, count: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "GB", "-5GB", "5 PB", "1e9", "5 G B"])
 def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no size"):
+    with pytest.raises(ValueError, match="is not a size"):
         parse_bytes(text)
 
 

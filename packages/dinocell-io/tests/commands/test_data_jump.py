@@ -94,7 +94,7 @@ def test_one_plate_is_indexed_by_listing(bucket, tmp_path):
     [
         ([], "got no table; pass one of --parquet, --load-data and --listing"),
         (["--load-data", "a", "--listing", "b"], "got --load-data and --listing; pass one of"),
-        (["--listing", "a", "--channel", "Mito=1"], "--channel Mito=1 is no number and name; write it as 1=Mito"),
+        (["--listing", "a", "--channel", "Mito=1"], "--channel Mito=1 is not a number and a name; write it as 1=Mito"),
         (["--load-data", "/nowhere at all"], "--load-data /nowhere at all does not exist; check its name"),
         (["--parquet", "/nowhere.parquet"], "--parquet /nowhere.parquet does not exist"),
         (["--load-data", ".", "--plates", "/nowhere.csv"], "--plates /nowhere.csv does not exist"),
@@ -111,7 +111,7 @@ def test_a_selection_of_nothing_and_a_missing_index_are_told(bucket, tmp_path):
     index_of(bucket, tmp_path / "index")
     words = ("--source", "source_9", "--plate", "BR5867a3")
     told = run("jump", "subset", tmp_path / "index", "--output", tmp_path / "a.npz", *words, code=2)
-    assert "no site is in all of these; widen the selection" in told
+    assert "no site matches all of these options; widen the selection" in told
     told = run("jump", "subset", tmp_path / "index", "--output", tmp_path / "a.npz", "--num-sites", 0, code=2)
     assert "num_sites is 0" in told
     assert not (tmp_path / "a.npz").exists()

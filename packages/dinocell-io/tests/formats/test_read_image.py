@@ -176,7 +176,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_image(tmp_path / "absent.tif")
     with pytest.raises(FileNotFoundError, match="~ is not replaced here, write the whole path"):
         read_image("~/absent.tif")
-    with pytest.raises(ValueError, match="'' is no address; expected a path, file:// or s3://bucket/key"):
+    with pytest.raises(ValueError, match="'' is not an address; expected a path, file:// or s3://bucket/key"):
         read_image("")
 
 

@@ -155,7 +155,7 @@ def test_a_selection_is_read_as_it_was_written_but_only_with_its_index(index, bu
     with pytest.raises(ValueError, match="was made with another index than"):
         read_selection(tmp_path / "seven.npz", other)
     (tmp_path / "no.npz").write_bytes(b"text")
-    with pytest.raises(ValueError, match=r"no.npz is no selection of sites"):
+    with pytest.raises(ValueError, match=r"no.npz is not a selection of sites"):
         read_selection(tmp_path / "no.npz", index)
 
 
@@ -247,7 +247,7 @@ def test_old_tables_name_files_by_path_and_lack_source_and_batch(tmp_path):
     (folder / "load_data.csv").write_text(
         "FileName_OrigDNA,PathName_OrigDNA,Metadata_Plate,Metadata_Well,Metadata_Site\na.tiff,/mnt/here,P,A01,1\n"
     )
-    with pytest.raises(ValueError, match=r"files are in /mnt/here, which is no address in the gallery"):
+    with pytest.raises(ValueError, match=r"files are in /mnt/here, which is not an address in the gallery"):
         list(rows_of_load_data(tmp_path))
 
 
@@ -396,7 +396,7 @@ def test_file_names_of_the_microscopes_are_understood(name, expected):
 
 def test_wells_beyond_z_are_named_with_two_letters():
     assert [well_name(row, 1) for row in (1, 26, 27, 32)] == ["A01", "Z01", "AA01", "AF01"]
-    with pytest.raises(ValueError, match="row 0, column 1 is no well"):
+    with pytest.raises(ValueError, match="row 0, column 1 is not a well"):
         well_name(0, 1)
 
 

@@ -146,7 +146,7 @@ def test_plate_types_are_read_from_the_consortiums_table(tmp_path: Path):
         == {("source_1", "B", "0012"): "TARGET2"}
     )
     (tmp_path / "plate.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match=r"plate.csv is no table of plates .*Metadata_PlateType"):
+    with pytest.raises(ValueError, match=r"plate.csv is not a table of plates .*Metadata_PlateType"):
         read_plate_types(tmp_path / "plate.csv")
 
 
@@ -168,5 +168,5 @@ def test_a_list_of_ones_own_is_read_and_a_wrong_one_refused(index, tmp_path):
     with pytest.raises(ValueError, match=r"own.csv has the levels never; expected exclude, caution, missing"):
         read_denylist(tmp_path / "own.csv")
     (tmp_path / "own.csv").write_text("plate\nBR1\n")
-    with pytest.raises(ValueError, match=r"own.csv is no deny list .*expected the columns level, source"):
+    with pytest.raises(ValueError, match=r"own.csv is not a deny list .*expected the columns level, source"):
         read_denylist(tmp_path / "own.csv")

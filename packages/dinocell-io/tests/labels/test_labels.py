@@ -295,12 +295,12 @@ def test_rows_of_labels_hold_no_more_than_a_few_blocks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("block", "message"),
     [
-        (np.ones((4, 9), np.uint8), r"come as uint8 \(4, 9\), expected whole numbers \[rows, 8\]"),
-        (np.ones((4, 8), np.float32), "come as float32"),
+        (np.ones((4, 9), np.uint8), r"from 0 on are uint8 \(4, 9\), expected whole numbers \[rows, 8\]"),
+        (np.ones((4, 8), np.float32), "from 0 on are float32"),
         (np.full((4, 8), -1), "hold labels from -1 to -1, expected 0 to 100"),
         (np.full((4, 8), 101), "hold labels from 101 to 101, expected 0 to 100"),
-        (np.ones((5, 8), np.uint8), "more rows came than the 4"),
-        (np.ones((3, 8), np.uint8), "3 rows came, expected 4"),
+        (np.ones((5, 8), np.uint8), "got more rows than the 4"),
+        (np.ones((3, 8), np.uint8), "got 3 rows, expected 4"),
     ],
 )
 def test_rows_of_labels_that_do_not_fit_leave_no_file(tmp_path: Path, block: np.ndarray, message: str) -> None:

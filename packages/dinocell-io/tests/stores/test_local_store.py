@@ -100,7 +100,7 @@ def test_a_key_that_leads_out_of_the_folder_is_refused(store: LocalStore, key: s
 
 @pytest.mark.parametrize(("start", "stop"), [(-1, 3), (3, 3), (4, 2), (0, 8), (7, 9)])
 def test_a_range_outside_the_object_is_refused(store: LocalStore, start: int, stop: int) -> None:
-    with pytest.raises(Refused, match=f"bytes {start} to {stop} were asked of 7"):
+    with pytest.raises(Refused, match=f"bytes {start} to {stop} requested of 7"):
         store.get_range("a/1.tif", start, stop)
 
 

@@ -468,11 +468,11 @@ def test_no_key_is_refused_before_a_server_answers_with_a_listing(server: Object
 
 
 def test_names_that_no_server_knows_are_refused_at_once() -> None:
-    with pytest.raises(ValueError, match=r"'my bucket' is no name of a bucket; expected letters, digits"):
+    with pytest.raises(ValueError, match=r"'my bucket' is not a name of a bucket; expected letters, digits"):
         open_store("s3://my bucket/a.tif")
     S3Store("arn:aws:s3:eu-west-1:123456789012:accesspoint/mine")
     for endpoint in ("localhost:9000", "//host", "ftp://host", "http://"):
-        with pytest.raises(ValueError, match=rf"endpoint '{endpoint}' is no address; expected http://host:port"):
+        with pytest.raises(ValueError, match=rf"endpoint '{endpoint}' is not an address; expected http://host:port"):
             open_store("s3://bucket/a.tif", endpoint=endpoint)
 
 

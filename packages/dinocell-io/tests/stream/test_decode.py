@@ -64,8 +64,8 @@ def test_an_uncompressed_plane_is_not_copied():
 @pytest.mark.parametrize(
     ("data", "kind", "message"),
     [
-        (b"", "damaged", "0 bytes are no TIFF"),
-        (bytes(2000), "damaged", "2000 bytes are no TIFF: all zeros"),
+        (b"", "damaged", "0 bytes are not a TIFF file"),
+        (bytes(2000), "damaged", "2000 bytes are not a TIFF file: all zeros"),
         (b"<Error><Code>AccessDenied</Code></Error>", "damaged", "starts with b'<Err'"),
         (tiff()[:-1], "damaged", "cut short: 2691 bytes do not hold 30 x 41 pixels|cut short"),
         (tiff()[:60], "damaged", "leads outside its 60 bytes"),

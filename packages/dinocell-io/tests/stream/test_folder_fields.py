@@ -83,7 +83,7 @@ def test_a_damaged_image_is_told_by_its_own_name_and_replaced(tmp_path):
 def test_an_empty_or_missing_folder_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="not there is not a folder; expected one that holds images"):
         open_folder_fields(tmp_path / "not there")
-    with pytest.raises(ValueError, match=r"holds no image; expected files with .*\.png"):
+    with pytest.raises(ValueError, match=r"holds no images; expected files with .*\.png"):
         open_folder_fields(tmp_path)
 
 

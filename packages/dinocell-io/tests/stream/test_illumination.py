@@ -44,11 +44,11 @@ def test_values_are_rounded_and_clipped_to_the_type():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"no array", "f is no .npy array"),
+        (b"no array", "f is not a .npy array"),
         (npy(np.ones((4, 5))), r"f is float64 \(4, 5\), expected numbers of \(4, 4\)"),
         (npy(np.zeros((4, 4))), "holds values that are not above 0"),
         (npy(np.full((4, 4), np.nan)), "holds values that are not above 0"),
-        (npy(np.array([[{}] * 4] * 4)), "is no .npy array"),
+        (npy(np.array([[{}] * 4] * 4)), "is not a .npy array"),
     ],
 )
 def test_functions_that_cannot_be_right_are_failures_of_the_field(data, message):

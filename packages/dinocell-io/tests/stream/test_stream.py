@@ -447,7 +447,7 @@ def test_a_store_that_hangs_ends_as_an_error_that_shows_where():
     limits = StreamLimits(num_requests=2, fields_ahead=2, stall_seconds=0.2)
     stream = stream_of(5, Hanging(store_of(5).objects), limits=limits)
     try:
-        with pytest.raises(StreamStalled, match=r"no field came for 0 s(.|\n)*dinocell-fetch-0(.|\n)*release.wait"):
+        with pytest.raises(StreamStalled, match=r"no field arrived for 0 s(.|\n)*dinocell-fetch-0(.|\n)*release.wait"):
             keys(stream)
     finally:
         release.set()
@@ -530,7 +530,7 @@ def test_the_report_tells_latencies_bytes_and_waiting(tmp_path):
     assert report.first_field_seconds >= 0.01
     text = str(report)
     assert "6 used, 6 read, 0 quarantined" in text
-    assert "12 of 12 asked for, 0.0 MB; 0 fetched again" in text
+    assert "12 of 12 requested, 0.0 MB; 0 fetched again" in text
     assert "p99" in text
     assert "waiting" in text
     stream.write_report(tmp_path / "report.json")

@@ -13,10 +13,10 @@ from dinocell_io.system.fork_safe import renew_after_fork
 
 @dataclass
 class CacheHits:
-    """Where the objects and ranges that this process asked for came from.
+    """Where the objects and ranges that this process read came from.
 
-    `ram`, `disk` and `origin` count reads, the fields in bytes what they read; `joined` counts reads that waited for
-    another thread's read of the same object, and `failed` those that raised.
+    `ram`, `disk` and `origin` count reads, the fields in bytes their sizes; `joined` counts reads that waited for
+    another thread's read of the same object, and `failed` those that raised an error.
     """
 
     ram: int = 0
@@ -30,7 +30,7 @@ class CacheHits:
 
     @property
     def reads(self) -> int:
-        """All that were answered."""
+        """All reads that were answered."""
         return self.ram + self.disk + self.origin + self.joined
 
     def rate(self, tier: str) -> float | None:
@@ -41,11 +41,11 @@ class CacheHits:
 
 
 class CachedStore:
-    """`store` behind a RamCache, a DiskCache, or both; each object is fetched once, whoever asks at the same time.
+    """`store` behind a RamCache, a DiskCache, or both; threads that read an object at the same time fetch it once.
 
-    What is read goes into both caches. A range is an entry of its own, unless the whole object is in memory; so only
-    cache ranges that are asked for again. What is cached is taken for unchanged: it is not compared with the store.
-    `name` keeps objects of several stores apart; it is the store's `uri` where it has one, and needed where not.
+    Objects that are read go into both caches. A range is a separate entry, unless the complete object is in memory; so
+    cache only ranges that are read again. Cached objects count as unchanged: they are not compared with the store.
+    `name` distinguishes objects of several stores; default the store's `uri`, needed if it has none.
     Listings and sizes are not cached. Writing goes to the store and drops the cached object.
     """
 
@@ -54,7 +54,9 @@ class CachedStore:
     ) -> None:
         uri = name or getattr(store, "uri", None)
         if not isinstance(uri, str):
-            raise ValueError(f"{store!r} has no uri to keep its objects apart from others'; give the store a name")
+            raise ValueError(
+                f"{store!r} has no uri that distinguishes its objects from those of other stores; give the store a name"
+            )
         self.store = store
         self.ram = ram
         self.disk = disk
@@ -78,7 +80,7 @@ class CachedStore:
         whole = self.ram.get(self._entry(key)) if self.ram is not None else None
         if whole is not None:
             if not 0 <= start < stop <= len(whole):
-                raise Refused(key, f"bytes {start} to {stop} were asked of {len(whole)}; expected a range inside them")
+                raise Refused(key, f"bytes {start} to {stop} requested of {len(whole)}; expected a range inside them")
             self._count("ram", stop - start)
             return whole[start:stop]
         return self._read(f"{self._entry(key)}\0{start}-{stop}", lambda: self.store.get_range(key, start, stop))
@@ -102,7 +104,7 @@ class CachedStore:
                 cache.discard(self._entry(key))
 
     def warm(self, key: str) -> bool:
-        """Have the object in the DiskCache, fetched if need be; False if there is no place for it."""
+        """Bring the object into the DiskCache, fetching it if needed; False if there is no space for it."""
         if self.disk is None:
             raise ValueError(f"{self!r} has no DiskCache to warm; open it with one")
         entry = self._entry(key)

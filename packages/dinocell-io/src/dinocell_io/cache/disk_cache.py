@@ -25,19 +25,19 @@ def default_cache_folder() -> Path:
 
 
 class DiskCache:
-    """Bytes by key in `folder`: at most `quota_bytes` in files, unfinished ones included, whoever writes them.
+    """Bytes by key in `folder`, at most `quota_bytes`, including files that any process is still writing.
 
-    `policy` "pin" keeps what came first and refuses the rest when full; "lru" drops what was used longest ago. Under
-    epochs that each draw a new order, "pin" hits for the share of the data that fits, and "lru" for far less
+    `policy` "pin" keeps the first objects and refuses others when full; "lru" drops the least recently used. If each
+    epoch has a new order, "pin" hits for the share of the data that fits, and "lru" for far less
     (3 % instead of 25 %). `form` "compact" packs 16-bit images without loss, to about half (see `cache_entry`).
 
-    A file is written beside, locked, and renamed; its checksum is compared at every read. Killed at any moment a
-    process leaves no wrong entry, no lock, and no bytes that are not counted. A damaged entry is a miss, and is
-    removed. Entries are not written through to the disk: after a power cut some may be damaged, and are misses.
-    They are never compared with their source again: objects that change need `discard` or `clear`.
+    A file is written under a temporary name, locked, and renamed; its checksum is compared at every read. A process
+    that is killed at any moment leaves no wrong entry, no lock, and no uncounted bytes. A damaged entry is a miss and
+    is removed. Entries are not flushed to the disk: after a power cut some may be damaged, and are misses. They are
+    never compared with their source again: objects that change need `discard` or `clear`.
 
-    The folder must be on a disk of this machine; locks of network file systems are not relied on. The newest opener
-    that names a quota sets it, with the policy, for all. Without `quota_bytes` the folder's own settings hold.
+    The folder must be on a disk of this machine; locks of network file systems are not relied on. The last process that
+    passes `quota_bytes` sets quota and policy for all. Without `quota_bytes` the folder's own settings apply.
     Raises FileNotFoundError if there is no cache to take them from, ValueError for a quota below 1 or, with "pin",
     below what the folder holds already.
     """
@@ -58,7 +58,7 @@ class DiskCache:
         self._ledger = CacheLedger(self.folder / "ledger", recount=self._files.counted_bytes, quota=quota_bytes)
         if quota_bytes is None and not (self.folder / "ledger").exists():
             raise FileNotFoundError(
-                f"{self.folder} is no cache; make one with quota_bytes=, on the command line 'dinocell cache warm "
+                f"{self.folder} is not a cache; make one with quota_bytes=, on the command line 'dinocell cache warm "
                 "--quota', or name another folder"
             )
         self._files.make_folders()
@@ -130,7 +130,7 @@ class DiskCache:
         self._remove(self._files.path(key))
 
     def clear(self, prefix: str = "") -> int:
-        """Drop the objects whose keys start with `prefix`, and tell how many bytes that freed."""
+        """Drop the objects whose keys start with `prefix`; return the number of bytes freed."""
         freed = 0
         with self._ledger.change() as totals:
             for path, size in self._files.entries():

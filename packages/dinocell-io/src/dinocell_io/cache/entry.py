@@ -13,7 +13,7 @@ _FOOTER = struct.Struct("<I")
 _VERSION = 1
 _RAW, _BLOSC = 0, 1
 _LONGEST_KEY = 1 << 16
-_UNPACKABLE = 2**31 - 1  # blosc's limit
+_MAX_BLOSC_BYTES = 2**31 - 1  # blosc's limit
 
 
 def encode_entry(key: str, data: bytes, *, form: Form = "raw") -> tuple[bytes, bytes, bytes]:
@@ -24,7 +24,7 @@ def encode_entry(key: str, data: bytes, *, form: Form = "raw") -> tuple[bytes, b
     """
     payload: bytes = data
     packing = _RAW
-    if form == "compact" and 0 < len(data) < _UNPACKABLE:
+    if form == "compact" and 0 < len(data) < _MAX_BLOSC_BYTES:
         from imagecodecs import blosc_encode
 
         packed = blosc_encode(data, level=1, compressor="zstd", shuffle="bitshuffle", typesize=2, numthreads=1)
@@ -36,7 +36,7 @@ def encode_entry(key: str, data: bytes, *, form: Form = "raw") -> tuple[bytes, b
 
 
 def read_entry(key: str, file: BinaryIO) -> bytes | None:
-    """The object in an open file; None if that is not a whole, unchanged entry of this key."""
+    """The object in an open file; None if the file is not a complete, unchanged entry of this key."""
     start = _HEADER.size + len(key.encode())
     header = file.read(start)
     if len(header) < start:
@@ -45,7 +45,7 @@ def read_entry(key: str, file: BinaryIO) -> bytes | None:
     if magic != _MAGIC or version != _VERSION or header[_HEADER.size :] != key.encode():
         return None
     if start + payload_length + _FOOTER.size != os.fstat(file.fileno()).st_size:
-        return None  # before so many bytes are asked for
+        return None  # before that many bytes are allocated
     payload = file.read(payload_length)
     if file.read() != _FOOTER.pack(zlib.crc32(payload, zlib.crc32(header))):
         return None

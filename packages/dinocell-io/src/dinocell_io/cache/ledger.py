@@ -36,9 +36,9 @@ class CacheLedger:
     """The file `ledger` of a cache folder, changed only under its lock.
 
     A process may be killed in the middle of a change: `changing` is set before the folder is touched and cleared
-    after, so whoever finds it set counts the folder anew (`recount`). A ledger that is torn or missing is counted
-    anew too, with the quota and policy that this process read last, or with `quota`. The lock of a killed process is
-    free at once.
+    after, so a process that finds it set counts the folder again (`recount`). A torn or missing ledger is also counted
+    again, with the quota and policy that this process read last, or with `quota`. The lock of a killed process is free
+    at once.
     """
 
     def __init__(self, path: Path, *, recount: Callable[[], int], quota: int | None = None) -> None:
@@ -53,8 +53,8 @@ class CacheLedger:
     def opened(self) -> Iterator[Totals]:
         """The totals, locked, to be changed in place and written at the end; may be nested in one thread.
 
-        Raises FileNotFoundError if there is no ledger, and ValueError if it is torn, and no quota to begin one with is
-        known.
+        Raises FileNotFoundError if there is no ledger and no known quota to begin one with, and ValueError if the
+        ledger is torn and no quota is known.
         """
         with self._lock:
             if self._held is not None:
@@ -72,9 +72,9 @@ class CacheLedger:
 
     @contextmanager
     def change(self) -> Iterator[Totals]:
-        """Totals for a block that also changes the folder: killed inside, the next process counts anew.
+        """Totals for a block that also changes the folder; if it is killed inside, the next process counts again.
 
-        Nested in another one it is part of that.
+        Nested in another change it is part of that one.
         """
         with self.opened() as totals:
             if totals.changing:
@@ -96,7 +96,7 @@ class CacheLedger:
         else:
             raise ValueError(
                 f"{self._path} is damaged; open the cache with quota_bytes=, on the command line 'dinocell cache warm "
-                "--quota', to count its entries anew"
+                "--quota', to count its entries again"
             )
         self._known = totals.quota, totals.policy
         if not totals.changing:

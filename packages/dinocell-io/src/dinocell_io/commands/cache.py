@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from dinocell_io.cache.cached_store import CachedStore
     from dinocell_io.cache.disk_cache import DiskCache
 
-app = typer.Typer(help="Objects of buckets that are kept on this machine's disk.", no_args_is_help=True)
+app = typer.Typer(help="The cache of objects from buckets on this machine's disk.", no_args_is_help=True)
 
 Folder = Annotated[
-    Path | None, typer.Option("--folder", help="The cache; $DINOCELL_CACHE or ~/.cache/dinocell/objects by default.")
+    Path | None,
+    typer.Option("--folder", help="Folder of the cache; default $DINOCELL_CACHE or ~/.cache/dinocell/objects."),
 ]
 
 
@@ -31,7 +32,7 @@ def stats(folder: Folder = None) -> None:
     entries = sum(1 for _ in cache.contents())
     reads = totals.hits + totals.misses
     rate = f" ({totals.hits / reads:.1%} of {reads} reads)" if reads else ""
-    policy = {"pin": "pin (never evict)", "lru": "lru (least recently used leaves)"}[cache.policy]
+    policy = {"pin": "pin (never evict)", "lru": "lru (evict the least recently used)"}[cache.policy]
     typer.echo(f"folder   {cache.folder}")
     typer.echo(
         f"used     {format_bytes(totals.used)} of {format_bytes(totals.quota)} ({totals.used / totals.quota:.1%})"
@@ -46,25 +47,27 @@ def stats(folder: Folder = None) -> None:
 @app.command()
 def clear(
     folder: Folder = None,
-    prefix: Annotated[str, typer.Option(help="Only objects whose address starts so, as s3://bucket/plate/.")] = "",
+    prefix: Annotated[
+        str, typer.Option(help="Only objects whose address starts with this, such as s3://bucket/plate/.")
+    ] = "",
 ) -> None:
-    """Remove what a cache holds, or what of it a prefix names."""
+    """Remove all objects of a cache, or those with a prefix."""
     typer.echo(f"{format_bytes(_opened(folder).clear(prefix))} freed")
 
 
 @app.command()
 def warm(
-    uri: Annotated[list[str], typer.Argument(help="Prefixes or objects, as s3://bucket/plate/.")],
+    uri: Annotated[list[str], typer.Argument(help="Prefixes or objects, such as s3://bucket/plate/.")],
     folder: Folder = None,
-    quota: Annotated[str | None, typer.Option(help="Size of the cache, as 500GB; needed for a new one.")] = None,
-    policy: Annotated[str | None, typer.Option(help="pin (never evict) or lru; pin for a new cache.")] = None,
+    quota: Annotated[str | None, typer.Option(help="Size of the cache, such as 500GB; needed for a new cache.")] = None,
+    policy: Annotated[str | None, typer.Option(help="pin (never evict) or lru; default pin for a new cache.")] = None,
     compact: Annotated[bool, typer.Option("--compact", help="Pack 16-bit images without loss.")] = False,
-    suffix: Annotated[list[str] | None, typer.Option(help="Only keys that end so; repeatable.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Requests in flight.")] = 16,
+    suffix: Annotated[list[str] | None, typer.Option(help="Only keys with this ending; repeat for more.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of requests at the same time.")] = 16,
     unsigned: Annotated[
-        bool, typer.Option("--unsigned", help="Ask without credentials, as public buckets allow.")
+        bool, typer.Option("--unsigned", help="Read without credentials, as public buckets allow.")
     ] = False,
-    endpoint: Annotated[str | None, typer.Option(help="Address of an S3 server of your own.")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="Address of your own S3 server.")] = None,
     region: Annotated[str | None, typer.Option(help="Region of the bucket.")] = None,
     backend: Annotated[str, typer.Option(help="boto3 or obstore.")] = "boto3",
 ) -> None:
@@ -128,7 +131,7 @@ def _warmed(store: "CachedStore", prefix: str, suffixes: tuple[str, ...], jobs: 
                 return kept, failures, True
     if kept == 0 and not failures:
         raise ValueError(
-            f"{store.uri.removesuffix('/')}/{prefix} has no objects{' that end so' if suffixes != ('',) else ''}"
+            f"{store.uri.removesuffix('/')}/{prefix} has no objects{' with that ending' if suffixes != ('',) else ''}"
         )
     return kept, failures, False
 
@@ -141,6 +144,6 @@ def _opened(folder: Path | None) -> "DiskCache":
         try:
             return DiskCache(chosen)
         except FileNotFoundError:
-            # not the library's words: the option that makes a cache is another command's
-            way_out = "make one with 'dinocell cache warm URI --quota 500GB', or name one by --folder"
-            raise FileNotFoundError(f"{chosen} is no cache; {way_out}") from None
+            # the library's message names an argument; here it is an option of another command
+            way_out = "make one with 'dinocell cache warm URI --quota 500GB', or name one with --folder"
+            raise FileNotFoundError(f"{chosen} is not a cache; {way_out}") from None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dinocell_io.jump.tables import SiteRows
 
 app = typer.Typer(no_args_is_help=True, help="Make dataset folders; find, choose and copy images of public screens.")
-jump = typer.Typer(no_args_is_help=True, help="JUMP Cell Painting: an index of its sites, and its use.")
+jump = typer.Typer(no_args_is_help=True, help="JUMP Cell Painting: make an index of its sites, and use it.")
 app.add_typer(jump, name="jump")
 
 IndexFolder = Annotated[Path, typer.Argument(help="Folder of the index.", metavar="INDEX")]
@@ -25,7 +25,7 @@ def split_pieces_command(
     dataset: Annotated[Path, typer.Argument(help="Folder with images/ and binary masks/.", metavar="DATASET")],
     output: Annotated[Path, typer.Argument(help="New folder for the same images with labels.", metavar="OUTPUT")],
 ) -> None:
-    """Make labels of binary masks: each separate piece becomes a cell. Cells that touch become one."""
+    """Make labels from binary masks: each separate piece becomes a cell. Touching cells become one."""
     with errors_told(WRONG_COMMAND_LINE):
         from dinocell_io.datasets.dataset import open_dataset
 
@@ -51,17 +51,20 @@ def index(
     ] = None,
     load_data: Annotated[
         list[str] | None,
-        typer.Option(help="Folder or s3:// prefix of load_data tables: one source, batch or plate; repeatable."),
+        typer.Option(help="Folder or s3:// prefix of load_data tables: one source, batch or plate; repeat for more."),
     ] = None,
     listing: Annotated[
         str | None, typer.Option(help="Folder or s3:// prefix of one plate's images, which has no table.")
     ] = None,
     channel: Annotated[
-        list[str] | None, typer.Option(help="With --listing: a channel's number and name, as 1=Mito; repeatable.")
+        list[str] | None,
+        typer.Option(help="With --listing: number and name of a channel, such as 1=Mito; repeat for more."),
     ] = None,
-    plates: Annotated[Path | None, typer.Option(help="plate.csv.gz of the datasets, for the types of plates.")] = None,
+    plates: Annotated[
+        Path | None, typer.Option(help="plate.csv.gz of the datasets, which gives the types of plates.")
+    ] = None,
 ) -> None:
-    """Make an index of sites from one of the three: a Parquet table, load_data tables, or a listing."""
+    """Make an index of sites from a Parquet table, from load_data tables, or from a listing."""
     with errors_told(WRONG_COMMAND_LINE):
         _refuse_all_but_one(parquet, load_data, listing)
         names = _channel_names(channel or []) if listing else {}
@@ -86,30 +89,34 @@ def index(
             typer.echo(f"{source:12s} {count:9d} sites")
         typer.echo(f"{counted(len(built), 'site')} of {counted(len(built.plates), 'plate')} in {output}")
         if built.num_repeated == 1:
-            typer.echo("1 site came twice and is kept once")
+            typer.echo("1 site was listed twice and is kept once")
         elif built.num_repeated:
-            typer.echo(f"{built.num_repeated} sites came twice and are kept once")
+            typer.echo(f"{built.num_repeated} sites were listed twice and are kept once")
 
 
 @jump.command()
 def subset(
     index: IndexFolder,
     output: Annotated[Path, typer.Option(help="File for the chosen sites (.npz).")],
-    source: Annotated[list[str] | None, typer.Option(help="Name or pattern; repeatable, as the next four.")] = None,
-    plate_type: Annotated[list[str] | None, typer.Option(help="COMPOUND, ORF, CRISPR, TARGET1 ...")] = None,
-    batch: Annotated[list[str] | None, typer.Option()] = None,
-    plate: Annotated[list[str] | None, typer.Option()] = None,
-    well: Annotated[list[str] | None, typer.Option()] = None,
-    channel: Annotated[list[str] | None, typer.Option(help="Channels to read; the five stains by default.")] = None,
-    sites_per_well: Annotated[int | None, typer.Option(help="So many of each well.")] = None,
-    num_sites: Annotated[int | None, typer.Option(help="So many in all, evenly from each --stratify.")] = None,
-    stratify: Annotated[str, typer.Option(help="source, plate_type, batch, plate or none.")] = "source",
-    seed: Annotated[int, typer.Option(help="Of the drawing.")] = 0,
+    source: Annotated[list[str] | None, typer.Option(help="Name or pattern of sources; repeat for more.")] = None,
+    plate_type: Annotated[
+        list[str] | None, typer.Option(help="Type of plates: COMPOUND, ORF, CRISPR, TARGET1 ...; repeat for more.")
+    ] = None,
+    batch: Annotated[list[str] | None, typer.Option(help="Name or pattern of batches; repeat for more.")] = None,
+    plate: Annotated[list[str] | None, typer.Option(help="Name or pattern of plates; repeat for more.")] = None,
+    well: Annotated[list[str] | None, typer.Option(help="Name or pattern of wells; repeat for more.")] = None,
+    channel: Annotated[list[str] | None, typer.Option(help="Channels to read; default the five stains.")] = None,
+    sites_per_well: Annotated[int | None, typer.Option(help="At most this many sites per well.")] = None,
+    num_sites: Annotated[int | None, typer.Option(help="Number of sites in total, balanced over --stratify.")] = None,
+    stratify: Annotated[
+        str, typer.Option(help="What --num-sites is balanced over: source, plate_type, batch, plate or none.")
+    ] = "source",
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     refuse_caution: Annotated[
-        bool, typer.Option("--refuse-caution", help="Leave out plates on the grey list too.")
+        bool, typer.Option("--refuse-caution", help="Also leave out plates on the grey list.")
     ] = False,
 ) -> None:
-    """Choose sites: by source, plate and well, so many per well, evenly over sources; without known bad ones."""
+    """Choose sites by source, plate and well, balanced over sources, without known bad ones."""
     with errors_told(WRONG_COMMAND_LINE):
         _refuse_no_index(index)
     with errors_told(FAILED):
@@ -135,7 +142,7 @@ def subset(
             refuse_caution=refuse_caution,
         )
         if not len(rows):
-            raise ValueError("no site is in all of these; widen the selection")
+            raise ValueError("no site matches all of these options; widen the selection")
         fields = jump_fields(opened, rows, channels=channels)
     with errors_told(FAILED):
         write_selection(output, fields)
@@ -149,10 +156,12 @@ def fetch(
     index: IndexFolder,
     selection: Annotated[Path, typer.Argument(help="File of chosen sites.", metavar="SUBSET")],
     output: Annotated[Path, typer.Option(help="Folder for the images, under the keys of the bucket.")],
-    uri: Annotated[str | None, typer.Option(help="Where the images are, if not in the index's bucket.")] = None,
-    requests: Annotated[int, typer.Option(help="Objects asked for at once.")] = 32,
+    uri: Annotated[
+        str | None, typer.Option(help="Address of the images, if they are not in the bucket of the index.")
+    ] = None,
+    requests: Annotated[int, typer.Option(help="Number of requests at the same time.")] = 32,
 ) -> None:
-    """Copy the images of the chosen sites to a folder; run again, it goes on where it was stopped."""
+    """Copy the images of the chosen sites to a folder; the same command continues a stopped copy."""
     with errors_told(WRONG_COMMAND_LINE):
         _refuse_no_index(index)
         _refuse_missing("SUBSET", selection)
@@ -164,7 +173,7 @@ def fetch(
         counts = fetch_fields(fields, output, num_requests=requests)
         typer.echo(
             f"{counted(counts.num_fetched, 'object')} ({counts.num_bytes / 1e6:.1f} MB) copied to {output}, "
-            f"{counts.num_present} were there"
+            f"{counts.num_present} were there already"
         )
         if counts.num_failed:
             raise ValueError(
@@ -195,7 +204,7 @@ def _refuse_all_but_one(parquet: Path | None, load_data: list[str] | None, listi
 
 
 def _refuse_missing(option: str, *places: str | Path | None) -> None:
-    """Raise FileNotFoundError for a path that is not there; what is in a bucket shows when it is read."""
+    """Raise FileNotFoundError for a path that does not exist; addresses in a bucket are checked when they are read."""
     for place in places:
         if place is not None and "://" not in str(place) and not Path(place).exists():
             raise FileNotFoundError(f"{option} {place} does not exist; check its name")
@@ -211,7 +220,7 @@ def _channel_names(words: list[str]) -> dict[int, str]:
     for word in words:
         number, mark, name = word.partition("=")
         if not (number.isdecimal() and mark and name):
-            raise ValueError(f"--channel {word} is no number and name; write it as 1=Mito")
+            raise ValueError(f"--channel {word} is not a number and a name; write it as 1=Mito")
         names[int(number)] = name
     return names
 

@@ -1,4 +1,4 @@
-"""How a command that fails ends: one line, and an exit code that scripts can tell apart."""
+"""How a command that fails ends: with one line, and an exit code that scripts can distinguish."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +11,13 @@ WRONG_COMMAND_LINE = 2  # nothing was read or written
 
 @contextmanager
 def errors_told(exit_code: int, *more: type[Exception]) -> Iterator[None]:
-    """Within, an error of the caller, of a file, of a missing package or of `more` ends the command with that code.
+    """Errors in the block (of the caller, of files, of missing packages, of `more`) end the command with that code.
 
-    It is told in one line on the error stream: a box of text would break paths, and logs are searched.
+    The message is one line on the error stream: a box of text would break paths, and logs are searched.
     """
-    told: tuple[type[Exception], ...] = (ValueError, OSError, FloatingPointError, ModuleNotFoundError, *more)
+    expected: tuple[type[Exception], ...] = (ValueError, OSError, FloatingPointError, ModuleNotFoundError, *more)
     try:
         yield
-    except told as error:
+    except expected as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         raise typer.Exit(exit_code) from error

@@ -71,7 +71,7 @@ def decode_run_lengths(encoded: Mapping[str, Any], shape: tuple[int, int], *, na
         counts = counts.decode("ascii")
     runs = _decompressed(counts, name) if isinstance(counts, str) else counts
     if not isinstance(runs, list) or any(not isinstance(run, int) or run < 0 for run in runs):
-        raise ValueError(f"{name} has run lengths that are no counts; expected numbers from 0 up")
+        raise ValueError(f"{name} has run lengths that are not counts; expected numbers from 0 up")
     if sum(runs) != shape[0] * shape[1]:
         raise ValueError(f"{name} has run lengths for {sum(runs)} pixels, expected {shape[0] * shape[1]}")
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)

@@ -26,7 +26,7 @@ def convert_livecell(
 
     Images are found by file name anywhere below `images_folder` and copied byte for byte. Where objects
     overlap, the smaller keeps its pixels (the usual rule of the peers, "the later one", depends on the order
-    in the file). Crowd regions are no objects and are left out; they and objects without a pixel of their own
+    in the file). Crowd regions are not objects and are left out; they and objects without a pixel of their own
     (smaller than a pixel, or hidden whole) are counted in `splits.csv`, columns `crowds_left_out` and
     `objects_without_pixels`. The group of an image is its cell type, well and position where the name
     is LIVECell's.

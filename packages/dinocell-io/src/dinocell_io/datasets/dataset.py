@@ -94,8 +94,8 @@ def _files_by_name(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
 
 def _sample(name: str, image_path: Path, labels_path: Path, row: dict[str, str]) -> Sample:
     group = row.get("group") or row.get("field_group") or None
-    told = [row.get(column) or None for column in ("modality", "labels")]
-    return Sample(name, image_path, labels_path, row.get("split") or None, group, *told)
+    modality, labels = (row.get(column) or None for column in ("modality", "labels"))
+    return Sample(name, image_path, labels_path, row.get("split") or None, group, modality, labels)
 
 
 def _of_split(samples: tuple[Sample, ...], split: str, root: Path) -> tuple[Sample, ...]:

@@ -21,24 +21,24 @@ def warn_of_leaks(samples: Collection[Sample]) -> None:
     """Warn (LeakWarning), with the names, of groups and of equal images that lie in several splits.
 
     The samples may be those of several folders; groups are those of one folder. Every image is read. Images are equal
-    if all their pixels are, whatever the file; one without content, of equal pixels, is equal to none. Samples
-    without a split are not looked at.
+    if all their pixels are, whatever the file; an image without content (all pixels equal) counts as equal to none.
+    Samples without a split are ignored.
     """
     with_split = [sample for sample in samples if sample.split]
     groups = _in_several_splits(
         (f"{sample.image_path.parent}: {sample.group}", sample) for sample in with_split if sample.group
     )
     if groups:
-        told = [
+        described = [
             f"{found[0].group} ({', '.join(sorted({one.split or '' for one in found}))})" for found in groups.values()
         ]
-        _warn(f"some groups lie in several splits: {listed(told, 10)}; put the images of a group into one split")
+        _warn(f"some groups lie in several splits: {listed(described, 10)}; put the images of a group into one split")
     images = _in_several_splits(
         (content, sample) for sample in with_split if (content := _content(read_image(sample.image_path).pixels))
     )
     if images:
-        told = [" = ".join(f"{one.name} ({one.split})" for one in found) for found in images.values()]
-        _warn(f"some images of several splits are equal: {listed(told, 10)}; keep one of each")
+        described = [" = ".join(f"{one.name} ({one.split})" for one in found) for found in images.values()]
+        _warn(f"some images of several splits are equal: {listed(described, 10)}; keep one of each")
 
 
 def _warn(what: str) -> None:

@@ -81,7 +81,7 @@ def _not_images(names: Collection[str]) -> dict[str, str]:
 def _in_folder_of_labels(
     folder: str, names: Collection[str], by_folder: Mapping[str, Collection[str]]
 ) -> dict[str, str]:
-    """Why files in masks/ or labels/ are no images: those of a dataset's images/ have the same names."""
+    """Why files in masks/ or labels/ are not images: those in a dataset's images/ have the same names."""
     above, _, last = folder.rpartition("/")
     if last.casefold() not in FOLDERS_OF_LABELS:
         return {}

@@ -21,7 +21,7 @@ def image_files(uri: str | Path, *, scene: str | int | None = None) -> tuple[str
 
 
 def _may_be_of_a_set(path: Path) -> bool:
-    """By the first page alone: most files of a batch stand for themselves, and this is asked of each."""
+    """Judged by the first page only: most files of a batch are single images, and every file is checked."""
     import tifffile
 
     try:
@@ -29,4 +29,4 @@ def _may_be_of_a_set(path: Path) -> bool:
             text = tif.ome_metadata or ""
             return "FileName" in text or "BinaryOnly" in text or tif.is_mmstack
     except (OSError, ValueError, tifffile.TiffFileError):
-        return False  # whatever is wrong with it is told when it is read
+        return False  # the error is reported when the file is read

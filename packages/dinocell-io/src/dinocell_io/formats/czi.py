@@ -34,7 +34,7 @@ _PIXEL_TYPES = {
     12: ("<u4", 1),
 }
 _UNCOMPRESSED, _JPEG, _LZW, _JPEG_XR, _ZSTD_0, _ZSTD_1 = 0, 1, 2, 4, 5, 6
-_SPARSEST = 1000  # the image is at most so many times larger than what its blocks cover
+_SPARSEST = 1000  # the image is at most this many times larger than the area of its blocks
 _SEGMENT, _ENTRY, _DIMENSION = struct.Struct("<16sqq"), struct.Struct("<2siqiiBB4si"), struct.Struct("<4siifi")
 
 

@@ -28,7 +28,7 @@ def open_lif_image(file: StoredFile, scene: str | int | None = None) -> LazyImag
         number = chosen_scene(file.uri, names, scene)
         image = opened.images[number]
         sizes, dtype = dict(image.sizes), np.dtype(image.dtype).newbyteorder("=")
-        if image.memory_block.size < image.nbytes:  # the library would go on into what follows in the file
+        if image.memory_block.size < image.nbytes:  # the library would read on into the next part of the file
             raise ValueError(
                 f"{file.uri} stores {image.memory_block.size} of the {image.nbytes} bytes of its image "
                 f"{names[number]}, as after an acquisition that was stopped; choose another scene, or export it again"

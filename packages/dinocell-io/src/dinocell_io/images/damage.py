@@ -30,7 +30,7 @@ DAMAGE = (
 
 @contextmanager
 def damage_named(uri: str, kind: str, *library_errors: type[Exception]) -> Iterator[None]:
-    """Turn DAMAGE into a ValueError that names the file and its kind; what begins with the file passes, as told.
+    """Turn DAMAGE into a ValueError that names the file and its kind; an error that names the file is raised unchanged.
 
     library_errors: what the library of this format raises of its own.
     """
@@ -40,7 +40,7 @@ def damage_named(uri: str, kind: str, *library_errors: type[Exception]) -> Itera
     except StoreError:
         raise
     except errors as error:
-        if isinstance(error, ValueError) and str(error).startswith(uri):  # ours, or already told
+        if isinstance(error, ValueError) and str(error).startswith(uri):  # it names the file already
             raise
         raise damaged(uri, kind, str(error) or type(error).__name__) from error
 

@@ -28,7 +28,7 @@ ReadPlanes = Callable[[tuple[int, ...], int, int, int, slice, slice], Shaped[np.
 
 @dataclass(frozen=True, eq=False)
 class LazyImage:
-    """What a file says about its image; pixels are read when asked for.
+    """What a file says about its image; pixels are read on request.
 
     `axes` are one letter per entry of `shape`, in this order: "t" and "z" where longer than 1, or "i" for pages
     that the file does not name, then "c", "y" and "x". Colour is three channels. `levels[0]` is the full size.
@@ -54,7 +54,7 @@ class LazyImage:
 
     def __post_init__(self) -> None:
         if len(self.axes) != len(self.shape) or not self.axes.endswith("cyx") or 0 in self.shape:
-            raise ValueError(f"{self.uri} has the axes {self.axes} and the shape {self.shape}, which is no image")
+            raise ValueError(f"{self.uri} has the axes {self.axes} and the shape {self.shape}, which is not an image")
         if len(self.channels) != self.size_of("c"):
             raise ValueError(
                 f"{self.uri}: {counted(self.size_of('c'), 'channel')} but {counted(len(self.channels), 'name')} "

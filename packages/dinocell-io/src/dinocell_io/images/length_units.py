@@ -55,7 +55,7 @@ _UM_PER_WORD = {
 
 
 def um_per_unit(name: str) -> float | None:
-    """Micrometres in a unit, by its symbol or its name; None for pixels and for what is no unit of length."""
+    """Micrometres in a unit, by its symbol or its name; None for pixels and anything else."""
     name = name.strip()
     if name in _UM_PER_SYMBOL:
         return _UM_PER_SYMBOL[name]

@@ -50,7 +50,7 @@ def build_jump_index(
 
     plate_types: (source, batch, plate) -> type, see `read_plate_types`; needed to select by type.
     A site that comes twice is kept once, one without any file is left out. Raises ValueError without sites, for a
-    site number that is no number, and for files in different buckets.
+    site number that is not a number, and for files in different buckets.
     """
     with atomic_folder(folder) as temporary:
         with _Builder(temporary, plate_types or {}) as builder:
@@ -183,7 +183,7 @@ class _Builder:
         return root
 
     def finished(self) -> dict[str, Any]:
-        """Drop what came twice; what is to be known beside the columns."""
+        """Drop sites that were listed twice; return the facts beside the columns."""
         if not self._plates:
             raise ValueError("the tables hold no site; nothing was indexed")
         if len(self._wells) > np.iinfo(np.uint16).max:

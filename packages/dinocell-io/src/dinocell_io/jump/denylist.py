@@ -87,7 +87,7 @@ def _parsed(text: str, name: str) -> tuple[Denied, ...]:
         entries = tuple(Denied(**row) for row in rows)
     except TypeError as error:
         raise ValueError(
-            f"{name} is no deny list ({error}); expected the columns {', '.join(Denied.__dataclass_fields__)}"
+            f"{name} is not a deny list ({error}); expected the columns {', '.join(Denied.__dataclass_fields__)}"
         ) from error
     wrong = {entry.level for entry in entries} - set(LEVELS)
     if wrong:

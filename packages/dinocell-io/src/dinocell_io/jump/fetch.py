@@ -30,7 +30,7 @@ class FetchCounts:
 def fetch_fields(
     fields: FieldList, folder: str | Path, *, store: Store | None = None, num_requests: int = 32
 ) -> FetchCounts:
-    """Copy all objects of the fields below `folder`, each whole or not at all; run again, it goes on.
+    """Copy all objects of the fields below `folder`, each completely or not at all; called again, it continues.
 
     Every object is decoded before it is written, so nothing damaged is kept. What fails is listed in
     `quarantine.jsonl` in the folder and left out. Open the copy with `jump_fields(..., uri=folder)`.

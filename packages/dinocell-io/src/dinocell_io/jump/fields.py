@@ -21,7 +21,7 @@ from dinocell_io.system.atomic import atomic_path
 
 @dataclass(frozen=True, eq=False)
 class JumpFields:
-    """The sites `rows` of an index with the channels asked for; `uri` is where their files are (see `jump_fields`).
+    """The sites `rows` of an index with the chosen channels; `uri` is where their files are (see `jump_fields`).
 
     Pickled without the index, which the other process maps for itself.
     """
@@ -110,7 +110,7 @@ def read_selection(path: str | Path, index: JumpIndex, *, uri: str | None = None
             rows, channels, fingerprint = (stored[name] for name in ("rows", "channels", "index_fingerprint"))
     except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f"{path} is no selection of sites ({error}); make one with dinocell data jump subset"
+            f"{path} is not a selection of sites ({error}); make one with dinocell data jump subset"
         ) from error
     if str(fingerprint) != index.fingerprint:
         raise ValueError(f"{path} was made with another index than {index.folder}; make the selection again")

@@ -48,7 +48,7 @@ def parse_file_name(name: str) -> FileName | None:
 def well_name(row: int, column: int) -> str:
     """The name of a well from its row and column counted from 1; rows 27 to 32 of 1536-well plates are AA to AF."""
     if not (1 <= row <= 52 and 1 <= column <= 99):
-        raise ValueError(f"row {row}, column {column} is no well; expected rows 1 to 52 and columns 1 to 99")
+        raise ValueError(f"row {row}, column {column} is not a well; expected rows 1 to 52 and columns 1 to 99")
     letters = chr(ord("A") + (row - 1) % 26)
     return ("A" if row > 26 else "") + letters + f"{column:02d}"
 

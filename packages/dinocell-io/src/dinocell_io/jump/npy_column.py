@@ -7,7 +7,7 @@ from jaxtyping import Num
 
 
 class NpyColumn:
-    """A .npy file of one dimension that grows by `append`; right after `close`, so write it where nobody looks yet."""
+    """A one-dimensional .npy file that grows by `append`; valid only after `close`, so use a temporary name."""
 
     def __init__(self, path: Path, dtype: str) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""Choosing sites of an index: by source, plate, well; so many per well; spread evenly over sources or batches."""
+"""Choosing sites of an index: by source, plate and well, a number per well, balanced over sources or batches."""
 
 import csv
 import gzip
@@ -38,8 +38,8 @@ def select_sites(
 
     sources, plate_types, batches, plates, wells: names or patterns (`*Batch1?`), any of which may match.
     channels: only plates that have all of them.
-    sites_per_well: so many of each well, drawn by `seed`.
-    num_sites: so many in all, drawn evenly from each stratum (source, plate_type, batch or plate; None: from all
+    sites_per_well: at most this many per well, drawn by `seed`.
+    num_sites: the number in total, drawn evenly from each stratum (source, plate_type, batch or plate; None: from all
         alike); a stratum that has fewer gives what it has, and the others more.
     denylist: the shipped one if None; () selects what is known to be bad too. refuse_caution: leave out its `caution`
         lines as well as its `exclude` lines.
@@ -83,7 +83,7 @@ def read_plate_types(path: str | Path) -> dict[tuple[str, str, str], str]:
         }
     except (KeyError, OSError, EOFError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"{path} is no table of plates ({error}); expected plate.csv.gz with the columns Metadata_Source, "
+            f"{path} is not a table of plates ({error}); expected plate.csv.gz with the columns Metadata_Source, "
             "Metadata_Batch, Metadata_Plate and Metadata_PlateType"
         ) from error
 

@@ -134,7 +134,7 @@ def channel_of_column(name: str) -> str:
 
 @dataclass(frozen=True)
 class _Columns:
-    """Which column holds what. A channel has an URL, or a path and a file name."""
+    """Which column holds what. A channel has a URL, or a path and a file name."""
 
     metadata: dict[str, str]
     urls: dict[str, str]
@@ -210,7 +210,7 @@ def _joined(folder: str, base: str, name: str) -> str:
     _, found, rest = path.partition("cpg0016-jump/")
     if not found:
         raise ValueError(
-            f"{name} says that files are in {folder}, which is no address in the gallery; use the table of "
+            f"{name} says that files are in {folder}, which is not an address in the gallery; use the table of "
             "load_data_csv that has URL_ columns"
         )
     return _GALLERY + found + rest

@@ -1,4 +1,4 @@
-"""The separate pieces of label images: they tell binary masks from labels, and can become labels."""
+"""The separate pieces of label images: they distinguish binary masks from labels, and can become labels."""
 
 import warnings
 from collections.abc import Iterable

@@ -11,13 +11,13 @@ from dinocell_io.counted import counted
 def checked_rows(
     rows: Iterable[Shaped[np.ndarray, "..."]], *, shape: tuple[int, int], max_label: int, dtype: np.dtype, name: str
 ) -> Iterator[Integer[np.ndarray, "row x"]]:
-    """The blocks in `dtype`, or ValueError at the first that does not fit: width, whole numbers, range, sum of rows."""
+    """The blocks in `dtype`; ValueError at the first with a wrong width, dtype, range or number of rows."""
     height, width = shape
     done = 0
     for block in rows:
         if block.ndim != 2 or block.shape[1] != width or block.dtype.kind not in "ui":
             raise ValueError(
-                f"{name}: rows {done} on come as {block.dtype} {block.shape}, expected whole numbers [rows, {width}]"
+                f"{name}: rows from {done} on are {block.dtype} {block.shape}, expected whole numbers [rows, {width}]"
             )
         if block.size and (int(block.min()) < 0 or int(block.max()) > max_label):
             raise ValueError(
@@ -25,10 +25,10 @@ def checked_rows(
             )
         done += len(block)
         if done > height:
-            raise ValueError(f"{name}: more rows came than the {height} of its shape")
+            raise ValueError(f"{name}: got more rows than the {height} of its shape")
         yield block.astype(dtype, copy=False)
     if done != height:
-        raise ValueError(f"{name}: {counted(done, 'row')} came, expected {height}")
+        raise ValueError(f"{name}: got {counted(done, 'row')}, expected {height}")
 
 
 def bands(rows: Iterable[Integer[np.ndarray, "row x"]], *, height: int) -> Iterator[Integer[np.ndarray, "row x"]]:

@@ -34,7 +34,7 @@ def write_labels(
     name, and a group that is not there is made; labels that are there are never replaced (FileExistsError). Labels of
     an image take its scales, translations and units; another `pixel_size_um` is refused. All may be in a bucket
     (`s3://`). OME-Zarr is many objects there: the one that makes them a label image is put last, so that a reader
-    finds all of it or nothing; what a write that fails leaves is no label image, and the next one writes over it.
+    finds all of it or nothing; a write that fails leaves no label image, and the next one overwrites its objects.
     Raises ValueError, before anything is written, for an array that is not [y x], that holds negative
     numbers, fractions or numbers above 2**32 - 1, that PNG cannot hold, or that has not the size of the
     OME-Zarr image it belongs to.

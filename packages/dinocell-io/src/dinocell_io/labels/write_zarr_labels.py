@@ -81,7 +81,7 @@ def _write_to_bucket(target: _Target, rows: Iterable[Integer[np.ndarray, "row x"
     if open_group(folder.store, folder.key, target.uri).zarr_format is not None:
         raise FileExistsError(f"{target.uri} has labels {target.name} already; choose another name: labels/NAME")
     if target.zarr_format is None:
-        # first, so that what a writer that is killed leaves is a group, and the next one goes on
+        # first, so that a killed writer leaves a group, which the next one can continue
         write_group(image, {}, zarr_format=2)
     _write_levels(folder, target, rows, dtype)
     _list(target)

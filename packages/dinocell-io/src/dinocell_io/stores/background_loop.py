@@ -14,8 +14,8 @@ _STARTING = threading.Lock()
 def waited_for(coroutine: Coroutine[Any, Any, Result]) -> Result:
     """The coroutine's result, or what it raises; other threads may wait for others meanwhile.
 
-    The loop starts with the first one and ends with the process. A process that is forked later has none: who uses
-    it there waits for ever.
+    The loop starts with the first call and ends with the process. After a fork the child has no loop; a call there
+    never returns.
     """
     with _STARTING:
         loop = _running_loop()

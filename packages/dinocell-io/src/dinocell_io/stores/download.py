@@ -43,14 +43,14 @@ class Body:
     chunks: Iterator[bytes]
 
 
-# Asks for a span of an object; with an etag, of that version only, to continue what it began.
-# Raises Transient, or StartAgain if there is no such rest, or a StoreError for good.
+# Requests a span of an object; with an etag, only if the object is unchanged (If-Match).
+# Raises Transient, StartAgain if the span cannot be continued, or a StoreError, which is final.
 OpenBody = Callable[[Span, str | None, Deadline], AbstractContextManager[Body]]
 
 
 @dataclass
 class _Received:
-    """What has come so far of one version of the object."""
+    """What has been received so far of one version of the object."""
 
     chunks: list[bytes] = field(default_factory=list)
     length: int = 0
@@ -73,11 +73,11 @@ def download(
     check_md5: bool,
     note: Callable[[int], None] = lambda attempts: None,
 ) -> bytes:
-    """The bytes of the span: as many as the server says there are, of one version of the object.
+    """The bytes of the span, all of them and of one version of the object.
 
-    A body that breaks off is continued from where it broke, under the condition that the object is still the same.
-    With `check_md5`, a whole object is compared with its etag where that is an MD5: a mismatch is fetched once more
-    from the start, then it is Corrupt. `note` is told the number of attempts, also of a download that fails.
+    A body that breaks off is continued from where it broke, provided that the object is still the same. With
+    `check_md5`, a complete object is compared with its etag if that is an MD5: after a mismatch it is fetched once
+    more, and a second mismatch is Corrupt. `note` is called with the number of attempts, also if the download fails.
     """
     received = _Received()
     mismatches = 0
@@ -95,7 +95,7 @@ def download(
             mismatches += 1
             received = _Received()
             if mismatches == 2:
-                advice = 'if its etags are no MD5 sums, open the store with verify="length"'
+                advice = 'if its etags are not MD5 sums, open the store with verify="length"'
                 raise Corrupt(key, f"the bytes differ from the server's MD5 {expected}; {advice}", mismatches)
             raise Transient(f"the bytes differ from the server's MD5 {expected}")
         return data
@@ -116,7 +116,7 @@ def _receive(received: _Received, open_body: OpenBody, span: Span, deadline: Dea
         return  # it broke off after its last byte
     with open_body(rest, received.etag, deadline) as body:
         if body.start != rest.start:
-            raise StartAgain(f"{rest} were asked, and bytes from {body.start} came: the server ignores ranges")
+            raise StartAgain(f"{rest} requested, but bytes from {body.start} received: the server ignores ranges")
         if received.size is not None and (body.size, body.etag) != (received.size, received.etag):
             raise StartAgain("the object changed while it was read")
         received.size, received.etag, received.is_md5 = body.size, body.etag, body.is_md5
@@ -125,9 +125,9 @@ def _receive(received: _Received, open_body: OpenBody, span: Span, deadline: Dea
         for chunk in body.chunks:
             received.add(chunk)
     if received.length > end - span.start:
-        raise StartAgain(f"{received.length} bytes came instead of {end - span.start}")
+        raise StartAgain(f"received {received.length} bytes instead of {end - span.start}")
     if received.length < end - span.start:
-        raise Transient(f"{received.length} of {end - span.start} bytes came")
+        raise Transient(f"received {received.length} of {end - span.start} bytes")
 
 
 def _end(span: Span, size: int) -> int:

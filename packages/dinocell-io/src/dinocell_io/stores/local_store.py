@@ -94,7 +94,7 @@ class LocalStore:
 def check_range(key: str, *, start: int, stop: int, size: int) -> None:
     """Raise Refused unless bytes start to stop - 1 are at least one byte, all inside an object of `size` bytes."""
     if not 0 <= start < stop <= size:
-        raise Refused(key, f"bytes {start} to {stop} were asked of {size}; expected 0 <= start < stop <= {size}")
+        raise Refused(key, f"bytes {start} to {stop} requested of {size}; expected 0 <= start < stop <= {size}")
 
 
 def _listing(folder: Path, prefix: str, *, start: str, deep: bool) -> Iterator[ObjectInfo]:

@@ -23,15 +23,15 @@ _CODE = re.compile(r"<Code>(\w+)</Code>")
 
 RESUMED_BYTES = 8 << 20
 
-# the process whose threads fetch for obstore; a child that is forked from it has none and would wait for ever
+# the process whose threads fetch for obstore; a child forked from it has no such threads and would never return
 _RUNTIME_OF: int | None = None
 
 
 class ObstoreStore(S3Store):
     """An S3Store whose bodies come through obstore, a client in Rust; sizes, listings and writing stay with boto3.
 
-    It fetches and decrypts without holding the interpreter's lock, which threads that decode are glad of. All
-    requests of a process wait in one event loop: a thread that waits in obstore by itself is woken for every piece
+    It fetches and decrypts without holding Python's lock, which helps threads that decode. All requests of a process
+    wait in one event loop: a thread that waits in obstore by itself is woken for every piece
     of a body, 150 times for one of 2.3 MB, which doubles what the body costs the processor (benchmarks/bench_store.py).
 
     Options, retries, verification and failures are those of S3Store. Only bodies of more than RESUMED_BYTES are
@@ -39,7 +39,7 @@ class ObstoreStore(S3Store):
     `dinocell-io[obstore]`.
 
     A process forked from one that has fetched cannot fetch (the threads that do it are gone); it raises Refused
-    instead of waiting for ever. Start such processes with "spawn" or "forkserver".
+    instead of hanging. Start such processes with "spawn" or "forkserver".
     """
 
     def __init__(self, bucket: str, **options: Any) -> None:
@@ -68,7 +68,7 @@ class ObstoreStore(S3Store):
             start, _ = result.range
             size = result.meta["size"]
             if span.stop is not None and span.stop > size:
-                raise Refused(address, f"{span} were asked of {size}; expected a range inside the object")
+                raise Refused(address, f"{span} requested of {size} bytes; expected a range inside the object")
             yield Body(
                 start=start,
                 size=size,

@@ -24,8 +24,8 @@ _NAP_SECONDS = 1.0
 class OverdueBodies:
     """A thread that shuts the sockets of bodies that are overdue.
 
-    A socket's timeout starts anew with each byte that comes, so a body that drips never meets it. The thread starts
-    with the first body, sleeps while none is overdue, and ends with the process.
+    A socket's timeout starts again with each byte received, so a body that arrives byte by byte never reaches it. The
+    thread starts with the first body, sleeps while none is overdue, and ends with the process.
     """
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 class Transient(Exception):
-    """One attempt failed in a way that another may not. Never leaves a store: it becomes Exhausted."""
+    """One attempt failed in a way that another may not. Internal: callers see Exhausted."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class RetryPolicy:
             raise ValueError(f"{self}: expected positive limits, and waits of 0 or more")
 
     def wait_seconds(self, failures: int) -> float:
-        """A random wait after so many failures."""
+        """A random wait after this number of failures."""
         longest = min(self.longest_wait_seconds, self.first_wait_seconds * 2 ** (failures - 1))
         return random.uniform(0.0, longest)
 
 
 class Deadline:
-    """The moment at which one object's attempts end; it moves away as the object turns out to be large."""
+    """The moment at which one object's attempts end; extended for large objects."""
 
     def __init__(self, policy: RetryPolicy) -> None:
         self._policy = policy
@@ -67,7 +67,7 @@ class Deadline:
 def with_retries(
     attempt: Callable[[Deadline], Result], *, key: str, policy: RetryPolicy, budget: RetryBudget
 ) -> tuple[Result, int]:
-    """Call `attempt` until it gives a result, and tell how many attempts that took.
+    """Call `attempt` until it gives a result; return it with the number of attempts.
 
     Only Transient is tried again; every other exception passes at once. Raises Exhausted with the last cause when
     the attempts, the deadline or the budget are used up.

@@ -25,7 +25,7 @@ class S3Place:
 
     `unsigned` True asks without credentials, as public buckets allow; None does so where none are found.
     `ca_file` is the certificate authority of a server of one's own.
-    Raises ValueError for a bucket's name that no server knows, and for an endpoint that is no http(s) address.
+    Raises ValueError for a name that no bucket can have, and for an endpoint that is not an http(s) address.
     """
 
     bucket: str
@@ -38,10 +38,10 @@ class S3Place:
     def __post_init__(self) -> None:
         if not _BUCKET.fullmatch(self.bucket):
             raise ValueError(
-                f"{self.bucket!r} is no name of a bucket; expected letters, digits, '.', '-' and '_', or an ARN"
+                f"{self.bucket!r} is not a name of a bucket; expected letters, digits, '.', '-' and '_', or an ARN"
             )
         if self.endpoint is not None and not _ENDPOINT.match(self.endpoint):
-            raise ValueError(f"endpoint {self.endpoint!r} is no address; expected http://host:port or https://host")
+            raise ValueError(f"endpoint {self.endpoint!r} is not an address; expected http://host:port or https://host")
 
     def address(self, key: str) -> str:
         return f"s3://{self.bucket}/{key}"
@@ -61,7 +61,7 @@ class S3Client:
     """
 
     def __init__(self, place: S3Place, *, policy: RetryPolicy, connections: int, region: str | None = None) -> None:
-        # imported here: they take 0.15 s, and who reads local files never waits for them
+        # imported here: they take 0.15 s, which readers of local files should not pay
         import boto3  # type: ignore[import-untyped]
         import botocore.session  # type: ignore[import-untyped]
         from botocore.config import Config  # type: ignore[import-untyped]

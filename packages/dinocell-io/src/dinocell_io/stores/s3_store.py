@@ -22,8 +22,8 @@ from dinocell_io.system.fork_safe import renew_after_fork
 VERIFY = ("auto", "etag", "length")
 Result = TypeVar("Result")
 
-# What a body that is reset loses at most. Planes of screens (2 to 3 MB) come in one piece: putting them together from
-# several takes a tenth of what fetching them costs the processor.
+# At most this much is fetched again after a reset. Planes of screens (2 to 3 MB) are read in one piece: joining them
+# from several pieces takes a tenth of the processor time of fetching them.
 CHUNK_BYTES = 4 << 20
 PART_BYTES = 64 << 20  # of what is put in parts, of which there may be 10,000
 
@@ -121,7 +121,7 @@ class S3Store:
             whole = {"MultipartUpload": {"Parts": parts}, **upload}
             self._tried(key, lambda boto: boto.complete_multipart_upload(**whole))
         except BaseException:
-            with suppress(StoreError):  # what failed first is what to tell
+            with suppress(StoreError):  # the first error is the one to report
                 self._tried(key, lambda boto: boto.abort_multipart_upload(**upload))
             raise
 
@@ -235,14 +235,12 @@ def _checksum(data: bytes) -> str:
 def _body(address: str, response: Any, span: Span) -> Body:
     length = response.headers.get("Content-Length")
     if length is None:
-        raise Refused(
-            address, "the answer has no Content-Length; a body that was cut could not be told from a whole one"
-        )
+        raise Refused(address, "the answer has no Content-Length, so a body that was cut could not be recognised")
     start, size = 0, int(length)
     if response.status == 206:
         start, size = _content_range(address, response.headers.get("Content-Range", ""))
     if span.stop is not None and span.stop > size:
-        raise Refused(address, f"{span} were asked of {size}; expected a range inside the object")
+        raise Refused(address, f"{span} requested of {size} bytes; expected a range inside the object")
     encrypted = response.headers.get("x-amz-server-side-encryption", "AES256") != "AES256"
     customer_key = "x-amz-server-side-encryption-customer-algorithm" in response.headers
     return Body(

@@ -41,12 +41,12 @@ class Store(Protocol):
         """The objects whose keys start with `prefix`, in the order of their keys' UTF-8 bytes.
 
         With a delimiter ("/"), only up to the next one: deeper keys appear once, as the folder that holds them.
-        A prefix without objects gives an empty listing: a store cannot tell it from a mistyped one.
+        A prefix without objects gives an empty listing: a store cannot distinguish it from a mistyped one.
         """
         ...
 
     def put(self, key: str, data: bytes) -> None:
-        """Write the object, whole or not at all, in place of one that may be there."""
+        """Write the object, completely or not at all; an existing one is replaced."""
         ...
 
 
@@ -54,8 +54,8 @@ class StoreError(OSError):
     """An object could not be read or written: its key, how often it was tried, and why, as text.
 
     `key` is the object's whole address: a path, or s3://bucket/key. Every attribute is plain text or a number, so
-    that the error passes unchanged between processes (errors of boto3 do not, and a DataLoader that meets one
-    waits for ever). `kind` is one word for tables.
+    that the error passes unchanged between processes (errors of boto3 do not, and a DataLoader that meets one never
+    returns). `kind` is one word for tables.
     """
 
     kind: ClassVar[str] = "error"
@@ -90,7 +90,7 @@ class Refused(StoreError, ValueError):
 
 
 class Corrupt(StoreError, ValueError):
-    """The bytes that came are not the bytes the server says it has, twice."""
+    """Checksum mismatch on two attempts."""
 
     kind = "corrupt"
 

@@ -1,4 +1,4 @@
-"""One file in a store, read by ranges of bytes, and the same as a Python file object."""
+"""One file in a store, read by byte ranges, or as a Python file object (RangeReader)."""
 
 import io
 import threading
@@ -12,7 +12,7 @@ from dinocell_io.stores.open_store import open_store
 from dinocell_io.stores.store import Store
 from dinocell_io.stores.uri import local_path
 
-# below this one request for the whole file beats several for its parts (first byte ~50 ms, 10 to 50 MB/s)
+# below this size one request for the complete file beats several for its parts (first byte ~50 ms, 10 to 50 MB/s)
 WHOLE_FILE_BYTES = 4 << 20
 _BLOCK_BYTES = 1 << 18
 _MAX_BLOCKS = 32

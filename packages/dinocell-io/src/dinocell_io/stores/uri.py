@@ -25,7 +25,7 @@ def local_path(uri: str | Path) -> Path:
 
 
 def check_local_folder(uri: str | Path) -> None:
-    """Raise FileNotFoundError if nothing is at a path or `file://` address, ValueError if it is no folder."""
+    """Raise FileNotFoundError if nothing is at a path or `file://` address, ValueError if it is not a folder."""
     path = _path_of(uri)
     with _permission_named(path):
         _check_exists(path, "the folder of a Zarr group")
@@ -77,7 +77,7 @@ def _permission_named(path: Path) -> Iterator[None]:
 
 def _path_of(uri: str | Path) -> Path:
     if uri == "":
-        raise ValueError("'' is no address; expected a path, file:// or s3://bucket/key")
+        raise ValueError("'' is not an address; expected a path, file:// or s3://bucket/key")
     if isinstance(uri, Path) or "://" not in uri:
         return Path(uri)
     parts = urlsplit(uri)

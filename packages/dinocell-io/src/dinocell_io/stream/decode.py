@@ -18,7 +18,7 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIP_OFFSETS, _SAMPLES, _STRIP_COUNTS, _TILE_OFFSETS, _SAMPLE_FORMAT = 273, 277, 279, 324, 339
 _TAG_DTYPES = {1: "u1", 3: "u2", 4: "u4"}  # BYTE, SHORT, LONG
 _CONSTANT_STRIDE = 16
-_MAX_EXPANSION = 1000  # zeros under deflate shrink to a thousandth; what promises more is no image
+_MAX_EXPANSION = 1000  # zeros under deflate shrink to a thousandth; a larger promise is not an image
 
 
 class BadObject(ValueError):
@@ -79,7 +79,7 @@ def _decode_page(data: bytes) -> UInt16[np.ndarray, "y x"]:
         order = ">"
     else:
         kind = "all zeros" if not any(data[:64]) else f"starts with {data[:4]!r}"
-        raise BadObject("damaged", f"its {len(data)} bytes are no TIFF: {kind}")
+        raise BadObject("damaged", f"its {len(data)} bytes are not a TIFF file: {kind}")
     tags, following = _directory(data, order)
     if following:
         raise BadObject("format", "it holds several pages, expected one plane per file")

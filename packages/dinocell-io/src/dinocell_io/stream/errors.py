@@ -2,7 +2,7 @@
 
 
 class StreamError(RuntimeError):
-    """A stream cannot go on; plain text, so that it passes from a worker process to the main one."""
+    """A stream cannot continue; plain text, so that it passes from a worker process to the main one."""
 
 
 class TooManyFailures(StreamError):
@@ -10,4 +10,4 @@ class TooManyFailures(StreamError):
 
 
 class StreamStalled(StreamError):
-    """No field came for too long; the text shows where each thread is."""
+    """No field arrived for too long; the text shows where each thread is."""

@@ -30,7 +30,7 @@ class FieldFiles:
 class FieldPixels:
     """One field in memory: all channels of one shape, in the file's dtype; the arrays may be read-only.
 
-    The channels of a Cell Painting field are uint16 and keep the order in which they were asked for.
+    The channels of a Cell Painting field are uint16 and keep the order in which they were requested.
     """
 
     key: str

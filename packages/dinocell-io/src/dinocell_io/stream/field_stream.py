@@ -30,8 +30,8 @@ class FieldStream:
     rank, world_size, ranks_per_node, worker, num_workers: whose part is read; see `Partition`. All parts have
         `len(stream)` uses per epoch.
     seed: of the order, which is new in each epoch; None reads in the list's order.
-    num_epochs: iteration ends when so many epochs are read, counted from the first; None never ends. Fetching goes
-        on across the border of two epochs.
+    num_epochs: iteration ends when this many epochs are read, counted from the first; None never ends. Fetching
+        continues across the border of two epochs.
     reuses, buffer_fields: each fetched field is given `reuses` times, from a buffer of that many fields; see
         `ReuseSchedule`. 512 fields of five 1080 x 1080 channels are 6 GB; a stream without reuse has no buffer.
     ordered: give the fields in the known order. False gives whichever of the next ones is there first: an object
@@ -39,11 +39,11 @@ class FieldStream:
     prepare: steps applied to each field in the decoding threads (`IlluminationCorrection`, `ResampleTo`, or functions
         of (FieldFiles, FieldPixels) that return FieldPixels and may raise BadObject).
     quarantine: a file that gets a line for each field that failed. Fields that it names with a lasting cause
-        (missing, damaged ...) are not asked for again, in this run and those that pass the same file.
+        (missing, damaged ...) are not requested again, in this run and those that pass the same file.
     limits: how much is under way, and how many failures are too many.
 
     A field that cannot be read is replaced by the next one in the order, so every part keeps its length.
-    `state_dict` after any field says where to go on; `load_state_dict` in a new process continues with the same
+    `state_dict` after any field says where to continue; `load_state_dict` in a new process continues with the same
     fields, as far as the same ones can be read. A stream can be pickled and forked before it is iterated; threads
     exist only while it is.
 
@@ -134,7 +134,7 @@ class FieldStream:
     def state_dict(self) -> dict[str, Any]:
         """Where the stream is, as plain values (JSON keeps them): all that `load_state_dict` needs.
 
-        `epoch` and `position` are those of the next field; to go on from another place, such as the last batch that
+        `epoch` and `position` are those of the next field; to continue from another place, such as the last batch that
         was trained on, set these two. `taken_ahead` lists positions that an unordered stream has already given.
         """
         return {
@@ -158,7 +158,7 @@ class FieldStream:
         ]
         if different:
             raise ValueError(
-                f"the state is of another stream ({'; '.join(different)}); make the stream as it was, or start anew"
+                f"the state is of another stream ({'; '.join(different)}); make the stream as it was, or start again"
             )
         epoch, position = int(state["epoch"]), int(state["position"])
         if epoch < 0 or not 0 <= position <= len(self):

@@ -60,7 +60,7 @@ def open_folder_fields(folder: str | Path) -> FolderFields:
         place, prefix = root.as_uri(), ""
     names, left_out = images_among(found)
     if not names:
-        raise ValueError(f"{folder} holds no image; expected files with {', '.join(IMAGE_SUFFIXES)} in it or below")
+        raise ValueError(f"{folder} holds no images; expected files with {', '.join(IMAGE_SUFFIXES)} in it or below")
     return FolderFields(place, prefix, tuple(names), left_out)
 
 

@@ -65,12 +65,12 @@ class IlluminationCorrection:
 def coarse_function(data: bytes, *, name: str, shape: tuple[int, int]) -> Float32[np.ndarray, "v u"]:
     """The means of blocks of about 8 x 8 pixels of an illumination function for images of `shape`.
 
-    Raises BadObject for bytes that are no .npy array of that shape, and for values that are not above 0.
+    Raises BadObject for bytes that are not a .npy array of that shape, and for values that are not above 0.
     """
     try:
         function = np.load(io.BytesIO(data), allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise BadObject("illumination", f"{name} is no .npy array ({error})") from error
+        raise BadObject("illumination", f"{name} is not a .npy array ({error})") from error
     if function.shape != shape or function.dtype.kind not in "fiu":
         raise BadObject("illumination", f"{name} is {function.dtype} {function.shape}, expected numbers of {shape}")
     if not (np.isfinite(function).all() and function.min() > 0):

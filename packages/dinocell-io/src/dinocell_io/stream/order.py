@@ -1,7 +1,7 @@
-"""In which order fields are visited, and by whom: seeded, equal for all, and the same for ever.
+"""The order in which fields are visited, and by which reader: seeded, equal for all, and stable across versions.
 
 The orders come from a hash of our own (splitmix64) and not from a generator of NumPy, whose streams may change
-between versions: a run resumed under another version goes on where it stopped.
+between versions: a run resumed with another version continues where it stopped.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from jaxtyping import Float64, Int64, Integer, UInt32, UInt64
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
-_NODES = 0x6E6F6465  # the word that tells the split over nodes from the orders of epochs
+_NODES = 0x6E6F6465  # distinguishes the split over nodes from the orders of epochs
 
 
 def random_keys(numbers: Integer[np.ndarray, "n"], *words: int) -> UInt64[np.ndarray, "n"]:
@@ -44,7 +44,7 @@ class Partition:
     """Which share of the fields one worker of one rank reads.
 
     A node (`ranks_per_node` ranks that share a disk cache) keeps its fields for the whole run, so that what it has
-    cached stays useful; which of its ranks and workers reads a field is drawn anew each epoch. All workers read
+    cached stays useful; which of its ranks and workers reads a field is drawn again in each epoch. All workers read
     equally many: where the fields do not divide, up to num_shares - 1 of them are read twice per epoch.
     """
 

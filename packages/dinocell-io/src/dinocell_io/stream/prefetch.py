@@ -68,7 +68,7 @@ class Prefetcher:
     """Threads that fetch (`num_requests` at once) and decode (`num_decoders`); made where it is used, closed after.
 
     Back-pressure is the caller's: submit only as many fields as may be in memory. Threads are daemons, so a request
-    that never returns does not keep the program from ending. An error that is no StoreError or BadObject is a
+    that never returns does not keep the program from ending. An error other than StoreError and BadObject is a
     mistake in the program: it is raised again in `wait`.
     """
 
@@ -189,7 +189,7 @@ class Prefetcher:
             job.num_left -= 1
             is_last = job.num_left == 0
         if is_last:
-            # What is wrong with a whole field is told of its last channel, not of the one that happened to come last.
+            # Errors of a complete field are reported for its last channel, so reports do not depend on arrival order.
             channel, object_key = list(job.files.objects.items())[-1]
             self._complete(replace(request, channel=channel, object_key=object_key))
         return True

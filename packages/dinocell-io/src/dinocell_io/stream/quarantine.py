@@ -1,4 +1,4 @@
-"""Fields that could not be read: written down once, never asked for again."""
+"""Fields that could not be read: recorded once, never requested again."""
 
 import json
 import os
@@ -21,7 +21,7 @@ _START = b'{"key": '  # of every line
 def append_quarantine(path: str | Path, failure: FailedField) -> None:
     """Add one line of JSON. Workers and ranks of one machine may write to one file: each line is one write.
 
-    After a line that was cut by a kill or a full disk, a new one is begun.
+    After a line that was cut by a kill or a full disk, a new line is begun.
     """
     line = (json.dumps(asdict(failure), ensure_ascii=False) + "\n").encode()
     handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
@@ -38,7 +38,7 @@ def append_quarantine(path: str | Path, failure: FailedField) -> None:
 def read_quarantine(path: str | Path) -> tuple[FailedField, ...]:
     """All failures in the file, none if it does not exist; lines that were cut by a kill or a full disk are left out.
 
-    Raises ValueError for a line that is no failure of a field and no beginning of one.
+    Raises ValueError for a line that is neither the failure of a field nor the beginning of one.
     """
     try:
         lines = Path(path).read_bytes().split(b"\n")

@@ -18,7 +18,7 @@ class StreamReport:
 
     `num_used` fields were handed out, `num_read` of them fetched and decoded now (the rest are reuses);
     `num_quarantined` failed, `num_expected_missing` of them where the deny list says that keys are missing, and
-    `num_replaced` places of the order were given to another field. Of `num_requested` objects `num_objects` came;
+    `num_replaced` places of the order were given to another field. Of `num_requested` objects `num_objects` arrived;
     `num_retries` were fetched again because they did not decode, and the store tried `num_store_retries` times again.
     `failures` counts by (kind, plate). Latencies are of whole objects, None before the first.
     `data_wait_share` is the part of the time since the first field in which the reader waited for the next one;
@@ -56,7 +56,7 @@ class StreamReport:
         lines = [
             f"fields   {self.num_used} used, {self.num_read} read, {self.num_quarantined} quarantined"
             f" ({self.num_expected_missing} known to be missing)",
-            f"objects  {self.num_objects} of {self.num_requested} asked for, {self.num_bytes / 1e6:.1f} MB;"
+            f"objects  {self.num_objects} of {self.num_requested} requested, {self.num_bytes / 1e6:.1f} MB;"
             f" {self.num_retries} fetched again, {self.num_store_retries} retries of the store",
         ]
         if self.p50_seconds is not None and self.p99_seconds is not None:

@@ -1,4 +1,4 @@
-"""One iteration of a stream: what is asked for, what has come, what is given next."""
+"""One iteration of a stream: what is requested, what has arrived, what is given next."""
 
 import time
 from collections import deque
@@ -79,8 +79,8 @@ class StreamRun:
                 return self._given(use, begin, waited)
             if waited > self._limits.stall_seconds:
                 raise StreamStalled(
-                    f"no field came for {waited:.0f} s; {len(self._unused)} are under way. Check the network and the "
-                    f"store, or raise stall_seconds. The threads are at:\n{self._prefetcher.stacks()}"
+                    f"no field arrived for {waited:.0f} s; {len(self._unused)} are under way. Check the network and "
+                    f"the store, or raise stall_seconds. The threads are at:\n{self._prefetcher.stacks()}"
                 )
             self._prefetcher.wait(min(_WAIT_SECONDS, float(self._limits.stall_seconds)))
             waited = time.perf_counter() - begin
@@ -177,7 +177,7 @@ class StreamRun:
 
     def _note_failure(self, failure: FailedField, files: FieldFiles) -> None:
         self._last_failure = failure
-        if failure.key in self._state.quarantined:  # asked for twice, as itself and in place of another: told once
+        if failure.key in self._state.quarantined:  # requested twice, as itself and in place of another: reported once
             return
         is_expected = files.may_be_missing and failure.kind == "missing"
         self._state.counts.add_failure(failure, files.plate, is_expected=is_expected)

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and folders that appear complete or not at all."""
 
 import os
 import shutil
@@ -12,8 +12,8 @@ from pathlib import Path
 def atomic_path(final: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `final`; on success it becomes `final` in one step.
 
-    Killed at any point, `final` is the whole old file or the whole new one: the new content is on
-    the disk (fsync) before the rename. The temporary name is hidden (it starts with a dot) and keeps
+    If the process is killed at any point, `final` is the complete old file or the complete new one: the new content is
+    on the disk (fsync) before the rename. The temporary name is hidden (it starts with a dot) and keeps
     the suffix, so that writers that look at it work. An existing file's permissions are kept, a new file
     gets those that open() gives under the umask, whatever the writer chose; a link is followed. On an
     exception the temporary file is removed and `final` left as it was; after a kill it stays and may be

@@ -10,7 +10,7 @@ def parse_bytes(text: str) -> int:
     """The bytes of "500 GB", "1.5TiB", "2000": powers of 1000, and of 1024 with an i. Raises ValueError otherwise."""
     match = _SIZE.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is no size; expected a number with a unit, such as 500GB, 1.5TB or 64MiB")
+        raise ValueError(f"{text!r} is not a size; expected a number with a unit, such as 500GB, 1.5TB or 64MiB")
     return int(float(match[1]) * _UNITS[(match[2] or "").lower()])
 
 

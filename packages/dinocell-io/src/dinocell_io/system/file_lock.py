@@ -56,7 +56,7 @@ def file_lock(handle: int) -> Iterator[None]:
 
 
 class LockWarning(UserWarning):
-    """A file system has no locks; what excludes other processes elsewhere does not there."""
+    """A file system has no locks, so other processes are not excluded."""
 
 
 @contextmanager

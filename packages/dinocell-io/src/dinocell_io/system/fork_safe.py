@@ -1,4 +1,4 @@
-"""Objects with locks, threads or connections that a forked child makes anew."""
+"""Objects with locks, threads or connections that a forked child has to create again."""
 
 import os
 from typing import Protocol, runtime_checkable
@@ -18,7 +18,7 @@ _KEPT: WeakSet[Forkable] = WeakSet()
 def renew_after_fork(kept: Forkable) -> None:
     """Call `kept.after_fork()` in every process forked from this one, for as long as `kept` lives.
 
-    A lock that another thread held at the fork stays held for ever in the child, and a socket is written by both.
+    A lock that another thread held at the fork stays held in the child, and a socket would be written by both.
     """
     _KEPT.add(kept)
 

@@ -28,7 +28,7 @@ class Fault(StrEnum):
     LONG = "the announced length is larger than the body"
     RESET = "the connection is reset at the body's half"
     STALLED_WITHIN = "the body stops at its half, the connection stays"
-    DRIP = "after its half, the body comes byte by byte, for ever"
+    DRIP = "the second half of the body comes byte by byte and never ends"
     SHORT = "length and body are both too short, in agreement"
     FLIPPED = "one bit of the body is another one"
     ZEROED = "the body is zeros"

@@ -210,7 +210,7 @@ def test_an_array_larger_than_memory_is_refused(tmp_path: Path) -> None:
         ({"chunk_key_encoding": {"name": "other"}}, "names its chunks by 'other'"),
         ({"chunk_key_encoding": {"name": "v2", "configuration": {"separator": {"a": 1}}}}, "expected '/' or '.'"),
         ({"fill_value": "seven"}, "the fill value 'seven'"),
-        ({"fill_value": 300}, "the fill value 300, which is no uint8"),
+        ({"fill_value": 300}, "the fill value 300, which is not a uint8"),
         ({"codecs": []}, "the description of the array a.zarr is damaged"),
         ({"codecs": 5}, "the description of the array a.zarr is damaged"),
         ({"codecs": [{"name": "zstd"}, {"name": "gzip"}]}, "packed 2 times over"),

@@ -413,7 +413,7 @@ def test_rows_that_do_not_fit_leave_nothing_in_the_group(tmp_path: Path) -> None
     write_ome_zarr(tmp_path / "a.zarr", [np.zeros((40, 50), np.uint8)], "yx")
     before = sorted(path for path in tmp_path.rglob("*") if "labels" not in path.parts)
     for uri in (tmp_path / "a.zarr", tmp_path / "new.zarr"):
-        with pytest.raises(ValueError, match="30 rows came, expected 40"):
+        with pytest.raises(ValueError, match="got 30 rows, expected 40"):
             write_label_rows(uri, [np.ones((30, 50), np.uint8)], shape=(40, 50))
     assert sorted(path for path in tmp_path.rglob("*") if "labels" not in path.parts) == before
     with pytest.raises(ValueError, match="holds 0 label images"):

@@ -111,7 +111,7 @@ def test_a_write_that_fails_leaves_no_labels_and_the_next_one_writes_them(server
 
 
 def test_rows_that_do_not_fit_leave_no_labels(server: ObjectServer) -> None:
-    with pytest.raises(ValueError, match="300 rows came, expected 1100"):
+    with pytest.raises(ValueError, match="got 300 rows, expected 1100"):
         write_label_rows("s3://bucket/new.zarr", [LABELS[:300]], shape=(1100, 1050))
     with pytest.raises(ValueError, match="holds 0 label images"):
         read_labels("s3://bucket/new.zarr")

@@ -57,7 +57,7 @@ class _Complaints(logging.Handler):
     """What tifffile logs as an error in this thread.
 
     It logs damage (a page list that ends outside the file, metadata that cannot be parsed) and
-    goes on with fewer pages; for us a missing page is a failure.
+    continues with fewer pages; here a missing page is an error.
     """
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ def _is_harmless(message: str) -> bool:
 def open_tiff(file: StoredFile, omexml: str | None = None) -> Iterator[tuple[tifffile.TiffFile, tuple[str, ...]]]:
     """Yield the open file, and notes on what is wrong with it and does no harm to its image.
 
-    Every way in which it can be damaged ends as a ValueError that names it. `omexml` takes the place of the file's own
+    Every kind of damage raises a ValueError that names the file. `omexml` replaces the file's own
     description.
     """
     complaints = _Complaints()

@@ -23,7 +23,7 @@ _OUTSIDE = str(2**31 - 1)  # a page that no file has: its plane is missing
 
 @dataclass(frozen=True)
 class SetImage:
-    """One image of a set: its own description, with references settled, and what is told of planes that are missing.
+    """One image of a set: its description, with references resolved, and the message about planes that are missing.
 
     `names` are those of all images of the set, of which this is `number`.
     """
@@ -55,10 +55,10 @@ def image_of_set(file: StoredFile, xml: str, uuid: str | None, scene: str | int 
         root.remove(image)
     missing = references.settle(images[number])
     if all(data.get("IFD") == _OUTSIDE for data in images[number].iterfind("{*}Pixels/{*}TiffData")):
-        raise ValueError(f"{file.uri}: no plane of the image {names[number]} is there; {_told(missing)}")
+        raise ValueError(f"{file.uri}: no plane of the image {names[number]} is there; {_missing_files(missing)}")
     root.set("UUID", "urn:this")  # no reference has it: tifffile compares names and UUIDs no more
     text = ElementTree.tostring(root, encoding="unicode")
-    return SetImage(text, names, number, _told(missing) if missing else "")
+    return SetImage(text, names, number, _missing_files(missing) if missing else "")
 
 
 def file_uuid(xml: str) -> str | None:
@@ -88,7 +88,7 @@ def _reference(data: ElementTree.Element) -> _Reference | None:
     return _Reference(found, name, (found.text or "").strip())
 
 
-def _told(missing: list[str]) -> str:
+def _missing_files(missing: list[str]) -> str:
     are = "is" if len(missing) == 1 else "are"
     return (
         f"planes of it are in {listed(missing, 3)}, which {are} not beside it, or of another set; put the whole set "
@@ -132,7 +132,7 @@ class _References:
                 f"{self.file.uri} says that it is {by_uuid} of its set, but has the name of another file of it, and "
                 f"{by_uuid} is not beside it; give it back the name it had"
             )
-        # where both files have one UUID, each holds a copy of the same text, and only the names tell them apart
+        # where both files have one UUID, each holds a copy of the same text, and only the names distinguish them
         return by_name if other == self.own_uuid else by_uuid
 
     def own_planes(self, image: ElementTree.Element) -> bool:

@@ -27,7 +27,7 @@ class PageStack:
 
     `shape` and `axes` are those of the stored array ("S" for samples). `offset` is where all of it lies in one
     piece and uncompressed in `file`, None where it does not; a page list may then be shorter than the planes. A page
-    that is described and not stored is None, and `why_missing` is told of it.
+    that is described and not stored is None, and `why_missing` is the reason in the message.
     """
 
     file: StoredFile

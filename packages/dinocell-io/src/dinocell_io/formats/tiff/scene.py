@@ -21,7 +21,7 @@ _STOPPED = "its acquisition was stopped, or it is not whole: choose another plan
 class ChosenSeries:
     """A series of the file, by its index; of its positions, one; `names` are the scenes it was chosen from.
 
-    `why_missing` is told of planes that the series describes and does not hold.
+    `why_missing` is the reason in messages about planes that the series describes but does not hold.
     """
 
     series: tifffile.TiffPageSeries
@@ -40,7 +40,7 @@ def chosen_series(
     why_missing = (of_set.why_missing if of_set is not None else "") or _STOPPED
     images = [(i, s) for i, s in enumerate(series_of(tif)) if s.keyframe is not None and _is_image(s)]
     if not images:
-        raise ValueError(f"{file.uri} holds no image; copy or export it again")
+        raise ValueError(f"{file.uri} holds no images; copy or export it again")
     if of_set is not None and of_set.names:
         index, series = images[0]
         if series.kind != "ome":  # tifffile could not use the description, and gave the pages of this file

@@ -71,7 +71,7 @@ def _crc32c_checked(data: bytes, size: int) -> bytes:
 
 def _blosc(data: bytes, size: int) -> bytes:
     if len(data) < 16:
-        raise ValueError(f"{len(data)} bytes are no blosc data")
+        raise ValueError(f"{len(data)} bytes are not blosc data")
     num_bytes, packed = struct.unpack_from("<I4xI", data, 4)
     if num_bytes != size or packed != len(data):
         raise ValueError(f"blosc says {num_bytes} bytes from {packed}, expected {size} from {len(data)}")

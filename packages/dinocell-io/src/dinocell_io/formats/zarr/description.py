@@ -197,5 +197,5 @@ def _fill_value(stated: Any, dtype: np.dtype, uri: str) -> Any:
         if dtype.kind != "f" and value != exact:
             raise OverflowError
     except (ValueError, TypeError, OverflowError) as error:
-        raise ValueError(f"{uri} has the fill value {stated!r}, which is no {dtype}; it is damaged") from error
+        raise ValueError(f"{uri} has the fill value {stated!r}, which is not a {dtype}; it is damaged") from error
     return value

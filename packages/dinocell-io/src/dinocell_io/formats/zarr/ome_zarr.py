@@ -60,7 +60,10 @@ def zarr_place(uri: str | Path, store: Store | None) -> tuple[Store, str, str]:
 def open_zarr_image(
     store: Store, key: str, uri: str, scene: str | int | None = None, *, may_be_empty: bool = False
 ) -> LazyImage:
-    """The image at `key`; `uri` is its address for messages. One that `may_be_empty` has planes without a chunk."""
+    """The image at `key`; `uri` is its address for messages.
+
+    With `may_be_empty`, a plane without stored chunks holds fill values and is not an error.
+    """
     with damage_named(uri, "OME-Zarr"):
         group = open_group(store, key, uri)
         attributes = group.attributes
