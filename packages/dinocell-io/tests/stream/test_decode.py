@@ -114,6 +114,16 @@ def test_a_header_that_asks_for_more_memory_than_the_data_can_fill_is_refused():
     assert caught.value.kind == "damaged"
 
 
+def test_a_tile_larger_than_memory_is_refused():
+    data = bytearray(tiff(tile=(16, 16)))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        tag = file.pages[0].tags["TileWidth"]
+    struct.pack_into("<HHII", data, tag.offset, tag.code, 4, 1, 0x30000010)
+    with pytest.raises(BadObject, match="broken") as caught:
+        decode_plane(bytes(data))
+    assert caught.value.kind == "damaged"
+
+
 def test_one_pixel_between_the_looked_at_ones_makes_a_plane_not_constant():
     plane = np.zeros((40, 50), np.uint16)
     assert is_constant(plane)

@@ -146,7 +146,7 @@ def _by_libtiff(data: bytes, shape: tuple[int, int]) -> UInt16[np.ndarray, "y x"
 
     try:
         plane = imagecodecs.tiff_decode(data)
-    except (imagecodecs.TiffError, RuntimeError, ValueError, IndexError) as error:
+    except (imagecodecs.TiffError, RuntimeError, ValueError, IndexError, MemoryError) as error:
         raise BadObject("damaged", f"its compressed pixels are broken ({error})") from error
     if plane.shape != shape or plane.dtype != np.uint16:
         raise BadObject("damaged", f"it decodes to {plane.dtype} {plane.shape}, its header says uint16 {shape}")

@@ -11,7 +11,7 @@ class StreamLimits:
         Fields per second cannot exceed num_requests / (channels * seconds per object): 56 at 70 ms and 5 channels
         give 160.
     num_decoders: threads that decode and check.
-    fields_ahead: fields asked for and not used yet; each holds its bytes or its pixels in memory.
+    fields_ahead: fields requested and not used yet; each holds its bytes or its pixels in memory.
     max_failed_share of the last failure_window fields may fail.
     stall_seconds: how long to wait for one field.
     """
