@@ -196,4 +196,4 @@ for image in ("a.tif", [[1, 2]], torch.zeros(4, 4)):
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     expected = "expected a numpy array or a dinocell_io.Image; read a file with dinocell_io.read_image"
-    assert result.stdout.splitlines() == [f"a {name} came; {expected}" for name in ("str", "list", "Tensor")]
+    assert result.stdout.splitlines() == [f"got a {name}; {expected}" for name in ("str", "list", "Tensor")]

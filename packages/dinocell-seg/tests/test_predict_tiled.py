@@ -198,7 +198,7 @@ def test_rescaling_brings_cells_to_the_diameter_the_model_knows() -> None:
 
 
 def test_a_diameter_needs_a_model_that_knows_its_own() -> None:
-    with pytest.raises(ValueError, match="does not tell the cell diameter"):
+    with pytest.raises(ValueError, match="does not state the cell diameter"):
         rescaling(SegmentSettings(diameter_px=40), {})
 
 

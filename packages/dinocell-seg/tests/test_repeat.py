@@ -83,5 +83,5 @@ def test_a_measured_precision_is_repeated_as_it_was_used(tmp_path: Path) -> None
     with pytest.raises(ValueError, match=r"has format_version 2, expected 1: another version.*give a NAME_run\.json"):
         read_record(record)
     record.write_text("{")
-    with pytest.raises(ValueError, match=r"a_run\.json is no JSON .*it is damaged; give a NAME_run\.json"):
+    with pytest.raises(ValueError, match=r"a_run\.json is not JSON .*it is damaged; give a NAME_run\.json"):
         read_record(record)

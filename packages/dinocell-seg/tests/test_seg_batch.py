@@ -123,7 +123,7 @@ def test_an_interrupted_run_says_what_is_done_and_how_to_go_on(
     monkeypatch.setattr("dinocell_seg.batch.segment_image", stopped_at_b)
     result = run(monkeypatch, stand_in, *images, "-o", output, "--tile", "64", "--overlap", "16")
     assert result.exit_code == 130
-    assert "stopped after 1 of 3 images; the same command with --skip-existing goes on" in result.stderr
+    assert "stopped after 1 of 3 images; the same command with --skip-existing continues" in result.stderr
     assert summary(output) == {"a.tif": "done"}
 
 
@@ -255,7 +255,7 @@ def test_a_run_file_of_another_program_fails_its_image_only(
     (output / "a_run.json").write_text('{"sequencer": 7}')
     first, second = segment_files(images[:2], output, pipeline, existing="skip")
     assert (first.status, second.status) == ("failed", "done")
-    assert "a_run.json is no record of 'dinocell segment'; pass --overwrite" in first.message
+    assert "a_run.json is not a record of 'dinocell segment'; pass --overwrite" in first.message
 
 
 def test_a_failure_names_its_image_once(

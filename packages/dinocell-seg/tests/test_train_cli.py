@@ -182,7 +182,7 @@ def test_an_interrupted_training_says_how_to_go_on(folder, tmp_path, monkeypatch
     monkeypatch.setattr("dinocell_seg.training_preparation.start", interrupted)
     result = run("train", *words, "--resume")
     assert result.exit_code == 130
-    assert "stopped; the same command with --resume goes on from the last checkpoint" in result.output
+    assert "stopped; the same command with --resume continues from the last checkpoint" in result.output
 
 
 def test_calibrating_the_embedded_model_is_refused_with_what_to_do(folder):

@@ -1,4 +1,4 @@
-"""Many images in their order: each has an outcome, and none of them stops the rest."""
+"""Many images in their order: each has an outcome, and none of them stops the others."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -102,7 +102,7 @@ class ImageWork:
 def _failed(image: str, error: Exception) -> Outcome:
     """The outcome of an image with this error, which is raised again if it is a bug."""
     if not isinstance(error, FILE_ERRORS) and "can't allocate memory" not in str(error):
-        raise error  # torch tells of memory that a CPU lacks by a plain RuntimeError
+        raise error  # torch reports missing CPU memory as a plain RuntimeError
     message = " ".join(str(error).split()) or type(error).__name__
     return Outcome(image, "failed", message=message, keeps_result=isinstance(error, KeptResultError))
 

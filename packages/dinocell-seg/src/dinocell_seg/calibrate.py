@@ -44,7 +44,7 @@ class GridPoint:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The best point of a sweep, the whole grid, and what it was measured on.
+    """The best point of a sweep, the complete grid, and what it was measured on.
 
     `slice` holds the scores of each image over peaks and fills, at the best values of the others, for the
     metric and SHOWN_METRICS: with it `dinocell_eval` draws the heat map, the best point's interval and its plateau.
@@ -143,7 +143,7 @@ def check_choice(*, metric: str, split: str | None) -> None:
     if split == "test":
         raise ValueError(
             "thresholds chosen on a test split make its scores worthless; calibrate on the split 'val' and report "
-            "the test split once, with the thresholds that came out"
+            "the test split once, with the thresholds chosen here"
         )
 
 

@@ -31,23 +31,27 @@ def segment(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
     model: Annotated[
-        str, typer.Option("--model", "-m", help="Model file, or 'default' for the one that is built in.")
+        str, typer.Option("--model", "-m", help="Model file, or 'default' for the embedded model.")
     ] = "default",
-    channel: Annotated[str | None, typer.Option(help="Channel to segment, by name, else by index from 0.")] = None,
-    scene: Annotated[str | None, typer.Option(help="Image of a file that holds several, by name or index.")] = None,
+    channel: Annotated[str | None, typer.Option(help="Channel to segment, by name or by index from 0.")] = None,
+    scene: Annotated[
+        str | None, typer.Option(help="Image to use of a file that holds several, by name or index.")
+    ] = None,
     z: Annotated[int | None, typer.Option(help="Plane of a stack, from 0.")] = None,
     t: Annotated[int | None, typer.Option(help="Time of a series, from 0.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    peak: Annotated[float | None, typer.Option(help="Distance above which a cell's seed begins (0 to 1).")] = None,
-    fill: Annotated[float | None, typer.Option(help="Distance down to which cells grow (0 to 1).")] = None,
+    peak: Annotated[float | None, typer.Option(help="Distance above which a pixel seeds a cell (0 to 1).")] = None,
+    fill: Annotated[
+        float | None, typer.Option(help="Distance down to which cells grow (0 to 1); higher values give smaller cells.")
+    ] = None,
     prominence: Annotated[
         float | None,
-        typer.Option(help="How far a seed must rise above the pass to a higher one, whatever the cells' size."),
+        typer.Option(help="How far a seed must rise above the pass to a higher one, for cells of any size."),
     ] = None,
-    min_size: Annotated[int | None, typer.Option(help="Smallest cell, in pixels of the image.")] = None,
+    min_size: Annotated[int | None, typer.Option(help="Smallest cell to keep, in pixels of the image.")] = None,
     preset: Annotated[str | None, typer.Option(help="Named thresholds: samcell (0.47 and 0.09).")] = None,
     normalize: Annotated[
-        Literal["percentile", "clahe"] | None, typer.Option(help="Intensity normalisation, whole image.")
+        Literal["percentile", "clahe"] | None, typer.Option(help="Intensity normalisation of the image.")
     ] = None,
     diameter: Annotated[
         float | None,
@@ -59,15 +63,15 @@ def segment(
     ] = None,
     pixel_size: Annotated[
         float | None,
-        typer.Option(help="Micrometres per pixel, instead of the file's; resizes for models that tell theirs."),
+        typer.Option(help="Micrometres per pixel, instead of the file's; resizes for models that state theirs."),
     ] = None,
-    tile: Annotated[int | None, typer.Option(help="Side of the tiles the network sees, in pixels.")] = None,
+    tile: Annotated[int | None, typer.Option(help="Side of the tiles that the network sees, in pixels.")] = None,
     overlap: Annotated[
         int | None, typer.Option(help="Pixels that neighbouring tiles share (stride = tile - overlap).")
     ] = None,
     tta: Annotated[
         Literal["none", "flips", "dihedral"] | None,
-        typer.Option(help="Average over 4 flips, or 8 flips and turns: slower, steadier."),
+        typer.Option(help="Average over 4 flips, or over 8 flips and turns: slower, but more stable."),
     ] = None,
     precision: Annotated[
         Literal["auto", "fp32", "bf16"] | None, typer.Option(help="auto: bf16 where it is measured to be faster.")
@@ -75,20 +79,22 @@ def segment(
     recipe: Annotated[
         Path | None, typer.Option(help="YAML file of settings, or NAME_run.json of an earlier result to repeat.")
     ] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="One setting, as section.key=value; repeat.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="One setting, as section.key=value; repeat for more.")
+    ] = None,
     save_distance_map: Annotated[
         bool, typer.Option("--save-distance-map", help="Also write the distance map (float32 TIFF).")
     ] = False,
     overwrite: Annotated[
         bool | None,
-        typer.Option("--overwrite/--skip-existing", help="Make earlier results again, or keep them."),
+        typer.Option("--overwrite/--skip-existing", help="Replace earlier results, or keep them."),
     ] = None,
 ) -> None:
     """Segment images into labels, a table of cells, an overlay and a record of the run.
 
     Writes NAME_labels.tif, NAME_cells.csv, NAME_overlay.png and NAME_run.json for each image, and
     segment_summary.csv. A bad file does not stop the others: it is listed at the end, and the exit code is 1. Files of
-    a folder that look like images and are not taken are listed too. A stopped run goes on with --skip-existing.
+    a folder that look like images but are not segmented are listed too. --skip-existing continues a stopped run.
 
     An OME-Zarr folder is one image, a plate all of its fields; an s3:// address that ends with / is a folder. Of a file
     that holds several planes, --scene, --z and --t choose one; the choice counts for all images of the command. Labels,
@@ -154,7 +160,9 @@ def segment(
 
 def info(
     target: Annotated[str, typer.Argument(help="Image, its s3:// address, model file, or 'default'.")] = "default",
-    scene: Annotated[str | None, typer.Option(help="Image of a file that holds several, by name or index.")] = None,
+    scene: Annotated[
+        str | None, typer.Option(help="Image to use of a file that holds several, by name or index.")
+    ] = None,
     z: Annotated[
         int | None, typer.Option(help="Plane of a stack to measure, from 0; the middle one if not given.")
     ] = None,
@@ -236,10 +244,10 @@ def _segment_all(batch: "WorkerBatch", found: "Inputs", outcomes: "list[Outcome]
             num_finished = sum(outcome.status != "left out" for outcome in outcomes)
             return interrupt.exit_code if isinstance(interrupt, Terminated) else 130, (
                 f"stopped after {num_finished} of {counted(len(found.images), 'image')}; "
-                "the same command with --skip-existing goes on"
+                "the same command with --skip-existing continues"
             )
         except ChildProcessError as error:
-            return FAILED, f"error: {error}; the same command with --skip-existing goes on"
+            return FAILED, f"error: {error}; the same command with --skip-existing continues"
         except OSError as error:
             return FAILED, f"error: segment_summary.csv was not written: {error}"
     return 0, ""

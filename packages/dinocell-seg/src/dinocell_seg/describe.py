@@ -1,4 +1,4 @@
-"""What `dinocell info` shows: an image's contents, or a model file's promises."""
+"""What `dinocell info` shows: the contents of an image, or the facts in a model file."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Where the work around the network is done: beside the network if its device has kernels, else on the CPU."""
+"""Where the work around the network is done: on the network's device if it has kernels, otherwise on the CPU."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Fields without cells: what a camera records where there is nothing but light and noise."""
+"""Fields without cells: what a camera records where there is only light and noise."""
 
 from collections.abc import Callable
 

@@ -41,7 +41,7 @@ def overlay(plane: Shaped[np.ndarray, "y x"], labels: Integer[np.ndarray, "y x"]
 
 
 def write_overlay(path: str | Path, plane: Shaped[np.ndarray, "y x"], labels: Integer[np.ndarray, "y x"]) -> None:
-    """Write `overlay` as a PNG, whole or not at all."""
+    """Write `overlay` as a PNG, completely or not at all."""
     picture = cv2.cvtColor(overlay(plane, labels), cv2.COLOR_RGB2BGR)
     encoded, png = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     assert encoded

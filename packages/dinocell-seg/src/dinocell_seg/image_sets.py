@@ -19,7 +19,7 @@ def parts_of_images(images: Sequence[str], scene: str | int | None) -> dict[str,
         try:
             name, files = image_files(image, scene=scene)
         except (ValueError, OSError):
-            continue  # told when it is segmented
+            continue  # the error is reported when it is segmented
         if image not in files:
             continue
         if (name, files) in first:

@@ -24,7 +24,7 @@ NOT_TAKEN = (
 
 @dataclass(frozen=True)
 class Inputs:
-    """The images of a command line, in order, each once; files that look like images and are not taken, and why."""
+    """The images of a command line, in order, each once; files that look like images but are not used, and why."""
 
     images: list[str]
     left_out: dict[str, str] = field(default_factory=dict)
@@ -92,7 +92,7 @@ def _of_address(word: str, *, whole_zarr: bool) -> Inputs:
     store, prefix = open_store(word if word.endswith("/") else f"{word}/")
     names = [info.key.removeprefix(prefix) for info in store.list(prefix, delimiter="/")]
     if not names and not word.endswith("/"):
-        return Inputs([word])  # an object without a suffix, or a mistake: reading it tells
+        return Inputs([word])  # an object without a suffix, or a mistake: reading it will show
     return _among(names, folder=word.rstrip("/"), whole_zarr=whole_zarr)
 
 
@@ -124,7 +124,7 @@ def _zarr(address: str, *, whole_zarr: bool) -> list[str]:
         return [address]
     try:
         return zarr_images(address)
-    except (ValueError, StoreError):  # what is wrong with it is told when it is read, and stops no other
+    except (ValueError, StoreError):  # the error is reported when it is read, and does not stop others
         return [address]
 
 
@@ -153,7 +153,7 @@ def _of_match(path: Path, suffixes: tuple[str, ...], beside: Mapping[str, str], 
 
 
 def _beside(folder: Path) -> dict[str, str]:
-    """Why files of a folder are no images; "" for results of an earlier run, which nobody misses."""
+    """Why files of a folder are not images; "" for results of an earlier run, which need no row."""
     names = _names_in(folder)
     why = images_among([name.rstrip("/") for name in names])[1]
     return {name: "" if is_output(name, names) else reason for name, reason in why.items()}

@@ -75,7 +75,7 @@ def measure_cells(
 
 
 def write_table(path: str | Path, table: Mapping[str, np.ndarray]) -> None:
-    """Write columns as CSV, whole or not at all; a table without rows is a header."""
+    """Write columns as CSV, completely or not at all; a table without rows is a header."""
     columns = [[_text(value) for value in column.tolist()] for column in table.values()]
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

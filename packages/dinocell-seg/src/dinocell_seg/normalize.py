@@ -99,7 +99,7 @@ class PreparedPlane:
 
 
 def normalize(plane: Shaped[np.ndarray, "y x"], settings: Normalization | None = None) -> Float32[np.ndarray, "y x"]:
-    """Network input for one whole grey image.
+    """Network input for one complete grey image.
 
     The values lie in [-4, 6]; a constant image becomes -2 everywhere. Raises ValueError as `prepare` does.
     """

@@ -42,7 +42,7 @@ def create_optimizer(model: DINOCell, settings: Optimization) -> torch.optim.Ada
             decay = settings.weight_decay if parameter.ndim > 1 and "token" not in name else 0.0
             groups.setdefault((multiplier, decay), []).append(parameter)
     if not groups:
-        raise ValueError("the model has no trainable parameter; do not freeze all of it")
+        raise ValueError("the model has no trainable parameters; do not freeze all of it")
     return torch.optim.AdamW(
         [
             {"params": parameters, "weight_decay": decay, "multiplier": multiplier}

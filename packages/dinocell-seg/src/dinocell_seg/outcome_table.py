@@ -15,7 +15,7 @@ _MAX_ROWS = 40
 
 
 def print_outcomes(console: Console, outcomes: Sequence[Outcome], output: Path) -> None:
-    """A table of the outcomes, failures first; of a long list the last successes are only counted."""
+    """A table of the outcomes, failures first; in a long list the last successes are only counted."""
     colours = {"done": "green", "skipped": "yellow", "failed": "red", "left out": "yellow"}
     ordered = sorted(outcomes, key=lambda outcome: {"failed": 0, "left out": 1}.get(outcome.status, 2))
     num_failed = sum(outcome.status == "failed" for outcome in outcomes)

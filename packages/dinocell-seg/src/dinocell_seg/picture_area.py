@@ -39,7 +39,7 @@ def picture_area(plane: Num[np.ndarray, "y x"]) -> PictureArea | None:
 
     A frame is what touches the image's border and holds one single intensity: whole rows and columns, or an area that
     reaches the border straight along its row or column from every pixel of it. A background that was clipped to one
-    intensity is no frame: it also lies between the cells. An image of which little would be left has none.
+    intensity is not a frame: it also lies between the cells. An image of which little would be left has none.
     """
     if min(plane.shape) < 2 * _CORNER_PX:
         return None

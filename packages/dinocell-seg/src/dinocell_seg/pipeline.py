@@ -123,14 +123,14 @@ class DINOCellPipeline:
 def grey_plane(image: Image | Num[np.ndarray, "..."], channel: str | int | None = None) -> Shaped[np.ndarray, "y x"]:
     """The one grey plane of an image: [y x] as it is, RGB by luma, several channels by the one that is named.
 
-    Raises ValueError for a shape that could mean several things, for what is no array, and for a channel that is
-    missing or unnamed.
+    Raises ValueError for a shape that could mean several things, for anything that is not an array, and for a channel
+    that is missing or unnamed.
     """
     if isinstance(image, Image):
         return grey_image(image, channel=channel)
     if not isinstance(image, np.ndarray):
         raise ValueError(
-            f"a {type(image).__name__} came; expected a numpy array or a dinocell_io.Image; "
+            f"got a {type(image).__name__}; expected a numpy array or a dinocell_io.Image; "
             "read a file with dinocell_io.read_image"
         )
     if image.ndim == 2:
@@ -140,7 +140,7 @@ def grey_plane(image: Image | Num[np.ndarray, "..."], channel: str | int | None 
         rgb = Image(pixels=pixels, channels=RGB_CHANNELS, pixel_size_um=None, is_rgb=True, uri="memory")
         return grey_image(rgb, channel=channel)
     raise ValueError(
-        f"an array of shape {image.shape} came; expected [y x] or RGB [y x 3]. "
+        f"got an array of shape {image.shape}; expected [y x] or RGB [y x 3]. "
         "Pass one channel, such as image[0], or a dinocell_io.Image whose channels have names"
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class PlaneChoice:
-    """The choice as it was asked for: None where the file is to leave none.
+    """The choice as it was given: None where the file should leave no choice.
 
     `scene` is one image of a file that holds several, by name or index; `z` and `t` count from 0.
     """

@@ -32,7 +32,7 @@ class Prediction:
     """A distance map of the image's own shape, and how it was made.
 
     `heights` is the map where it was made, on a GPU if its kernels blended the tiles; `distance_map` is a copy of it on
-    the CPU, made when it is first asked for.
+    the CPU, made on first use.
     """
 
     heights: Float32[Tensor, "y x"]
@@ -96,7 +96,7 @@ def predict_distance_map(
         device=device,
     )
     if heights.is_cuda:
-        torch.cuda.synchronize(heights.device)  # else the network's time would be that of whoever waits first
+        torch.cuda.synchronize(heights.device)  # otherwise the next step would be charged with the network's time
     if heights.shape != plane.shape:
         heights = torch.from_numpy(resized(heights.cpu().numpy(), (plane.shape[0], plane.shape[1])))
     seconds = {"normalize": normalized - started, "network": time.perf_counter() - normalized}
@@ -133,7 +133,7 @@ def require_diameter_head(model: nn.Module) -> None:
 
 
 def trained_tile(metadata: Mapping[str, Any]) -> int:
-    """Side of the crops a model was trained on, as its file tells it."""
+    """Side of the crops that a model was trained on, as its file states it."""
     return int(metadata.get("tile") or TRAINED_TILE)
 
 
@@ -144,7 +144,7 @@ def batch_of(tile: int, device: torch.device) -> int:
 
 
 def rescaling(settings: SegmentSettings, metadata: Mapping[str, Any]) -> float:
-    """Factor by which the image is resized before the network sees it; 1 when no diameter is asked for.
+    """Factor by which the image is resized before the network sees it; 1 if no diameter is given.
 
     With `diameter_px` it is the median diameter of the model's training cells over the image's. Without it,
     but with `pixel_size_um`, it is the image's pixel size over the model's, for models whose file tells
@@ -156,7 +156,7 @@ def rescaling(settings: SegmentSettings, metadata: Mapping[str, Any]) -> float:
         known = metadata.get("diameter_px")
         if not known:
             raise ValueError(
-                "the model's file does not tell the cell diameter it was trained on, so "
+                "the model's file does not state the cell diameter it was trained on, so "
                 "--diameter cannot be used; resize the image yourself, "
                 "or use a model with 'diameter_px' in its metadata"
             )

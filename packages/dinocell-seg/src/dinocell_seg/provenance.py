@@ -45,11 +45,11 @@ def describe_run(
     seconds: Mapping[str, float],
     files: Mapping[str, Path],
 ) -> dict[str, Any]:
-    """Everything needed to repeat one segmentation, JSON-able.
+    """Everything needed to repeat one segmentation, as plain values.
 
-    `input.uri` is the address in full. `input.sha256` is of the file's bytes and null where the input is no local
+    `input.uri` is the address in full. `input.sha256` is of the file's bytes and null if the input is not a local
     file; `input.files` are the hashes of an image's files, by name, where it has several, `input.notes` what its reader
-    says of it; `input.scene`, `.z` and `.t` are the choice as it was asked for. `peak_rss_bytes` is the
+    says of it; `input.scene`, `.z` and `.t` are the choice as it was given. `peak_rss_bytes` is the
     highest memory of this process so far, so in a batch it never falls.
     """
     identity = pipeline.identity
@@ -88,7 +88,7 @@ def describe_run(
 
 
 def write_provenance(path: str | Path, run: Mapping[str, Any]) -> None:
-    """Write a run's description as JSON, whole or not at all."""
+    """Write a run's description as JSON, completely or not at all."""
     with atomic_path(path) as temporary:
         Path(temporary).write_text(json.dumps(run, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -103,9 +103,9 @@ def read_provenance(path: str | Path, *, otherwise: str = "pass --overwrite to m
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error}); it is damaged; {otherwise}") from error
+        raise ValueError(f"{path} is not JSON ({error}); it is damaged; {otherwise}") from error
     if not isinstance(run, dict) or run.get("format") != FORMAT:
-        raise ValueError(f"{path} is no record of 'dinocell segment'; {otherwise}")
+        raise ValueError(f"{path} is not a record of 'dinocell segment'; {otherwise}")
     if run.get("format_version") != FORMAT_VERSION:
         raise ValueError(
             f"{path} has format_version {run.get('format_version')}, expected {FORMAT_VERSION}: another version of "

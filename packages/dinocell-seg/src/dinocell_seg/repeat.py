@@ -45,7 +45,7 @@ class Recorded:
     model_sha256: str | None
 
     def choice_with(self, asked: PlaneChoice) -> PlaneChoice:
-        """The recorded plane, with what is asked for now over it."""
+        """The recorded plane, with the options of this command over it."""
         return replace(self.choice, **{key: value for key, value in vars(asked).items() if value is not None})
 
     def check_model(self, pipeline: DINOCellPipeline) -> None:

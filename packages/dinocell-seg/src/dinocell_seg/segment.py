@@ -92,8 +92,8 @@ def segment_file(
     file without them, and a plane that is not there.
     Writes <stem>_labels.tif, _cells.csv, _overlay.png, and last _run.json, whose presence therefore says
     that the others are complete; with `save_distance_map` also _distance_map.tif (float32). Each appears
-    whole or not at all. Of an earlier result _run.json is removed first, and a distance map that is not made anew.
-    An image without cells is a result like any other: its table has a header only.
+    completely or not at all. Of an earlier result _run.json is removed first, and a distance map that is not remade.
+    An image without cells is a result like any other: its table has only a header.
     """
     opened = open_image_to_segment(uri, PlaneChoice(channel, scene, z, t))
     segmentation = segment_image(opened.plane, pipeline)

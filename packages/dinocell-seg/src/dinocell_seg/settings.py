@@ -1,4 +1,4 @@
-"""Everything that decides how an image is segmented, besides the model's weights."""
+"""All settings of a segmentation; with the model's weights they determine the result."""
 
 import math
 from collections.abc import Mapping
@@ -106,7 +106,7 @@ class SegmentSettings(BaseModel):
 
 
 def settings_of_model(metadata: Mapping[str, Any]) -> SegmentSettings:
-    """The settings a model file was calibrated with; what it does not say is the default.
+    """The settings that a model file was calibrated with; settings that it lacks have their defaults.
 
     Reads `normalization`, `thresholds` and `overlap`. Raises ValueError if one of them does not validate.
     """

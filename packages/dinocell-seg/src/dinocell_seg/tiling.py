@@ -17,7 +17,7 @@ from dinocell_kernels.torch_ops import blend_tiles, gather_tiles
 from dinocell_seg.devices import as_tensor, kernel_device
 from dinocell_seg.normalize import AffineNormalization
 
-TRAINED_TILE = 256  # of model files that do not tell theirs
+TRAINED_TILE = 256  # for model files that do not state theirs
 ATTENTION_TILE = 672  # side at which attention costs as much as all else
 ACCEPTED_COST = 1.2
 
@@ -66,7 +66,7 @@ def predict_tiled(
     batch_size: int = 4,
     device: str | torch.device = "cpu",
 ) -> Float32[np.ndarray, "y x"]:
-    """The network's output for a whole image.
+    """The network's output for a complete image.
 
     `pixels` are uint8, uint16 or float32 as `prepare` returns them, and `affine` the map that belongs to
     them. A grey image is repeated for a network of several input channels. When a GPU runs out of memory

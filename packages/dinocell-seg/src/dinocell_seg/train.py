@@ -35,7 +35,7 @@ def train(
     wandb_project: str | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> Path:
-    """Train on the 'train' split of the folders, watch the 'val' split, and write the best averaged weights.
+    """Train on the 'train' split of the folders, validate on the 'val' split, and write the best averaged weights.
 
     Writes into ``output``: ``model.safetensors`` (best epoch so far), ``last.ckpt`` (to resume from, also within an
     epoch), ``log.jsonl`` (a line per epoch, and one a minute) and ``recipe.json``. A resumed run continues exactly as
@@ -170,8 +170,8 @@ class _Run:
             self._save_model(None)
             kept = f"{self._model} holds the averaged weights of this step, which were not validated"
         raise TrainingStopped(
-            f"stopped after step {state.step} of {self.recipe.schedule.steps}; the same command with --resume goes on "
-            f"from there. {kept}",
+            f"stopped after step {state.step} of {self.recipe.schedule.steps}; the same command with --resume "
+            f"continues from there. {kept}",
             number=number,
         )
 

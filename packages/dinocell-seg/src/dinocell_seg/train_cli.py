@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dinocell_seg.calibrate import Calibration
 
 Data = Annotated[
-    list[Path], typer.Option("--data", help="Dataset folder (images/, masks/, optional splits.csv); repeat.")
+    list[Path], typer.Option("--data", help="Dataset folder (images/, masks/, optional splits.csv); repeat for more.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 
@@ -21,14 +21,16 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 def train(
     data: Data,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for model.safetensors and log.jsonl.")],
-    recipe: Annotated[Path | None, typer.Option(help="YAML recipe; see the resolved recipe.json of any run.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="YAML recipe; the recipe.json of any run shows all values.")
+    ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="One value of the recipe, as section.key=value; repeat.")
+        list[str] | None, typer.Option("--set", help="One value of the recipe, as section.key=value; repeat for more.")
     ] = None,
     backbone: Annotated[
-        Path | None, typer.Option(help="Backbone weights: of 'dinocell pretrain', or DINOv3's .pth or .safetensors.")
+        Path | None, typer.Option(help="Backbone weights from 'dinocell pretrain', or DINOv3's .pth or .safetensors.")
     ] = None,
-    channel: Annotated[str | None, typer.Option(help="Channel to train on, by name, or else by index from 0.")] = None,
+    channel: Annotated[str | None, typer.Option(help="Channel to train on, by name or by index from 0.")] = None,
     start_from: Annotated[
         Path | None, typer.Option(help="Model file to fine-tune, or 'default' for the embedded model.")
     ] = None,
@@ -42,7 +44,7 @@ def train(
 ) -> None:
     """Train a model on labelled images.
 
-    Folders without splits.csv give a tenth of their images to validation. A run that was stopped goes on with --resume.
+    Folders without splits.csv give a tenth of their images to validation. --resume continues a stopped run.
     """
     from dinocell_core import resolve_device
     from dinocell_core.recipe import merged, read_overrides, read_recipe, validated
@@ -73,7 +75,7 @@ def train(
     except KeyboardInterrupt as stop:  # TrainingStopped has a text and a code of its own
         if (output / "last.ckpt").exists():
             typer.echo(
-                str(stop) or "stopped; the same command with --resume goes on from the last checkpoint", err=True
+                str(stop) or "stopped; the same command with --resume continues from the last checkpoint", err=True
             )
         raise typer.Exit(getattr(stop, "exit_code", 130)) from stop
     if calibrate:
@@ -104,9 +106,7 @@ def calibrate(
     data: Data,
     split: Annotated[str, typer.Option(help="Split to calibrate on; never the test split.")] = "val",
     metric: Annotated[str, typer.Option(help="Metric to maximise, averaged over images.")] = "ap_mean",
-    channel: Annotated[
-        str | None, typer.Option(help="Channel of the images, by name, or else by index from 0.")
-    ] = None,
+    channel: Annotated[str | None, typer.Option(help="Channel of the images, by name or by index from 0.")] = None,
     device: Device = "auto",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for calibration.json and calibration.html.")

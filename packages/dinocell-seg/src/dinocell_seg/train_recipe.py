@@ -1,4 +1,4 @@
-"""What decides a training run besides its data."""
+"""The settings of a training run; with the data they determine it."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -68,7 +68,7 @@ class Network(BaseModel):
 
 
 class Schedule(BaseModel):
-    """Length of a run and when it is looked at."""
+    """Length of a run, and when it is validated."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -81,7 +81,7 @@ class Schedule(BaseModel):
 
 
 class TrainRecipe(BaseModel):
-    """Everything that decides a training run besides its data."""
+    """All settings of a training run; with the data they determine it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

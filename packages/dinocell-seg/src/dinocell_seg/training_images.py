@@ -1,4 +1,4 @@
-"""Training data: whole labelled images in memory, normalised once."""
+"""Training data: complete labelled images in memory, normalised once."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -95,7 +95,7 @@ def read_training_image(
     channel: str | int | None = None,
     ignore_label: int | None = None,
 ) -> TrainingImage:
-    """Read, normalise and index one labelled image; pixels labelled `ignore_label` are no cell and carry no loss."""
+    """Read, normalise and index one labelled image; pixels labelled `ignore_label` are not cells and carry no loss."""
     whole = read_image(sample.image_path)
     plane = grey_image(whole, channel=channel)
     labels = read_labels(sample.labels_path)

@@ -1,4 +1,4 @@
-"""Where a run is and how it goes: a progress bar, JSON lines, Weights & Biases if asked."""
+"""The progress of a run: a progress bar, JSON lines, and Weights & Biases on request."""
 
 import contextlib
 import errno
@@ -54,7 +54,7 @@ class TrainingLog:
         self.progress.update(self.task, completed=step, description=f"loss {loss:.4f}")
 
     def say(self, text: str) -> None:
-        """Print a line above the bar, also where there is no terminal for a bar."""
+        """Print a line above the bar, also without a terminal."""
         self.progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def write(self, facts: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Before the first step of a training: settings that fit each other, images, and what the model file says of them."""
+"""Before the first step of a training run: checked settings, images, and the facts for the model file."""
 
 import hashlib
 import statistics
@@ -17,7 +17,7 @@ from dinocell_seg.training_state import TrainingState, load_state
 
 @dataclass(frozen=True)
 class PreparedTraining:
-    """A run whose settings fit each other, of which no image is read yet."""
+    """A run whose settings are checked and whose images are not read yet."""
 
     folders: tuple[Path, ...]
     output: Path
@@ -45,7 +45,7 @@ class PreparedTraining:
 def prepare_training(
     folders: Sequence[str | Path], output: str | Path, *, recipe: TrainRecipe, device: str = "cpu", resume: bool = False
 ) -> PreparedTraining:
-    """The first half of `train`: what can be wrong with a command line, found before anything is read or written.
+    """The first half of `train`: finds errors of the command line before anything is read or written.
 
     Raises ValueError or FileNotFoundError.
     """
@@ -74,7 +74,7 @@ def prepare_training(
 
 
 def _identity(checkpoint: Path) -> tuple[int, int] | None:
-    """What tells two checkpoints of one path apart; None where there is none."""
+    """What distinguishes two checkpoints at one path; None without a checkpoint."""
     if not checkpoint.exists():
         return None
     status = checkpoint.stat()
@@ -100,7 +100,7 @@ def read_images(prepared: PreparedTraining) -> tuple[list[TrainingImage], list[B
 
 
 def model_facts(prepared: PreparedTraining, images: Sequence[TrainingImage]) -> dict[str, Any]:
-    """What the model file says of its training, besides step and loss."""
+    """The facts about the training run for the model file, besides step and loss."""
     recipe = prepared.recipe
     diameters = sorted(image.median_diameter for image in images if image.median_diameter > 0)
     return {
@@ -139,6 +139,6 @@ def _data_of(folders: Sequence[Path]) -> str:
 
 
 def _pixel_size_um(images: Sequence[TrainingImage]) -> float | None:
-    """The median pixel size of the images; None if a file does not tell its own."""
+    """The median pixel size of the images; None if a file does not state its own."""
     sizes = [image.pixel_size_um for image in images if image.pixel_size_um is not None]
     return statistics.median(sizes) if len(sizes) == len(images) else None

@@ -1,4 +1,4 @@
-"""What a training starts from: a new network, a backbone's weights, or a whole model."""
+"""What a training run starts from: a new network, a backbone's weights, or a complete model."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ from dinocell_seg.training_state import TrainingState
 
 
 def start(recipe: TrainRecipe, device: str) -> TrainingState:
-    """The state before the first step. Raises ValueError for what the recipe names and is not there or does not fit."""
+    """The state before the first step. Raises ValueError if a file that the recipe names is missing or does not fit."""
     torch.manual_seed(recipe.seed)
     network = recipe.network
     path = _start_path(recipe)
@@ -65,7 +65,7 @@ def start(recipe: TrainRecipe, device: str) -> TrainingState:
 
 
 def _origin(model: DINOCell, path: Path | None) -> dict[str, Any]:
-    """What is known of the weights that a training starts from, for whoever asks for the data behind them."""
+    """The known facts about the start weights, so that their training data can be traced."""
     if path is None:
         return {"backbone": model.metadata["backbone"]} if "backbone" in model.metadata else {}
     known = ("version", "licence", "training_data", "started_from", "backbone")

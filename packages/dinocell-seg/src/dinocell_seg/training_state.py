@@ -1,4 +1,4 @@
-"""Everything a run must remember to continue exactly: weights, averages, optimiser and position."""
+"""Everything a run needs to continue exactly: weights, averages, optimiser and position."""
 
 import copy
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from dinocell_io import atomic_path
 from dinocell_io.commands.output_folder import not_written
 from dinocell_io.counted import counted
 
-# What a run may go on with in another way, so that one that diverged can; the changes are kept with the run.
+# Settings that may change when a run is resumed, so that a diverged run can continue; changes are kept with the run.
 _MAY_CHANGE = ("optimization.learning_rate", "optimization.final_factor", "optimization.clip_norm", "precision")
 
 
@@ -58,7 +58,7 @@ def average_weights(averaged: DINOCell, model: DINOCell, *, decay: float, step: 
 
 
 def save_state(path: str | Path, state: TrainingState, *, recipe: dict[str, Any], data: str) -> None:
-    """Write a checkpoint, all of it or nothing; `data` tells the images apart, see `load_state`.
+    """Write a checkpoint, completely or not at all; `data` identifies the images, see `load_state`.
 
     Raises OSError when the disk is full, and FloatingPointError for numbers that are not finite; the checkpoint that
     was there stays.

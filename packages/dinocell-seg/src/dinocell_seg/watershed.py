@@ -100,7 +100,7 @@ def confidence(
 
 
 def inner_boundaries(labels: Integer[np.ndarray, "y x"]) -> np.ndarray:
-    """Mask of the cell pixels with a 4-neighbour of another label; the image's frame is no neighbour."""
+    """Mask of the cell pixels with a 4-neighbour of another label; the image's border does not count as one."""
     differs = np.zeros(labels.shape, bool)
     down = labels[1:] != labels[:-1]
     differs[1:] |= down
