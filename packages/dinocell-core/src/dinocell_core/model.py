@@ -15,7 +15,6 @@ from dinocell_core.convolution import Norm
 from dinocell_core.decoder import UNetDecoder
 from dinocell_core.recipe import validated
 from dinocell_core.stem import ConvStem, drop_maps
-from dinocell_io.counted import counted
 
 Size = Literal["mini", "tiny", "small", "small_plus", "base", "large", "large_plus", "huge_plus", "7b"]
 
@@ -149,7 +148,7 @@ class DINOCell(nn.Module):
         """
         if image.shape[1] != self.architecture.in_channels:
             raise ValueError(
-                f"the image has {counted(image.shape[1], 'channel')} but this model takes "
+                f"the image has {image.shape[1]} channel{'' if image.shape[1] == 1 else 's'} but this model takes "
                 f"{self.architecture.in_channels}; choose a channel or use another model"
             )
         height, width = image.shape[-2:]

@@ -12,10 +12,9 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from dinocell_core.atomic_file import atomic_path, not_written
 from dinocell_core.integrity import not_finite, weights_sha256
 from dinocell_core.model import Architecture, DINOCell
-from dinocell_io import atomic_path
-from dinocell_io.commands.output_folder import not_written
 
 FORMAT = "dinocell-model"
 FORMAT_VERSION = 1

@@ -14,7 +14,6 @@ from dinocell_core.block import Block, LayerScale
 from dinocell_core.ffn import MLP, SwiGLU, swiglu_hidden_dim
 from dinocell_core.patch_embed import PatchEmbed
 from dinocell_core.rope import Coordinates, RopeAugmentation, RotaryPositionEmbedding, RotaryTable
-from dinocell_io.counted import counted
 
 Images = Float[Tensor, "b channel y x"]
 Masks = Bool[Tensor, "b patch"]
@@ -248,8 +247,9 @@ class DinoVisionTransformer(nn.Module):
         sequences, grids = [], []
         for x, mask in zip(images, masks, strict=True):
             if x.shape[1] != self.in_channels:
+                channels = f"{x.shape[1]} channel{'' if x.shape[1] == 1 else 's'}"
                 raise ValueError(
-                    f"images of shape {tuple(x.shape)} have {counted(x.shape[1], 'channel')} but the backbone takes "
+                    f"images of shape {tuple(x.shape)} have {channels} but the backbone takes "
                     f"{self.in_channels}; create it with in_channels={x.shape[1]} or choose channels"
                 )
             if min(x.shape[-2:]) < self.patch_size:
