@@ -80,7 +80,7 @@ lowest:
 	$(LOWEST)/bin/python -m pip install --quiet uv
 	echo 'click<8.5' > $(LOWEST)/constraints.txt  # typer up to 0.25 warns with 8.5
 	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct --constraint $(LOWEST)/constraints.txt \
-		"./csrc[test]" "./packages/dinocell-io[jump,lif,nd2,obstore]" $(foreach package,core eval seg ssl cli,./packages/dinocell-$(package))
+		"./csrc[test]" "./packages/dinocell-io[jump,lif,nd2]" $(foreach package,core eval seg ssl cli,./packages/dinocell-$(package))
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q
 
 # a folder for `pip install --find-links wheels dinocell-cli`

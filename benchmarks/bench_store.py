@@ -5,13 +5,11 @@ python benchmarks/bench_store.py [clients] [tiers] [rates]
 clients: 2.33 MB objects from a loopback server in a process of its own that answers after 53 to 83 ms, 32 in flight,
 over HTTP and TLS. Timed: CPU of this process (all its threads, kernel included) and wall time of whole `get` calls.
 Not timed: imports, connections, the first 32 objects of each round. Against: boto3's get_object and read, as people
-write it; obstore alone, from one event loop. Clients take turns, round by round, because the machine may be busy with
-other things.
+write it. Clients take turns, round by round, because the machine may be busy with other things.
 tiers: CPU of a hit and of keeping an object, per tier, for an uncompressed 16-bit TIFF of a simulated field.
 rates: hits of the real caches under epochs that each draw a new order, against the formulas.
 """
 
-import asyncio
 import math
 import os
 import random
@@ -56,7 +54,6 @@ def clients(folder: Path) -> None:
         with origin(objects, extra) as endpoint:
             readers = readers_of(endpoint, chain)
             rounds = {name: partial(measured, read) for name, read in readers.items()}
-            rounds["obstore alone"] = partial(measured_alone, endpoint, chain)
             results: dict[str, list[tuple[float, float]]] = {name: [] for name in rounds}
             for _ in range(ROUNDS):
                 for name, one_round in rounds.items():
@@ -88,10 +85,8 @@ def readers_of(endpoint: str, chain: Path) -> dict[str, Callable[[str], bytes]]:
 
     return {
         "boto3 get_object": lambda key: plain.get_object(Bucket="bucket", Key=key)["Body"].read(),
-        "ours, boto3": stored(verify="length"),
-        "ours, boto3, MD5": stored(verify="etag"),
-        "ours, obstore": stored(backend="obstore", verify="length"),
-        "ours, obstore, MD5": stored(backend="obstore", verify="etag"),
+        "ours": stored(verify="length"),
+        "ours, MD5": stored(verify="etag"),
     }
 
 
@@ -107,36 +102,6 @@ def measured(read: Callable[[str], bytes]) -> tuple[float, float]:
     return 1000 * cpu / IMAGES, IMAGES / wall
 
 
-def measured_alone(endpoint: str, chain: Path) -> tuple[float, float]:
-    """The same of obstore in one event loop, no threads, its buffers not made bytes: what no use of it can undercut."""
-    import obstore
-
-    store = obstore.store.S3Store(
-        "bucket",
-        config={"region": "us-east-1", "skip_signature": True, "endpoint": endpoint},
-        client_options={"allow_http": True, "root_certificate": chain.read_bytes()},
-    )
-
-    async def fetch(count: int) -> set[int]:
-        free = asyncio.Semaphore(IN_FLIGHT)
-
-        async def length(index: int) -> int:
-            async with free:
-                return len(await (await obstore.get_async(store, f"{index % OBJECTS}.tif")).bytes_async())
-
-        return set(await asyncio.gather(*map(length, range(count))))
-
-    async def timed() -> tuple[float, float]:
-        await fetch(IN_FLIGHT)
-        wall, cpu = time.perf_counter(), time.process_time()
-        lengths = await fetch(IMAGES)
-        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        assert lengths == {IMAGE_BYTES}
-        return 1000 * cpu / IMAGES, IMAGES / wall
-
-    return asyncio.run(timed())
-
-
 @contextmanager
 def origin(objects: Path, extra: list[str]) -> Iterator[str]:
     command = [sys.executable, "-m", "dinocell_io.testing", str(objects), "--latency-ms", "53", "83", *extra]
@@ -146,7 +111,7 @@ def origin(objects: Path, extra: list[str]) -> Iterator[str]:
         yield server.stdout.readline().strip()
         server.stdin.close()
         total = float(server.stdout.readline())
-    served = 6 * ROUNDS * (IMAGES + IN_FLIGHT)
+    served = 3 * ROUNDS * (IMAGES + IN_FLIGHT)
     print(f"origin: {1000 * total / served:.2f} CPU ms per image")
 
 

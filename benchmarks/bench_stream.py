@@ -9,7 +9,7 @@ Not timed: writing the files, connecting. Objects are compared by length, as ove
 also compute their MD5, 3.7 ms each.
 `step` gives the time of one step that takes 64 fields and then sleeps 0.6 s, from the origin and from the local disk.
 
-Run as a program: python benchmarks/bench_stream.py [--seconds 12] [--backend boto3 obstore] [--only lzw]
+Run as a program: python benchmarks/bench_stream.py [--seconds 12] [--only lzw]
 """
 
 import argparse
@@ -150,8 +150,8 @@ def step_seconds(store: Store, *, num_files: int, num_steps: int) -> list[float]
     return times
 
 
-def store_at(endpoint: str, backend: str) -> Store:
-    store, _ = open_store("s3://bucket", backend=backend, endpoint=endpoint, unsigned=True, verify="length")
+def store_at(endpoint: str) -> Store:
+    store, _ = open_store("s3://bucket", endpoint=endpoint, unsigned=True, verify="length")
     return store
 
 
@@ -162,7 +162,7 @@ def shown(name: str, numbers: dict[str, float]) -> None:
 def test_a_short_stream_over_a_slow_origin_gives_fields(tmp_path):
     write_fields(tmp_path, 2, compression=None, size=256)
     with origin(tmp_path, latency_ms=(5, 8)) as (endpoint, pid):
-        numbers = throughput(store_at(endpoint, "boto3"), pid, num_files=2, reuses=2, buffer_fields=4, seconds=0.5)
+        numbers = throughput(store_at(endpoint), pid, num_files=2, reuses=2, buffer_fields=4, seconds=0.5)
     assert numbers["fields/s"] > 0
     assert numbers["p50 ms"] >= 5
 
@@ -171,7 +171,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=12.0)
     parser.add_argument("--files", type=int, default=24, help="different fields that the origin holds")
-    parser.add_argument("--backend", nargs="+", default=["boto3", "obstore"])
     parser.add_argument("--only", choices=("plain", "lzw", "step"), help="one part")
     options = parser.parse_args()
     print("load average", os.getloadavg())
@@ -182,21 +181,20 @@ def main() -> None:
                 continue
             write_fields(folder, options.files, compression=compression)
             with origin(folder) as (endpoint, pid):
-                for backend in options.backend:
-                    store = store_at(endpoint, backend)
-                    settings = {"num_files": options.files, "buffer_fields": 128, "seconds": options.seconds}
-                    for reuses in (1, 4) if options.only != "step" else ():
-                        numbers = throughput(store, pid, reuses=reuses, **settings)
-                        shown(f"{kind}, R={reuses}, {backend}", numbers)
-                    if kind == "plain" and options.only in (None, "step"):
-                        steps = int(options.seconds * 1.5 / STEP_SECONDS)
-                        local = step_seconds(LocalStore(folder), num_files=options.files, num_steps=steps)
-                        remote = step_seconds(store, num_files=options.files, num_steps=steps)
-                        change = 100 * (np.mean(remote) / np.mean(local) - 1)
-                        shown(
-                            f"step of {STEP_SECONDS} s, R=4, {backend}",
-                            {"disk ms": 1e3 * np.mean(local), "S3 ms": 1e3 * np.mean(remote), "change %": change},
-                        )
+                store = store_at(endpoint)
+                settings = {"num_files": options.files, "buffer_fields": 128, "seconds": options.seconds}
+                for reuses in (1, 4) if options.only != "step" else ():
+                    numbers = throughput(store, pid, reuses=reuses, **settings)
+                    shown(f"{kind}, R={reuses}", numbers)
+                if kind == "plain" and options.only in (None, "step"):
+                    steps = int(options.seconds * 1.5 / STEP_SECONDS)
+                    local = step_seconds(LocalStore(folder), num_files=options.files, num_steps=steps)
+                    remote = step_seconds(store, num_files=options.files, num_steps=steps)
+                    change = 100 * (np.mean(remote) / np.mean(local) - 1)
+                    shown(
+                        f"step of {STEP_SECONDS} s, R=4",
+                        {"disk ms": 1e3 * np.mean(local), "S3 ms": 1e3 * np.mean(remote), "change %": change},
+                    )
     print("load average", os.getloadavg())
 
 

@@ -172,5 +172,3 @@ def test_unknown_addresses_and_options_are_refused() -> None:
         open_store("s3:///key")
     with pytest.raises(ValueError, match="takes no options, got region"):
         open_store("a.tif", region="us-east-1")
-    with pytest.raises(ValueError, match="backend 's3fs' is unknown; choose boto3 or obstore"):
-        open_store("s3://bucket/key", backend="s3fs")

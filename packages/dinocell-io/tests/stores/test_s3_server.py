@@ -29,8 +29,8 @@ pytestmark = [
 ]
 
 
-def opened(backend: str = "boto3", **options: Any) -> S3Store:
-    store, _ = open_store(f"s3://{BUCKET}", backend=backend, endpoint=ENDPOINT, **options)
+def opened(**options: Any) -> S3Store:
+    store, _ = open_store(f"s3://{BUCKET}", endpoint=ENDPOINT, **options)
     assert isinstance(store, S3Store)
     return store
 
@@ -48,11 +48,9 @@ def _bucket() -> Iterator[None]:
     boto.delete_bucket(Bucket=BUCKET)
 
 
-@pytest.fixture(params=["boto3", "obstore"])
-def store(request: pytest.FixtureRequest) -> S3Store:
-    if request.param == "obstore":
-        pytest.importorskip("obstore")
-    return opened(request.param)
+@pytest.fixture
+def store() -> S3Store:
+    return opened()
 
 
 @pytest.mark.parametrize("verify", ["etag", "length"])
@@ -102,25 +100,23 @@ def test_what_is_missing_is_not_found(store: S3Store) -> None:
         store.size("none.tif")
 
 
-@pytest.mark.parametrize("backend", ["boto3", "obstore"])
-def test_without_permission_access_is_denied(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_permission_access_is_denied(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AccessDenied, match="without credentials"):
-        opened(backend, unsigned=True).get(KEYS[0])
+        opened(unsigned=True).get(KEYS[0])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a wrong one")
     with pytest.raises(AccessDenied, match="with the credentials that were found"):
-        opened(backend).get(KEYS[0])
+        opened().get(KEYS[0])
     with pytest.raises(AccessDenied):
-        list(opened(backend).list(""))
+        list(opened().list(""))
 
 
-@pytest.mark.parametrize("backend", ["boto3", "obstore"])
-def test_a_public_bucket_is_read_and_listed_without_credentials(backend: str) -> None:
+def test_a_public_bucket_is_read_and_listed_without_credentials() -> None:
     boto = opened()._client().boto
     resources = [f"arn:aws:s3:::{BUCKET}", f"arn:aws:s3:::{BUCKET}/*"]
     allowed = {"Effect": "Allow", "Principal": "*", "Action": ["s3:GetObject", "s3:ListBucket"], "Resource": resources}
     boto.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps({"Version": "2012-10-17", "Statement": [allowed]}))
     try:
-        store = opened(backend, unsigned=True)
+        store = opened(unsigned=True)
         assert store.get(KEYS[0]) == IMAGE + KEYS[0].encode()
         assert [info.key for info in store.list("plate-2/")] == ["plate-2/a.tif"]
         with pytest.raises(AccessDenied):

@@ -67,8 +67,7 @@ LASTING = {  # what a fault becomes that never ends
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("s3_store", "obstore_store"):
-        monkeypatch.setattr(f"dinocell_io.stores.{module}.CHUNK_BYTES", CHUNK_BYTES)
+    monkeypatch.setattr("dinocell_io.stores.s3_store.CHUNK_BYTES", CHUNK_BYTES)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -90,14 +89,11 @@ def server() -> Iterator[ObjectServer]:
         yield server
 
 
-@pytest.fixture(params=["boto3", "obstore"])
-def open_bucket(request: pytest.FixtureRequest, server: ObjectServer) -> Callable[..., S3Store]:
-    if request.param == "obstore":
-        pytest.importorskip("obstore")
-
+@pytest.fixture
+def open_bucket(server: ObjectServer) -> Callable[..., S3Store]:
     def opened(**options: Any) -> S3Store:
         given = {"endpoint": server.endpoint, "policy": QUICK, "budget": RetryBudget()} | options
-        store, _ = open_store("s3://bucket", backend=request.param, **given)
+        store, _ = open_store("s3://bucket", **given)
         assert isinstance(store, S3Store)
         return store
 
@@ -154,9 +150,8 @@ def test_a_fault_that_lasts_is_a_typed_failure_in_time(server: ObjectServer, ope
 
 @pytest.mark.parametrize("fault", [Fault.TRUNCATED, Fault.STALLED_WITHIN])
 def test_a_body_that_breaks_is_continued_where_it_broke(
-    server: ObjectServer, open_bucket: Bucket, monkeypatch: pytest.MonkeyPatch, fault: Fault
+    server: ObjectServer, open_bucket: Bucket, fault: Fault
 ) -> None:
-    monkeypatch.setattr("dinocell_io.stores.obstore_store.RESUMED_BYTES", 1000)
     server.fail(FIELD, fault)
     assert open_bucket().get(FIELD) == PIXELS
     first, second = (request.range for request in server.requests)
@@ -181,10 +176,7 @@ def test_a_body_that_breaks_twice_is_continued_twice(server: ObjectServer, open_
     assert store.counts.retries == 3
 
 
-def test_an_object_that_changes_while_it_is_read_is_read_again(
-    server: ObjectServer, open_bucket: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("dinocell_io.stores.obstore_store.RESUMED_BYTES", 1000)
+def test_an_object_that_changes_while_it_is_read_is_read_again(server: ObjectServer, open_bucket: Bucket) -> None:
     server.fail(FIELD, Fault.TRUNCATED)
     changed = bytes(len(PIXELS))
     answer = server._get
@@ -357,20 +349,6 @@ def test_a_store_passes_to_another_process_and_survives_a_fork(server: ObjectSer
         assert in_a_forked_child(lambda: store.get(FIELD) == PIXELS)
 
 
-def test_obstore_in_a_forked_child_refuses_instead_of_waiting_for_ever(server: ObjectServer) -> None:
-    pytest.importorskip("obstore")
-    store, key = open_store(f"s3://bucket/{FIELD}", backend="obstore", endpoint=server.endpoint, policy=QUICK)
-    assert pickle.loads(pickle.dumps(store)).get(key) == PIXELS
-    assert store.get(key) == PIXELS
-
-    def refusal() -> str:
-        with pytest.raises(Refused) as failure:
-            store.get(key)
-        return failure.value.cause
-
-    assert 'start processes with "spawn"' in in_a_forked_child(refusal)
-
-
 def in_a_forked_child(call: Callable[[], Any]) -> Any:
     reader, writer = multiprocessing.Pipe()
     child = multiprocessing.get_context("fork").Process(target=lambda: writer.send(call()))
@@ -387,7 +365,6 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
     chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
     if shutil.which("openssl") is None:
         pytest.skip("there is no openssl to make a certificate with")
-    # no authority but a server's own certificate: obstore takes nothing else from a server
     names = ["-subj", "/CN=loopback"]
     for extension in ("subjectAltName=IP:127.0.0.1", "basicConstraints=critical,CA:FALSE"):
         names += ["-addext", extension]
@@ -396,16 +373,13 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
     return chain, key
 
 
-@pytest.mark.parametrize("backend", ["boto3", "obstore"])
-def test_a_server_of_ones_own_authority_is_trusted_when_named(certificate: tuple[Path, Path], backend: str) -> None:
-    if backend == "obstore":
-        pytest.importorskip("obstore")
+def test_a_server_of_ones_own_authority_is_trusted_when_named(certificate: tuple[Path, Path]) -> None:
     with ObjectServer({FIELD: PIXELS}, certificate=certificate) as server:
         asked: dict[str, Any] = {"endpoint": server.endpoint, "policy": QUICK, "budget": RetryBudget()}
         server.fail(FIELD, Fault.RESET, Fault.TRUNCATED)
-        trusting, _ = open_store("s3://bucket", backend=backend, ca_file=str(certificate[0]), **asked)
+        trusting, _ = open_store("s3://bucket", ca_file=str(certificate[0]), **asked)
         assert trusting.get(FIELD) == PIXELS
-        wary, _ = open_store("s3://bucket", backend=backend, **asked)
+        wary, _ = open_store("s3://bucket", **asked)
         for ask in (wary.get, wary.size):
             with pytest.raises(Refused, match=r"not trusted.*ca_file or AWS_CA_BUNDLE"):
                 ask(FIELD)

@@ -69,7 +69,6 @@ def warm(
     ] = False,
     endpoint: Annotated[str | None, typer.Option(help="Address of your own S3 server.")] = None,
     region: Annotated[str | None, typer.Option(help="Region of the bucket.")] = None,
-    backend: Annotated[str, typer.Option(help="boto3 or obstore.")] = "boto3",
 ) -> None:
     """Fetch objects into a cache before they are needed, until it is full."""
     from dinocell_io.cache.cached_store import CachedStore
@@ -79,9 +78,7 @@ def warm(
     given = {"endpoint": endpoint, "region": region, "unsigned": unsigned or None}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     with errors_told(WRONG_COMMAND_LINE):
-        stores = [
-            open_store(one, backend=backend, **options) if one.startswith("s3://") else open_store(one) for one in uri
-        ]
+        stores = [open_store(one, **options) if one.startswith("s3://") else open_store(one) for one in uri]
         cache = DiskCache(
             folder or default_cache_folder(),
             quota_bytes=None if quota is None else parse_bytes(quota),
