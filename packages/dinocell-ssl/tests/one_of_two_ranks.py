@@ -9,8 +9,11 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
 
 from dinocell_ssl import koleo_loss, sinkhorn, updated_center
+from dinocell_ssl.model.sharded import gathered
 
 
 def compute(rank: int, folder: Path) -> None:
@@ -29,6 +32,9 @@ def compute(rank: int, folder: Path) -> None:
         loss.backward()
         results[f"koleo_{group_size}"] = loss.detach()
         results[f"koleo_grad_{group_size}"] = features.grad
+    mesh = init_device_mesh("cpu", (2,))
+    sharded = {"weights": [distribute_tensor(torch.arange(6.0), mesh, [Shard(0)])], "step": 3}
+    results["gathered"] = gathered(sharded, is_kept=rank == 0)
     torch.save(results, folder / f"rank{rank}.pt")
 
 

@@ -68,6 +68,11 @@ def test_center_is_that_of_all_samples(samples, ranks):
         torch.testing.assert_close(rank["center"], expected)
 
 
+def test_sharded_weights_are_gathered_on_the_rank_that_keeps_them_alone(ranks):
+    assert ranks[0]["gathered"]["weights"][0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert ranks[1]["gathered"] == {"weights": [None], "step": 3}
+
+
 @pytest.mark.parametrize("group_size", [None, 2, 4, 8])
 def test_mean_koleo_loss_and_gradient_of_the_ranks_are_those_of_the_joint_batch(samples, ranks, group_size):
     features = samples["features"].clone().requires_grad_()

@@ -5,7 +5,7 @@ torch.distributed) is what a trainer passes.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +15,8 @@ import torch
 import torch.distributed as dist
 from jaxtyping import Float, Shaped
 from torch import Tensor
+
+_PATIENCE = timedelta(days=1)  # a few-shot training, a full bucket, an upload of the log; a killed rank is seen at once
 
 
 def reduce_in_place(
@@ -73,15 +75,25 @@ class Ranks:
     world_size: int = 1
     group: dist.ProcessGroup | None = None
     local_world_size: int = 1
+    patient_group: dist.ProcessGroup | None = None
+    """The same ranks, on CPUs, for waits as long as what the first rank does alone (monitors, logs)."""
 
     @property
     def is_first(self) -> bool:
         return self.rank == 0
 
     def wait_for_all(self) -> None:
-        """Return when every rank has called."""
-        if self.group is not None:
-            dist.barrier(group=self.group)
+        """Return when every rank has called, however long one of them takes; RankLostError if one has ended."""
+        if self.patient_group is not None:
+            dist.barrier(group=self.patient_group)
+
+    def from_first(self, numbers: Sequence[int]) -> list[int]:
+        """The numbers that the first rank brings, on every rank."""
+        if self.patient_group is None:
+            return list(numbers)
+        shared: list[Sequence[int]] = [numbers]
+        dist.broadcast_object_list(shared, src=0, group=self.patient_group)
+        return list(shared[0])
 
 
 def _tells_of_another_rank(error: RuntimeError) -> bool:
@@ -99,7 +111,8 @@ def joined_ranks(device_type: str, *, timeout_seconds: float = 600) -> Iterator[
     """Join the processes that `torchrun` started, or be alone; the only reader of its environment variables.
 
     Ranks communicate by NCCL on GPUs and by gloo on CPUs. If a rank is killed, or does not answer for
-    `timeout_seconds`, the others end with a RankLostError.
+    `timeout_seconds` within a step, the others end with a RankLostError. What the first rank does alone between two
+    steps may take longer: the others wait in `Ranks.wait_for_all`.
     """
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
         yield Ranks()
@@ -117,7 +130,8 @@ def joined_ranks(device_type: str, *, timeout_seconds: float = 600) -> Iterator[
     try:
         world_size = dist.get_world_size()
         local_world_size = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
-        yield Ranks(dist.get_rank(), local_rank, world_size, dist.group.WORLD, local_world_size)
+        patient = dist.new_group(backend="gloo", timeout=_PATIENCE)
+        yield Ranks(dist.get_rank(), local_rank, world_size, dist.group.WORLD, local_world_size, patient)
     except RuntimeError as error:
         if not _tells_of_another_rank(error):
             raise

@@ -167,6 +167,29 @@ def test_the_cache_forgets_the_field_used_longest_ago():
     assert [key for key in fields if kept.get(key) is not None] == [1, 3]
 
 
+@pytest.mark.parametrize(
+    ("error", "is_read_again"), [(TimeoutError("the server did not answer"), True), (FileNotFoundError("gone"), False)]
+)
+def test_a_field_whose_disk_or_server_did_not_answer_once_is_read_again(error, is_read_again):
+    class Unsteady(DrawnFields):
+        reads = 0
+
+        def read(self, index):
+            self.reads += index == 1
+            if index == 1 and self.reads == 1:
+                raise error
+            return super().read(index)
+
+    fields = Unsteady(1, 2, 3)
+    source = ReadFields(fields, seed=0, views="mean_vs_single", cache_mb=100)
+    place = source.epoch_order(0).tolist().index(1)
+    skipped = []
+    source.field(place, skipped)
+    assert [(one.field, one.reason) for one in skipped] == [("field 2", str(error))]
+    source.field(place, skipped)
+    assert (len(skipped), fields.reads) == ((1, 2) if is_read_again else (2, 1))
+
+
 def test_when_no_field_can_be_read_the_first_reason_is_told():
     with pytest.raises(ValueError, match=r"none of the 2 fields can be used; the first: field -.: the file is cut"):
         BatchMaker(plan(DrawnFields(-1, -2))).batch(0)

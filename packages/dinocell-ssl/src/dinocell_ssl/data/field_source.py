@@ -43,8 +43,9 @@ class ReadFields:
             index = int(order[place % len(order)])
             source = self._kept.get(index)
             if source is None:
-                source = self._read(index)
-                self._kept.put(index, source)
+                source, lasts = self._read(index)
+                if lasts:
+                    self._kept.put(index, source)
             if isinstance(source, ScaledField):
                 return source
             skipped.append(source)
@@ -64,11 +65,13 @@ class ReadFields:
             self._order = epoch, rng.permutation(len(self._fields))
         return self._order[1]
 
-    def _read(self, index: int) -> ScaledField | Skipped:
+    def _read(self, index: int) -> tuple[ScaledField | Skipped, bool]:
+        """The field or why it cannot be used, and whether that lasts: a server or disk may answer the next time."""
         try:
-            return _scaled(self._fields.read(index), self._views, self._channels)
+            return _scaled(self._fields.read(index), self._views, self._channels), True
         except (ValueError, OSError) as error:
-            return Skipped(self._fields.name(index), str(error))
+            lasts = isinstance(error, ValueError | FileNotFoundError | PermissionError)
+            return Skipped(self._fields.name(index), str(error)), lasts
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

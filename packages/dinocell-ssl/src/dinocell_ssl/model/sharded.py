@@ -27,13 +27,17 @@ def shard(root: nn.Module, network: SslNetwork | GramAnchor, *, ranks: Ranks, de
     fully_shard(root, mesh=mesh, reshard_after_forward=True)
 
 
-def gathered(state: Any) -> Any:
-    """A (nested) state with every sharded tensor gathered; all ranks must call, and all get it."""
+def gathered(state: Any, *, is_kept: bool) -> Any:
+    """A (nested) state with every sharded tensor gathered, one after the other; all ranks must call.
+
+    Only a rank that keeps it gets it, in the memory of its CPU; the others get None in place of sharded tensors.
+    """
     if isinstance(state, DTensor):
-        return state.full_tensor()
+        full = state.full_tensor()
+        return full.cpu() if is_kept else None
     if isinstance(state, Mapping):
-        return {key: gathered(value) for key, value in state.items()}
-    return [gathered(value) for value in state] if isinstance(state, list) else state
+        return {key: gathered(value, is_kept=is_kept) for key, value in state.items()}
+    return [gathered(value, is_kept=is_kept) for value in state] if isinstance(state, list) else state
 
 
 def copy_into(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:

@@ -112,6 +112,7 @@ def _train(run: Run, monitors: Sequence[Monitor], tracker: Tracker | None) -> No
     )
     stepper = _stepper(run)
     reported: set[Skipped] = set()
+    periods = run.ranks.from_first([monitor.every for monitor in monitors])
     while state.step < schedule.steps:
         if state.step == run.head_only_steps and run.head_only_steps > 0:
             stepper = _stepper(run)  # DDP counts the parameters that learn when it is made
@@ -135,8 +136,11 @@ def _train(run: Run, monitors: Sequence[Monitor], tracker: Tracker | None) -> No
                 "skipped_steps": state.skipped_steps,
             }
             _observe(run, values, monitors, tracker, pace, reads)
+        if any(state.step % every == 0 for every in periods):
+            run.ranks.wait_for_all()  # a monitor of the first rank may take longer than a step may wait for a rank
         if state.step % schedule.checkpoint_every == 0 or state.step == schedule.steps:
             save(run)
+            run.ranks.wait_for_all()  # nor do large checkpoints on slow disks
 
 
 def _recipe_monitors(

@@ -52,18 +52,25 @@ def latest_checkpoint(output: Path) -> Path | None:
 
 
 def checkpoint_contents(
-    state: TrainState, *, data: Mapping[str, Any], centers: Mapping[str, Tensor], start: Mapping[str, Any]
+    state: TrainState,
+    *,
+    data: Mapping[str, Any],
+    centers: Mapping[str, Tensor],
+    start: Mapping[str, Any],
+    is_kept: bool = True,
 ) -> dict[str, Any]:
-    """Everything a run must remember, and what it started from; of sharded weights all ranks must call.
+    """Everything a run must remember, and what it started from.
+
+    Of sharded weights all ranks must call, and only those that keep the contents get the weights.
 
     Its `teacher` entry has the layout of the published training checkpoints: other programs, and `network.start_from`,
     read it as one.
     """
     return {
-        "teacher": gathered(state.teacher.state_dict()),
-        "student": gathered(state.student.state_dict()),
-        "gram_anchor": {} if state.anchor is None else gathered(state.anchor.backbone.state_dict()),
-        "optimizer": gathered(state.optimizer.state_dict()),
+        "teacher": gathered(state.teacher.state_dict(), is_kept=is_kept),
+        "student": gathered(state.student.state_dict(), is_kept=is_kept),
+        "gram_anchor": {} if state.anchor is None else gathered(state.anchor.backbone.state_dict(), is_kept=is_kept),
+        "optimizer": gathered(state.optimizer.state_dict(), is_kept=is_kept),
         "centers": dict(centers),
         "step": state.step,
         "skipped_steps": state.skipped_steps,

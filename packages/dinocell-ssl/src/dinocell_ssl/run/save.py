@@ -53,7 +53,9 @@ def complete(run: Run) -> None:
 
 def _contents(run: Run) -> dict[str, Any]:
     data = data_identity(run.plan, run.recipe)
-    return checkpoint_contents(run.state, data=data, centers=run.targets.centers, start=run.start.facts)
+    return checkpoint_contents(
+        run.state, data=data, centers=run.targets.centers, start=run.start.facts, is_kept=run.ranks.is_first
+    )
 
 
 def _write_checkpoint(run: Run, contents: Mapping[str, Any]) -> None:
