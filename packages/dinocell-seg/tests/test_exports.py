@@ -36,9 +36,10 @@ def test_a_low_contrast_16_bit_image_is_not_black() -> None:
 
 
 def test_wide_images_are_shrunk_with_their_outlines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exports, "MAX_OVERLAY_WIDTH", 15)
+    monkeypatch.setattr(exports, "MAX_OVERLAY_PX", 15)
     plane, labels = two_cells()
     picture = overlay(plane, labels)
+    assert overlay(plane.T, labels.T).shape == (15, 10, 3)
     assert picture.shape == (10, 15, 3)
     assert np.ptp(picture[2, 3].astype(int)) > 100
 

@@ -154,7 +154,7 @@ def test_a_map_without_cells_has_none_at_any_prominence():
 
 def test_sizes_of_thresholds_follow_the_scale_of_the_map():
     thresholds = Thresholds(peak=0.4, fill=0.1, prominence=0.2, full_prominence_px=24, min_size=5)
-    of_map = {"peak": 0.4, "fill": 0.1, "prominence": 0.2, "full_prominence_px": 48, "min_size": 5}
+    of_map = {"peak": 0.4, "fill": 0.1, "prominence": 0.2, "full_prominence_px": 48, "min_size": 5, "fill_holes": True}
     assert thresholds.for_map(scale=0.5) == of_map
     calibrated = thresholds.model_copy(update={"min_size_of": "network"})
     assert calibrated.for_map(scale=0.5) == {**of_map, "min_size": 20}

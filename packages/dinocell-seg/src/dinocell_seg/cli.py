@@ -49,6 +49,9 @@ def segment(
         typer.Option(help="How far a seed must rise above the pass to a higher one, for cells of any size."),
     ] = None,
     min_size: Annotated[int | None, typer.Option(help="Smallest cell to keep, in pixels of the image.")] = None,
+    keep_holes: Annotated[
+        bool, typer.Option("--keep-holes", help="Leave holes, and small cells that one cell encloses, as they are.")
+    ] = False,
     preset: Annotated[str | None, typer.Option(help="Named thresholds: samcell (0.47 and 0.09).")] = None,
     normalize: Annotated[
         Literal["percentile", "clahe"] | None, typer.Option(help="Intensity normalisation of the image.")
@@ -122,6 +125,7 @@ def segment(
             "full_prominence_px": None if prominence is None else 0.0,
             "min_size": min_size,
             "min_size_of": None if min_size is None else "image",
+            "fill_holes": False if keep_holes else None,
         },
     )
     existing: Literal["refuse", "overwrite", "skip"] = (

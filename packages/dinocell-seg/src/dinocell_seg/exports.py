@@ -13,7 +13,7 @@ from dinocell_seg.normalize import prepare
 from dinocell_seg.resizing import resized
 from dinocell_seg.watershed import inner_boundaries
 
-MAX_OVERLAY_WIDTH = 4096
+MAX_OVERLAY_PX = 4096
 _NUM_COLOURS = 64
 _GOLDEN_RATIO = 0.618034  # neighbouring labels get hues far apart
 
@@ -22,11 +22,11 @@ def overlay(plane: Shaped[np.ndarray, "y x"], labels: Integer[np.ndarray, "y x"]
     """The image in grey, stretched from its 1st to its 99.8th percentile, with each cell's outline in
     colour (RGB).
 
-    Images wider than 4096 pixels are shrunk to that; labels are then sampled, never mixed.
+    Images wider or higher than 4096 pixels are shrunk to that; labels are then sampled, never mixed.
     """
     prepared = prepare(plane)
     height, width = labels.shape
-    scale = min(1.0, MAX_OVERLAY_WIDTH / width)
+    scale = min(1.0, MAX_OVERLAY_PX / max(height, width))
     shape = (max(1, round(height * scale)), max(1, round(width * scale)))
     values = resized(prepared.pixels, shape).astype(np.float32)
     values = values * np.float32(prepared.affine.scale) + np.float32(prepared.affine.offset)

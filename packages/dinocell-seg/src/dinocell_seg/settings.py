@@ -21,8 +21,9 @@ class Thresholds(BaseModel):
     with two humps whole. The valleys between small cells are shallow: in an image whose median cell is less than
     `full_prominence_px` pixels across (pixels that the network sees), the prominence is lowered in proportion.
     `min_size_of` "network" says that `min_size`, too, counts pixels that the network sees, as calibration does; else
-    it counts those of the image. The defaults are SAMCell's published pair. They suit its blurry predictor and shrink
-    the cells of a sharp one, so each model file carries thresholds of its own, calibrated on validation images.
+    it counts those of the image. `fill_holes` gives a cell what lies inside it. The defaults are SAMCell's published
+    pair. They suit its blurry predictor and shrink the cells of a sharp one, so each model file carries thresholds of
+    its own, calibrated on validation images.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,6 +34,7 @@ class Thresholds(BaseModel):
     full_prominence_px: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     min_size: int = Field(default=0, ge=0)
     min_size_of: Literal["image", "network"] = "image"
+    fill_holes: bool = True
 
     @model_validator(mode="after")
     def _ordered(self) -> "Thresholds":
@@ -52,6 +54,7 @@ class Thresholds(BaseModel):
             "prominence": self.prominence,
             "full_prominence_px": self.full_prominence_px / scale,
             "min_size": min_size,
+            "fill_holes": self.fill_holes,
         }
 
 

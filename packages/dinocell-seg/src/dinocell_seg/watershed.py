@@ -9,6 +9,7 @@ from torch import Tensor
 
 import dinocell_kernels
 from dinocell_kernels import torch_ops
+from dinocell_seg.enclosed import with_enclosed_filled
 
 _ROWS_AT_ONCE = 256
 _LEVELS = 65_535  # distances are rounded to 16 bits to sort them within their cells
@@ -22,22 +23,25 @@ def labels_from_distance_map(
     prominence: float | None = None,
     full_prominence_px: float = 0.0,
     min_size: int = 0,
+    fill_holes: bool = True,
 ) -> Int32[np.ndarray, "y x"]:
     """Label image of a distance map: 0 is background, cells are 1..n.
 
     Seeds are the 4-connected components above `peak` or, with `prominence`, the maxima above `peak` that stand out
     by that much; they grow downhill to `fill`. Where the median diameter of the cells so found is below
     `full_prominence_px` pixels, they are found once more with the prominence lowered in proportion. Cells with fewer
-    than `min_size` pixels are dropped. A map on a GPU is labelled there, with the same result, and only the labels are
-    copied. Raises ValueError if peak is below fill or the map holds NaN.
+    than `min_size` pixels are dropped. With `fill_holes` a cell then holds what it encloses: holes, and vacuoles that
+    were taken for cells (see `dinocell_seg.enclosed`). A map on a GPU is labelled there, with the same result, and only
+    the labels are copied. Raises ValueError if peak is below fill or the map holds NaN.
     """
     thresholds = (peak, fill, prominence, full_prominence_px, min_size)
     if isinstance(distance_map, Tensor):
         if distance_map.is_cuda:
             labels: Int32[np.ndarray, "y x"] = _labels_by(torch_ops, distance_map, *thresholds).cpu().numpy()
-            return labels
+            return with_enclosed_filled(labels) if fill_holes else labels
         distance_map = distance_map.numpy()
-    return _labels_by(dinocell_kernels, distance_map, *thresholds)
+    labels = _labels_by(dinocell_kernels, distance_map, *thresholds)
+    return with_enclosed_filled(labels) if fill_holes else labels
 
 
 def _labels_by(
