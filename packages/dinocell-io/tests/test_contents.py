@@ -7,7 +7,7 @@ import pytest
 
 import dinocell_io
 
-HEAVY = {"PIL", "asyncio", "boto3", "imagecodecs", "jaxtyping", "numpy", "scipy", "tifffile", "typer", "urllib3"}
+HEAVY = {"PIL", "asyncio", "boto3", "cv2", "imagecodecs", "jaxtyping", "numpy", "scipy", "tifffile", "typer", "urllib3"}
 
 
 def heavy_after(code: str) -> set[str]:

@@ -7,6 +7,35 @@ from dinocell_io.stream.resample import ResampleTo, resample_plane
 FILES = FieldFiles("a", {})
 
 
+def plain_resample(plane, shape):
+    """Linear between the two nearest centres along each axis, in double precision."""
+    for axis, wanted in enumerate(shape):
+        size = plane.shape[axis]
+        centres = np.clip((np.arange(wanted) + 0.5) * (size / wanted) - 0.5, 0, size - 1)
+        first = np.minimum(centres.astype(int), max(0, size - 2))
+        second = np.minimum(first + 1, size - 1)
+        share = np.expand_dims(centres - first, 1 - axis)
+        plane = np.take(plane, first, axis) * (1 - share) + np.take(plane, second, axis) * share
+    return plane
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32, np.float64, ">u2", ">f4"])
+@pytest.mark.parametrize(
+    ("shape", "wanted"),
+    [((540, 430), (497, 396)), ((31, 29), (40, 58)), ((33, 31), (17, 16)), ((3, 20_000), (3, 18_001))],
+)
+def test_a_resampled_plane_is_linear_between_the_centres_of_pixels(shape, wanted, dtype):
+    plane = np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
+    np.testing.assert_allclose(resample_plane(plane, wanted), plain_resample(plane, wanted), rtol=0, atol=1e-4)
+
+
+def test_parts_of_planes_and_planes_that_may_not_be_written_are_resampled():
+    whole = np.random.default_rng(0).integers(0, 4000, (80, 60)).astype(np.uint16)
+    whole.flags.writeable = False
+    for plane in (whole[::2, 5:], whole.T, np.asfortranarray(whole)):
+        np.testing.assert_allclose(resample_plane(plane, (33, 44)), plain_resample(plane, (33, 44)), rtol=1e-6)
+
+
 def test_a_plane_that_rises_evenly_still_does_at_another_size():
     y, x = np.mgrid[:40, :60].astype(np.float32)
     resampled = resample_plane(3 * y + 2 * x, (50, 45))

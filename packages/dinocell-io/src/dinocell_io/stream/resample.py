@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int64, Num
+from jaxtyping import Float32, Num
 
 from dinocell_io.stream.decode import BadObject
 from dinocell_io.stream.field import FieldFiles, FieldPixels
@@ -55,17 +55,7 @@ def resample_plane(plane: Num[np.ndarray, "y x"], shape: tuple[int, int]) -> Flo
 
     Shrinking is not smoothed: below half the size, detail turns into noise.
     """
-    rows, below, row_share = _neighbours(plane.shape[0], shape[0])
-    columns, right, column_share = _neighbours(plane.shape[1], shape[1])
-    values = plane.astype(np.float32, copy=False)
-    values = values[rows] + (values[below] - values[rows]) * row_share[:, None]
-    return values[:, columns] + (values[:, right] - values[:, columns]) * column_share
+    import cv2  # few users resample, and need not wait for it
 
-
-def _neighbours(
-    size: int, wanted: int
-) -> tuple[Int64[np.ndarray, "n"], Int64[np.ndarray, "n"], Float32[np.ndarray, "n"]]:
-    """For each wanted pixel the two pixels around its centre and the share of the second."""
-    centres = np.clip((np.arange(wanted) + 0.5) * (size / wanted) - 0.5, 0, size - 1)
-    first = np.minimum(centres.astype(np.int64), max(0, size - 2))
-    return first, np.minimum(first + 1, size - 1), (centres - first).astype(np.float32)
+    height, width = shape
+    return cv2.resize(plane.astype(np.float32, copy=False), (width, height), interpolation=cv2.INTER_LINEAR)
