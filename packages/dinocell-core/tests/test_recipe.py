@@ -130,3 +130,18 @@ def test_differences_name_what_was_and_what_is() -> None:
 def test_a_value_that_is_no_yaml_is_refused_by_its_word() -> None:
     with pytest.raises(ValueError, match=r"the value of 'a=\[' is not valid YAML; quote it if it is text"):
         read_overrides(["a=["], example="a=1")
+
+
+def test_a_recipe_in_another_encoding_is_named(tmp_path):
+    (tmp_path / "recipe.yaml").write_bytes("tile: 256".encode("utf-16"))
+    with pytest.raises(ValueError, match=r"recipe\.yaml is not a text file in UTF-8"):
+        read_recipe(tmp_path / "recipe.yaml", expected="lines such as 'tile: 256'")
+
+
+def test_a_long_value_does_not_fill_the_screen():
+    class Tiles(BaseModel):
+        tile: int
+
+    with pytest.raises(ValueError, match=r"tile: .*xxx\.\.\.\)") as refused:
+        validated(Tiles, {"tile": "x" * 5000})
+    assert len(str(refused.value)) < 250

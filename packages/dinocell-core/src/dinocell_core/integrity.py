@@ -17,6 +17,7 @@ _ZIP_ERRORS = (
     NotImplementedError,  # a compression method that does not exist
     RuntimeError,  # a flag of encryption
     EOFError,
+    OSError,  # a place before the file's beginning
     ValueError,
     OverflowError,
 )
@@ -37,7 +38,7 @@ def weights_sha256(weights: Mapping[str, Tensor]) -> str:
     for name in sorted(weights):
         tensor = weights[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -46,9 +47,9 @@ def damaged_record(path: Path) -> str | None:
 
     None too for a file that is no zip: the format of torch before 1.6 has no checksums.
     """
-    if not zipfile.is_zipfile(path):
-        return None
     try:
+        if not zipfile.is_zipfile(path):
+            return None
         with zipfile.ZipFile(path) as archive:
             return archive.testzip()
     except _ZIP_ERRORS as error:

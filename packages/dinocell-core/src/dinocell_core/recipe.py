@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 Settings = TypeVar("Settings", bound=BaseModel)
+_LONGEST_VALUE = 100
 
 
 def read_recipe(path: str | Path, *, expected: str) -> dict[str, Any]:
@@ -22,6 +23,8 @@ def read_recipe(path: str | Path, *, expected: str) -> dict[str, Any]:
         recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise FileNotFoundError(f"there is no recipe file {path}; give a YAML file with {expected}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a text file in UTF-8 ({error}); save it in that encoding") from error
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
     if recipe is None:
@@ -94,7 +97,8 @@ def _message(problem: Any) -> str:
     message: str = problem["msg"]
     if problem["type"] == "value_error" or not isinstance(problem["input"], bool | int | float | str | None):
         return message
-    return f"{message} (it is {problem['input']!r})"
+    value = repr(problem["input"])
+    return f"{message} (it is {value if len(value) <= _LONGEST_VALUE else value[:_LONGEST_VALUE] + '...'})"
 
 
 def _problem(settings: type[BaseModel], location: tuple[int | str, ...], kind: str, message: str) -> str:
