@@ -11,14 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 
 from dinocell_core import create_dinocell_model, file_sha256, load_model, save_model
-from dinocell_io import Sample, write_labels
-from dinocell_seg.augment import Augmentation
-from dinocell_seg.calibrate import calibrate, store_calibration, sweep
+from dinocell_io import Sample, read_labels, write_labels
+from dinocell_seg.augment import Augmentation, warp_crop
+from dinocell_seg.calibrate import _slice_of, calibrate, store_calibration, sweep
 from dinocell_seg.crops import Sampling, random_batch, validation_batches
 from dinocell_seg.normalize import Normalization
 from dinocell_seg.pipeline import DINOCellPipeline
@@ -200,8 +201,9 @@ def test_a_network_of_several_channels_is_refused_before_images_are_read(folder,
 
 def test_the_pixel_size_of_the_training_images_is_recorded_where_all_tell_theirs():
     image = TrainingImage("a", "m", np.zeros((2, 2), np.float16), np.zeros((2, 2), np.int32), np.zeros((0, 2)), 0.0)
-    known = [replace(image, pixel_size_um=size) for size in (0.2, 0.3, 0.5)]
+    known = [replace(image, pixel_size_um=size) for size in (0.28, 0.3, 0.33)]
     assert _pixel_size_um(known) == 0.3
+    assert _pixel_size_um([*known, replace(image, pixel_size_um=0.6)]) is None  # no image was resized to another one
     assert _pixel_size_um([*known, image]) is None
 
 
@@ -512,6 +514,60 @@ def test_an_image_and_labels_of_different_shapes_are_refused(folder, tmp_path):
         load_training_images([copy], split="train", normalization=Normalization())
 
 
+def changed_masks(folder, copy, change, names=range(6)) -> Path:
+    shutil.copytree(folder, copy)
+    for index in names:
+        path = copy / "masks" / f"f{index}.png"
+        write_labels(path, change(read_labels(path)))
+    return copy
+
+
+def test_masks_that_are_binary_are_refused_before_the_first_step(folder, tmp_path):
+    binary = changed_masks(folder, tmp_path / "binary", lambda labels: (labels > 0).astype(np.int32) * 255)
+    with pytest.raises(ValueError, match=r"the masks look binary: .*f0\.png .*dinocell data split-pieces"):
+        train([binary], tmp_path / "run", recipe=recipe(steps=2))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("split", "names"), [("train", range(3)), ("val", (3, 4))])
+def test_masks_without_any_cell_are_refused_before_the_first_step(folder, tmp_path, split, names):
+    empty = changed_masks(folder, tmp_path / "empty", np.zeros_like, names)
+    with pytest.raises(ValueError, match=rf"no mask of the split '{split}' holds a cell"):
+        train([empty], tmp_path / "run", recipe=recipe(steps=2))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_pixel_that_is_not_a_number_is_named_with_its_file(folder, tmp_path):
+    broken = shutil.copytree(folder, tmp_path / "broken")
+    (broken / "images" / "f1.png").unlink()
+    pixels = discs(1)[0].astype(np.float32)
+    pixels[0, 0] = np.nan
+    tifffile.imwrite(broken / "images" / "f1.tif", pixels)
+    with pytest.raises(ValueError, match=r"f1\.tif: .*NaN"):
+        train([broken], tmp_path / "run", recipe=recipe(steps=2))
+
+
+def test_weights_of_images_that_share_a_name_are_told_apart_by_their_folders(folder):
+    images = load_training_images([folder], split="train", normalization=Normalization())[:1]
+    images += [replace(images[0], modality="other/all")]
+    with pytest.raises(ValueError, match="names f0, which several folders have; name it as folder/f0"):
+        image_probabilities(images, balance=0.5, weights={"f0": 2.0})
+    both = [*images, replace(images[1], name="g")]
+    np.testing.assert_allclose(
+        image_probabilities(both, balance=1.0, weights={"other/f0": 3.0}), [1 / 3, 2 / 3 * 3 / 4, 2 / 3 / 4]
+    )
+
+
+def test_validation_mirrors_a_small_image_as_training_does(folder):
+    (image,) = load_training_images([folder], split="train", normalization=Normalization())[:1]
+    small = replace(image, image=image.image[:40, :40], labels=image.labels[:40, :40])
+    (batch,) = validation_batches([small], sampling=Sampling(crop_px=64, batch_size=1), max_crops=1)
+    plain, _ = warp_crop(small.image, small.labels, matrix=np.eye(2), center=(31.5, 31.5), size=64)
+    np.testing.assert_allclose(batch.images[0, 0].numpy(), plain, atol=1e-6)
+    target = batch.targets[0, 0].numpy()
+    np.testing.assert_array_equal(target[40:], target[38:14:-1])
+
+
 def test_batches_are_a_function_of_seed_and_step(folder):
     images = load_training_images([folder], split="train", normalization=Normalization())
     probabilities = image_probabilities(images, balance=0.5)
@@ -582,7 +638,36 @@ def test_calibration_finds_the_threshold_that_fills_the_cells(folder, tmp_path):
     (single,) = sweep(truths, maps, metric="ap_mean", **last).values()
     ((both, values),) = sweep(truths, maps, metric="ap_mean+ap_0.50", **last).items()
     assert both.score == pytest.approx((single["ap_mean"].mean() + values["ap_0.50"].mean()) / 2)
-    assert set(values) == {"ap_mean+ap_0.50", "ap_mean", "ap_0.50", "op_csb", "mma"}
+    assert set(values) == {"ap_mean", "ap_0.50", "op_csb", "mma"}
+
+
+def test_of_several_metrics_score_map_and_interval_are_of_one_rule():
+    """An empty field in which the model sees a faint cell: op_csb is undefined there, and ap_mean 0."""
+    y, x = np.indices((40, 40))
+    from_centre = np.hypot(y - 20, x - 20)
+    cell = np.clip(1 - from_centre / 15, 0, 1).astype(np.float32)
+    truth = (cell > 0).astype(np.int32)
+    faint = np.clip(0.45 - from_centre / 30, 0, 1).astype(np.float32)
+    metric = "op_csb+ap_mean"
+    points = sweep(
+        [truth, np.zeros_like(truth)],
+        [cell, faint],
+        metric=metric,
+        peaks=(0.3, 0.6),
+        fills=(0.01,),
+        prominences=(None,),
+        min_sizes=(0,),
+    )
+    scores = {point.peak: point.score for point in points}
+    assert scores[0.3] == pytest.approx(scores[0.6] - 0.25, abs=0.01)
+    best = max(points, key=lambda point: point.score)
+    shown = _slice_of(points, best, ["a", "b"], split="val", metric=metric)
+    np.testing.assert_allclose(shown.scores(metric)[:, 0], [scores[0.3], scores[0.6]])
+    optimum = shown.best(metric)
+    assert (optimum.peak, optimum.score) == (best.peak, pytest.approx(best.score))
+    low, high = optimum.interval
+    assert low <= best.score <= high
+    assert shown.metrics[0] == metric
 
 
 def test_calibration_varies_the_size_from_which_the_prominence_is_full():

@@ -10,7 +10,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from dinocell_core import load_model
-from dinocell_io import LeakWarning, write_labels
+from dinocell_io import LeakWarning, read_labels, write_labels
+from dinocell_io.file_lock import held_alone
 from dinocell_seg.pipeline import default_model_path
 from dinocell_seg.train_cli import calibrate, train
 
@@ -26,6 +27,9 @@ SMALL = [
     "schedule.steps_per_epoch=2",
 ]
 SETTINGS = [word for value in SMALL for word in ("--set", value)]
+# Two steps from nothing find no cell; the embedded model, left nearly as it is, finds those of the folder.
+FINE_TUNED = [word for value in (*SMALL[2:], "optimization.learning_rate=1e-9") for word in ("--set", value)]
+FINE_TUNED += ["--start-from", "default"]
 
 
 @pytest.fixture
@@ -48,7 +52,7 @@ def run(*words: str | Path):
 
 
 def test_train_writes_a_calibrated_model_and_says_how_to_use_it(folder, tmp_path):
-    result = run("train", "--data", folder, "--output", tmp_path / "run", "--device", "cpu", *SETTINGS)
+    result = run("train", "--data", folder, "--output", tmp_path / "run", "--device", "cpu", *FINE_TUNED)
     assert result.exit_code == 0, result.output
     assert "calibrated on 1 image: peak" in result.output
     assert "dinocell segment IMAGE --model" in result.output
@@ -81,7 +85,7 @@ def test_a_missing_dataset_is_named(tmp_path):
 
 
 def test_calibrate_writes_the_whole_sweep_with_its_heat_maps(folder, tmp_path):
-    run("train", "--data", folder, "--output", tmp_path / "run", "--device", "cpu", "--no-calibrate", *SETTINGS)
+    run("train", "--data", folder, "--output", tmp_path / "run", "--device", "cpu", "--no-calibrate", *FINE_TUNED)
     model, output = tmp_path / "run" / "model.safetensors", tmp_path / "calibration"
     result = run("calibrate", model, "--data", folder, "--device", "cpu", "--output", output)
     assert result.exit_code == 0, result.output
@@ -93,14 +97,66 @@ def test_calibrate_writes_the_whole_sweep_with_its_heat_maps(folder, tmp_path):
     assert "op_csb" in page
 
 
-def test_thresholds_of_a_model_that_finds_nothing_are_warned_of(folder, tmp_path):
-    run("train", "--data", folder, "--output", tmp_path / "run", "--device", "cpu", "--no-calibrate", *SETTINGS)
+def test_a_model_that_finds_nothing_keeps_its_thresholds(folder, tmp_path):
+    run("train", "--data", folder, "--output", tmp_path / "run", "--device", "cpu", *FINE_TUNED)
+    model = tmp_path / "run" / "model.safetensors"
+    before = model.read_bytes()
+    assert "thresholds" in load_model(model).metadata, "test invalid: there is nothing to keep"
     one_pixel = np.zeros((40, 40), np.int32)
     one_pixel[3, 3] = 1
     write_labels(folder / "masks" / "s1.png", one_pixel)
-    result = run("calibrate", tmp_path / "run" / "model.safetensors", "--data", folder, "--device", "cpu")
-    assert result.exit_code == 0, result.output
-    assert "warning: ap_mean is 0 at every point: the model finds nothing that matches" in result.output
+    result = run("calibrate", model, "--data", folder, "--device", "cpu", "--output", tmp_path / "page")
+    assert result.exit_code == 1
+    assert f"{model} keeps its thresholds: ap_mean is 0 at every point: the model finds nothing" in result.output
+    assert model.read_bytes() == before
+    assert (tmp_path / "page" / "calibration.html").exists()
+    assert not list(model.parent.glob(".*.lock"))
+
+
+def test_binary_and_empty_masks_are_no_truth_to_calibrate_on(folder, tmp_path):
+    run("train", "--data", folder, "--output", tmp_path / "run", "--device", "cpu", "--no-calibrate", *SETTINGS)
+    mask, model = folder / "masks" / "s1.png", tmp_path / "run" / "model.safetensors"
+    write_labels(mask, (read_labels(mask) > 0).astype(np.int32) * 255)
+    result = run("calibrate", model, "--data", folder, "--device", "cpu")
+    assert result.exit_code == 1
+    assert "the masks look binary" in result.output
+    write_labels(mask, np.zeros((40, 40), np.int32))
+    result = run("calibrate", model, "--data", folder, "--device", "cpu")
+    assert result.exit_code == 1
+    assert "none of 1 mask holds a cell" in result.output
+    assert "thresholds" not in load_model(model).metadata
+
+
+def test_calibrated_thresholds_name_those_that_they_replace(folder, tmp_path):
+    run("train", "--data", folder, "--output", tmp_path / "run", "--device", "cpu", *FINE_TUNED)
+    model = tmp_path / "run" / "model.safetensors"
+    before = load_model(model).metadata["thresholds"]
+    for _ in range(2):
+        assert run("calibrate", model, "--data", folder, "--device", "cpu").exit_code == 0
+    replaced = load_model(model).metadata["calibration"]["replaced"]
+    assert replaced["thresholds"] == before
+    assert "replaced" not in replaced["calibration"]
+
+
+def test_a_folder_without_splits_is_calibrated_on_as_a_whole(folder, tmp_path):
+    run("train", "--data", folder, "--output", tmp_path / "run", "--device", "cpu", "--no-calibrate", *FINE_TUNED)
+    model = tmp_path / "run" / "model.safetensors"
+    result = run("calibrate", model, "--data", folder, "--device", "cpu", "--split", "all")
+    assert f"on all 2 images of {folder} but 1 of the test split; where the model was trained" in result.output
+    assert "calibrated on 2 images" in result.output
+    (folder / "splits.csv").unlink()
+    result = run("calibrate", model, "--data", folder, "--device", "cpu")
+    assert f"on all 3 images of {folder}, which has no splits.csv" in result.output
+    assert "calibrated on 3 images" in result.output
+
+
+def test_a_second_calibration_of_one_model_is_refused(folder, tmp_path):
+    run("train", "--data", folder, "--output", tmp_path / "run", "--device", "cpu", "--no-calibrate", *SETTINGS)
+    model = tmp_path / "run" / "model.safetensors"
+    with held_alone(model.with_name(".model.safetensors.lock"), busy="test invalid"):
+        result = run("calibrate", model, "--data", folder, "--device", "cpu")
+    assert result.exit_code == 1
+    assert f"another process calibrates {model}" in result.output
 
 
 def test_calibrate_refuses_the_test_split_and_an_empty_one(folder, tmp_path):
@@ -162,12 +218,15 @@ def test_a_folder_of_one_image_is_told_that_two_are_needed(folder, tmp_path):
 
 
 def test_a_training_whose_calibration_fails_says_where_its_model_is(folder, tmp_path):
-    write_labels(folder / "masks" / "s1.png", np.zeros((40, 40), np.int32))
+    one_pixel = np.zeros((40, 40), np.int32)
+    one_pixel[3, 3] = 1
+    write_labels(folder / "masks" / "s1.png", one_pixel)
     result = run("train", "--data", folder, "--output", tmp_path / "run", "--device", "cpu", *SETTINGS)
     model = tmp_path / "run" / "model.safetensors"
     assert result.exit_code == 1
     assert (
-        f"wrote {model}, but its thresholds are not calibrated: ap_mean is undefined on these images" in result.output
+        f"wrote {model}, but its thresholds are not calibrated: {model} keeps its thresholds: ap_mean is 0"
+        in result.output
     )
     assert model.exists()
 
@@ -192,7 +251,7 @@ def test_calibrating_the_embedded_model_is_refused_with_what_to_do(folder):
 
 
 def test_calibrate_takes_a_channel_by_index(folder, tmp_path):
-    trained = run("train", "--data", folder, "--output", tmp_path / "run", "--no-calibrate", *SETTINGS)
+    trained = run("train", "--data", folder, "--output", tmp_path / "run", "--no-calibrate", *FINE_TUNED)
     assert trained.exit_code == 0, trained.output
     result = run("calibrate", tmp_path / "run" / "model.safetensors", "--data", folder, "--channel", "0")
     assert "calibrated on 1 image:" in result.output

@@ -58,7 +58,8 @@ class FewShotSegmentation:
         output = self.work / f"{num_images}_images_seed_{seed}_{'random' if backbone is None else 'pretrained'}"
         for earlier in (folder, output):  # left by an earlier probe
             shutil.rmtree(earlier, ignore_errors=True)
-        _copy(chosen, scored[:1], folder)
+        with_cells = next((one for one in scored if read_labels(one.labels_path).any()), scored[0])
+        _copy(chosen, [with_cells], folder)
         model = train([folder], output, recipe=self._recipe(backbone, seed), device=self.device)
         thresholds = calibrate(
             DINOCellPipeline(load_model(model), device=self.device),

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ UNREADABLE = (  # what torch's reader makes of bytes that are damaged
     EOFError,
     OSError,
     AssertionError,
+    struct.error,
     AttributeError,
     IndexError,
     KeyError,

@@ -17,6 +17,7 @@ from .images.strata import Stratum as Stratum
 from .images.strata import stratify as stratify
 from .images.sweep import Optimum as Optimum
 from .images.sweep import Sweep as Sweep
+from .images.sweep import mean_score as mean_score
 from .images.sweep import sweep_distance_maps as sweep_distance_maps
 from .images.sweep import sweep_labels as sweep_labels
 from .images.taxonomy import Objects as Objects

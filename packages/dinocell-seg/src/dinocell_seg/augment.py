@@ -22,7 +22,7 @@ class Augmentation(BaseModel):
     Intensities are in units of v: 0 is the image's low percentile, 1 its high percentile.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     flip: bool = True
     rotation_degrees: float = Field(default=180.0, ge=0, le=180, description="uniform in [-r, r]")

@@ -1,5 +1,6 @@
 """Calibration: the thresholds that turn one model's distance maps into the best labels of validation images."""
 
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -14,12 +15,14 @@ from jaxtyping import Float32, Float64, Int32, Integer
 from torch import Tensor
 
 from dinocell_core import DINOCell, load_model, save_model
-from dinocell_eval import Sweep, higher_is_better, per_image_values
+from dinocell_eval import Sweep, higher_is_better, mean_score, per_image_values
 from dinocell_io import Sample, grey_image, read_image, read_labels
 from dinocell_io.counted import counted
+from dinocell_io.label_pieces import refuse_binary_masks
 from dinocell_kernels import remove_small
 from dinocell_seg.pipeline import DINOCellPipeline
 from dinocell_seg.settings import Thresholds
+from dinocell_seg.training_images import naming
 from dinocell_seg.watershed import labels_from_distance_map
 
 PEAKS = (0.2, 0.3, 0.4, 0.5)
@@ -105,11 +108,22 @@ def calibrate(
         )
     (split,) = splits
     check_choice(metric=metric, split=split)
-    truths, maps, scales = [], [], []
-    for sample in samples:
-        truths.append(read_labels(sample.labels_path))
+    truths, maps, scales = [read_labels(sample.labels_path) for sample in samples], [], []
+    refuse_binary_masks(zip((str(sample.labels_path) for sample in samples), truths, strict=True))
+    if not any(truth.any() for truth in truths):
+        raise ValueError(
+            f"{metric} is undefined on these images: none of {counted(len(truths), 'mask')} holds a cell; give label "
+            "images with cells"
+        )
+    for sample, truth in zip(samples, truths, strict=True):
         plane = grey_image(read_image(sample.image_path), channel=channel)
-        prediction = pipeline.predict(plane)
+        if plane.shape != truth.shape:
+            raise ValueError(
+                f"{sample.image_path} is {plane.shape} but {sample.labels_path} is {truth.shape}; they must be the "
+                "same field"
+            )
+        with naming(sample.image_path):
+            prediction = pipeline.predict(plane)
         maps.append(prediction.heights)
         scales.append(prediction.scale)
     scores = sweep(
@@ -130,7 +144,7 @@ def calibrate(
         metric=metric,
         num_images=len(samples),
         split=split or "all",
-        slice=_slice_of(scores, best, [sample.name for sample in samples], split or "all"),
+        slice=_slice_of(scores, best, [sample.name for sample in samples], split=split or "all", metric=metric),
     )
 
 
@@ -178,8 +192,9 @@ def sweep(
                         for labels, scale in zip(whole, seen_at, strict=True)
                     )
                     values = per_image_values(truths, predictions, metrics=names)
-                    values[metric] = np.mean([values[name] for name in metric.split("+")], axis=0)
-                    score = _mean_score(values, metric)
+                    score = float(mean_score(values, metric))
+                    if math.isnan(score):
+                        raise ValueError(f"{metric} is undefined on these images; do their labels hold any cell?")
                     points[GridPoint(peak, fill, prominence, full_px, min_size, score)] = values
     return points
 
@@ -190,22 +205,13 @@ def _labelled(
     return labels_from_distance_map(distance_map, **thresholds.for_map(scale=scale))
 
 
-def _mean_score(values: Mapping[str, Float64[np.ndarray, "image"]], metric: str) -> float:
-    """Mean over the images; of several metrics the mean of their means."""
-    means = []
-    for name in metric.split("+"):
-        defined = values[name][~np.isnan(values[name])]
-        if not defined.size:
-            raise ValueError(f"{name} is undefined on these images; do their labels hold any cell?")
-        means.append(float(defined.mean()))
-    return sum(means) / len(means)
-
-
 def _slice_of(
     points: Mapping[GridPoint, Mapping[str, Float64[np.ndarray, "image"]]],
     best: GridPoint,
     names: Sequence[str],
+    *,
     split: str,
+    metric: str,
 ) -> Sweep:
     """The points that share all but peak and fill with the best one."""
     shown = {
@@ -214,16 +220,24 @@ def _slice_of(
         if replace(point, peak=best.peak, fill=best.fill, score=best.score) == best
     }
     peaks, fills = sorted({point.peak for point in shown}), sorted({point.fill for point in shown})
-    grids = {metric: np.full((len(peaks), len(fills), len(names)), np.nan) for metric in points[best]}
+    grids = {name: np.full((len(peaks), len(fills), len(names)), np.nan) for name in points[best]}
     for point, values in shown.items():
-        for metric, grid in grids.items():
-            grid[peaks.index(point.peak), fills.index(point.fill)] = values[metric]
-    return Sweep(tuple(peaks), tuple(fills), tuple(names), split, grids)
+        for name, grid in grids.items():
+            grid[peaks.index(point.peak), fills.index(point.fill)] = values[name]
+    combined = (metric,) if "+" in metric else ()
+    return Sweep(tuple(peaks), tuple(fills), tuple(names), split, grids, combined)
 
 
 def store_calibration(model_path: str | Path, calibration: Calibration) -> None:
-    """Write the chosen thresholds, and how they were chosen, into a model file."""
+    """Write the chosen thresholds, how they were chosen and what they replace into a model file, all or nothing.
+
+    Raises ValueError, and leaves the file as it is, if nothing matches at any point: then none is better than others.
+    """
+    if problem := calibration.slice.nothing_matches(calibration.metric):
+        raise ValueError(f"{model_path} keeps its thresholds: {problem}")
     model: DINOCell = load_model(model_path)
+    replaced = {key: model.metadata[key] for key in ("thresholds", "calibration") if key in model.metadata}
+    replaced.get("calibration", {}).pop("replaced", None)
     best = asdict(calibration.best)
     facts = {
         **model.metadata,
@@ -234,6 +248,7 @@ def store_calibration(model_path: str | Path, calibration: Calibration) -> None:
             "interval": calibration.interval(),
             "num_images": calibration.num_images,
             "split": calibration.split,
+            "replaced": replaced,
         },
     }
     save_model(model_path, model, metadata=facts, dtype=stored_dtype(model_path))

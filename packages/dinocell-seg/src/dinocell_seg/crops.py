@@ -4,11 +4,13 @@ import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Integer
+from jaxtyping import Float, Float16, Float32, Integer
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
@@ -29,7 +31,7 @@ _PREFETCHED_BATCHES = 3
 class Sampling(BaseModel):
     """Which crops an optimiser step sees."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     crop_px: int = Field(default=256, ge=32)
     batch_size: int = Field(default=8, ge=1)
@@ -224,34 +226,56 @@ def random_batches(
 
 
 def validation_batches(images: Sequence[TrainingImage], *, sampling: Sampling, max_crops: int) -> list[Batch]:
-    """The same unchanged crops at every validation: a grid over each image, thinned evenly to ``max_crops``."""
-    crops, targets, weights = [], [], []
+    """The same unchanged crops at every validation: a grid over each image, thinned evenly to ``max_crops``.
+
+    Beyond the border an image is mirrored as in training, and its labels with it.
+    """
     size = sampling.crop_px
-    for image in images:
-        pad = [(0, max(0, size - side)) for side in image.labels.shape]
-        pixels = np.pad(image.image.astype(np.float32), pad, mode="symmetric")
-        ignored = image.labels == image.ignored_label if image.ignored_label else None
-        labels = np.ascontiguousarray(image.labels if ignored is None else np.where(ignored, 0, image.labels))
-        target = np.pad(distance_map(labels), pad, mode="symmetric")
-        counts = pixel_weights(labels, annotation=image.annotation, ignored=ignored, settings=sampling.weighting)
-        counts = None if counts is None else np.pad(counts, pad, mode="symmetric")
-        for y in _grid(pixels.shape[0], size):
-            for x in _grid(pixels.shape[1], size):
-                crops.append(pixels[y : y + size, x : x + size])
-                targets.append(target[y : y + size, x : x + size])
-                weights.append(None if counts is None else counts[y : y + size, x : x + size])
-    keep = np.unique(np.linspace(0, len(crops) - 1, min(max_crops, len(crops))).round().astype(int))
-    batches = []
-    for start in range(0, len(keep), sampling.batch_size):
-        chosen = keep[start : start + sampling.batch_size]
-        batches.append(
-            Batch(
-                torch.from_numpy(np.stack([crops[index] for index in chosen])[:, None]),
-                torch.from_numpy(np.stack([targets[index] for index in chosen])[:, None]),
-                _stacked([weights[index] for index in chosen], (size, size), fill=1.0),
-            )
+    places = [
+        (index, y, x)
+        for index, image in enumerate(images)
+        for y in _grid(max(size, image.labels.shape[0]), size)
+        for x in _grid(max(size, image.labels.shape[1]), size)
+    ]
+    keep = np.unique(np.linspace(0, len(places) - 1, min(max_crops, len(places))).round().astype(int))
+    crops, targets, weights = [], [], []
+    for index, of_image in groupby((places[k] for k in keep), key=itemgetter(0)):
+        pixels, target, counts = _mirrored(images[index], size, sampling.weighting)
+        for _, y, x in of_image:
+            place = slice(y, y + size), slice(x, x + size)
+            crops.append(pixels[place].astype(np.float32))
+            targets.append(target[place].copy())
+            weights.append(None if counts is None else counts[place].copy())
+    return [
+        Batch(
+            torch.from_numpy(np.stack(crops[start : start + sampling.batch_size])[:, None]),
+            torch.from_numpy(np.stack(targets[start : start + sampling.batch_size])[:, None]),
+            _stacked(weights[start : start + sampling.batch_size], (size, size), fill=1.0),
         )
-    return batches
+        for start in range(0, len(crops), sampling.batch_size)
+    ]
+
+
+def _mirrored(
+    image: TrainingImage, size: int, weighting: Weighting
+) -> tuple[
+    Float16[np.ndarray, "y_out x_out"], Float32[np.ndarray, "y_out x_out"], Float32[np.ndarray, "y_out x_out"] | None
+]:
+    """An image of at least `size` pixels a side, its target, whose cells at the border go on in the mirror, and the
+    weights of its pixels.
+    """
+    beyond = [(0, max(0, size - side)) for side in image.labels.shape]
+    context = [(_CONTEXT_PX, after + _CONTEXT_PX) for _, after in beyond]
+    ignored = image.labels == image.ignored_label if image.ignored_label else None
+    labels = np.ascontiguousarray(image.labels if ignored is None else np.where(ignored, 0, image.labels))
+    target = distance_map(kernel_labels(np.pad(labels, context, mode="reflect")))
+    counts = pixel_weights(labels, annotation=image.annotation, ignored=ignored, settings=weighting)
+    inner = slice(_CONTEXT_PX, -_CONTEXT_PX)
+    return (
+        np.pad(image.image, beyond, mode="reflect"),
+        target[inner, inner],
+        None if counts is None else np.pad(counts, beyond, mode="reflect"),
+    )
 
 
 def _grid(side: int, size: int) -> list[int]:

@@ -18,7 +18,7 @@ class Loss(BaseModel):
     squared error forgives reading it as 0, while the threshold that fills cells does not.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     distance: Literal["mse", "cross_entropy"] = "cross_entropy"
     edge_weight: float = Field(default=0.5, ge=0)

@@ -48,7 +48,7 @@ class Normalization(BaseModel):
     do for CLAHE.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     method: Literal["percentile", "clahe"] = "percentile"
     low_percentile: float = Field(default=1.0, ge=0, le=100)

@@ -12,7 +12,7 @@ from dinocell_core import DINOCell
 class Optimization(BaseModel):
     """AdamW and its schedule; learning rates are those of stem and decoder."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     learning_rate: float = Field(default=1e-3, gt=0, le=1e30)
     weight_decay: float = Field(default=0.05, ge=0)

@@ -17,7 +17,7 @@ class Weighting(BaseModel):
     that nobody outlined. "derived" images, labelled by an algorithm: every pixel, less.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     rim_px: float = Field(default=4.0, ge=0, allow_inf_nan=False, description="in pixels of the crop")
     derived: float = Field(default=0.5, ge=0, le=1)

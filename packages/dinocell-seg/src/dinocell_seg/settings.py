@@ -26,7 +26,7 @@ class Thresholds(BaseModel):
     its own, calibrated on validation images.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     peak: float = Field(default=0.47, ge=0, lt=1)
     fill: float = Field(default=0.09, ge=0, lt=1)
@@ -74,7 +74,7 @@ class SegmentSettings(BaseModel):
     those that the model knows. `pixel_size_um` overrides the file's. `batch_size` None chooses by device.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     normalization: Normalization = Normalization()
     thresholds: Thresholds = Thresholds()

@@ -7,6 +7,7 @@ import typer
 
 from dinocell_io.commands.errors import FAILED, WRONG_COMMAND_LINE, errors_told
 from dinocell_io.counted import counted
+from dinocell_io.file_lock import held_alone
 
 if TYPE_CHECKING:
     from dinocell_io import Sample
@@ -104,7 +105,7 @@ def _calibrate_trained(model: Path, data: list[Path], *, channel: str | int | No
 def calibrate(
     model: Annotated[Path, typer.Argument(help="Model file; the chosen thresholds are written into it.")],
     data: Data,
-    split: Annotated[str, typer.Option(help="Split to calibrate on; never the test split.")] = "val",
+    split: Annotated[str, typer.Option(help="Split to calibrate on, or 'all'; never the test split.")] = "val",
     metric: Annotated[str, typer.Option(help="Metric to maximise, averaged over images.")] = "ap_mean",
     channel: Annotated[str | None, typer.Option(help="Channel of the images, by name or by index from 0.")] = None,
     device: Device = "auto",
@@ -129,9 +130,41 @@ def calibrate(
         if output is not None:
             check_output_folder(output)
         check_choice(metric=metric, split=split)
-        samples = _samples(data, split=split)
-    with errors_told(FAILED):
+        samples, note = _samples_to_calibrate_on(data, split=split)
+    if note:
+        typer.echo(note, err=True)
+    busy = f"another process calibrates {model}; wait for it, or calibrate a copy"
+    with errors_told(FAILED), held_alone(model.with_name(f".{model.name}.lock"), busy=busy):
         _calibrate(model, samples, metric=metric, channel=channel, device=device, output=output)
+
+
+def _samples_to_calibrate_on(data: list[Path], *, split: str) -> "tuple[list[Sample], str]":
+    """The images of a split, or all of a folder that is not divided, and what to say of it; "all" leaves out test."""
+    from dataclasses import replace
+
+    from dinocell_io import open_dataset
+
+    whole = split == "all"
+    chosen: list[Sample] = []
+    undivided, num_left_out = [], 0
+    for folder in data:
+        samples = open_dataset(folder)
+        if whole or (split == "val" and not any(sample.split for sample in samples)):
+            undivided.append(str(folder))
+            num_left_out += sum(sample.split == "test" for sample in samples)
+            chosen += [replace(sample, split=None if whole else split) for sample in samples if sample.split != "test"]
+        else:
+            chosen += [sample for sample in samples if sample.split == split]
+    if not chosen:
+        raise ValueError(
+            f"no image of {', '.join(map(str, data))} is in the split {split!r} of its splits.csv; name another one "
+            "with --split, or take all images but those of the test split with --split all"
+        )
+    if not undivided:
+        return chosen, ""
+    note = f"on all {counted(len(chosen), 'image')} of {', '.join(undivided)}"
+    note += f" but {num_left_out} of the test split" if num_left_out else "" if whole else ", which has no splits.csv"
+    return chosen, f"{note}; where the model was trained on them, its scores are too good"
 
 
 def _samples(data: list[Path], *, split: str) -> "list[Sample]":
@@ -158,11 +191,9 @@ def _calibrate(
     from dinocell_seg.pipeline import DINOCellPipeline
 
     calibration = run_calibration(DINOCellPipeline(model, device=device), samples, metric=metric, channel=channel)
-    if problem := calibration.slice.nothing_matches(metric):
-        typer.echo(f"warning: {problem}", err=True)
-    store_calibration(model, calibration)
     if output is not None:
         _write_calibration(output, calibration, model)
+    store_calibration(model, calibration)
     best, interval = calibration.best, calibration.interval()
     typer.echo(
         f"calibrated on {counted(len(samples), 'image')}: peak {best.peak}, fill {best.fill}, "

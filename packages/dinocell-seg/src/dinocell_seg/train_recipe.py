@@ -16,7 +16,7 @@ from dinocell_seg.optimizer import Optimization
 class Network(BaseModel):
     """The network to train; see ``dinocell_core.create_dinocell_model``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     size: Size = "tiny"
     patch: int = 16
@@ -70,7 +70,7 @@ class Network(BaseModel):
 class Schedule(BaseModel):
     """Length of a run, and when it is validated."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     steps: int = Field(default=3000, ge=1)
     steps_per_epoch: int = Field(default=200, ge=1, description="steps between validations")
@@ -83,7 +83,7 @@ class Schedule(BaseModel):
 class TrainRecipe(BaseModel):
     """All settings of a training run; with the data they determine it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     network: Network = Network()
     normalization: Normalization = Normalization()

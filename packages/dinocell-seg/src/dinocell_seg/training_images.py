@@ -1,7 +1,9 @@
 """Training data: complete labelled images in memory, normalised once."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from jaxtyping import Float, Integer
 
 from dinocell_io import Sample, grey_image, open_dataset, read_image, read_labels
 from dinocell_io.counted import counted
+from dinocell_io.label_pieces import refuse_binary_masks
 from dinocell_seg.normalize import Normalization, normalize
 from dinocell_seg.pixel_weights import Annotation, annotation_of
 
@@ -32,6 +35,20 @@ class TrainingImage:
     """Diameter of the cell of each label, in pixels of this image."""
 
 
+def _cells(image: TrainingImage) -> Integer[np.ndarray, "y x"]:
+    """The labels without that of ignored pixels."""
+    return np.where(image.labels == image.ignored_label, 0, image.labels) if image.ignored_label else image.labels
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Within, a ValueError says which file it is of."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
 def load_training_images(
     folders: Sequence[str | Path],
     *,
@@ -45,7 +62,8 @@ def load_training_images(
     Folders without splits are divided by :func:`with_splits`.
 
     Raises:
-        ValueError: a folder has no image in this split, or an image and its labels differ in shape.
+        ValueError: a folder has no image in this split, an image and its labels differ in shape, all masks of a folder
+            look binary, or none of the split holds a cell.
     """
     images = []
     for folder in folders:
@@ -60,12 +78,20 @@ def load_training_images(
                 f"{folder} has no image in the split {split!r}; name the splits 'train', 'val' and 'test' in its "
                 "splits.csv (columns name, split)"
             )
-        images += [
+        of_folder = [
             read_training_image(
                 sample, Path(folder).name, normalization=normalization, channel=channel, ignore_label=ignore_label
             )
             for sample in samples
         ]
+        named = zip(samples, of_folder, strict=True)
+        refuse_binary_masks((str(sample.labels_path), _cells(image)) for sample, image in named)
+        images += of_folder
+    if not any(len(image.centers) for image in images):
+        raise ValueError(
+            f"no mask of the split {split!r} holds a cell ({counted(len(images), 'mask')} in "
+            f"{', '.join(map(str, folders))}); there is nothing to learn or to choose by, give label images with cells"
+        )
     return images
 
 
@@ -98,6 +124,8 @@ def read_training_image(
     """Read, normalise and index one labelled image; pixels labelled `ignore_label` are not cells and carry no loss."""
     whole = read_image(sample.image_path)
     plane = grey_image(whole, channel=channel)
+    with naming(sample.image_path):
+        network_input = normalize(plane, normalization).astype(np.float16)
     labels = read_labels(sample.labels_path)
     if plane.shape != labels.shape:
         raise ValueError(
@@ -124,7 +152,7 @@ def read_training_image(
     return TrainingImage(
         name=sample.name,
         modality=f"{dataset}/{sample.modality or 'all'}",
-        image=normalize(plane, normalization).astype(np.float16),
+        image=network_input,
         labels=labels,
         centers=centers[cells],
         median_diameter=float(np.median(diameters[cells])) if cells.any() else 0.0,
@@ -144,17 +172,26 @@ def image_probabilities(
 ) -> Float[np.ndarray, " image"]:
     """Probability of each image: modalities in proportion to size ** balance, images of one modality by `weights`.
 
-    `set_weights` multiplies the share of all modalities of a dataset folder. What is not named has weight 1. Raises
-    ValueError for a name that no image or folder has, and for a modality whose images all have weight 0.
+    `weights` names an image by itself or, where folders share a name, as folder/name. `set_weights` multiplies the
+    share of all modalities of a dataset folder. What is not named has weight 1. Raises ValueError for a name that no
+    image or folder has, or several images have, and for a modality whose images all have weight 0.
     """
     weights = weights or {}
-    if unknown := sorted(weights.keys() - {image.name for image in images}):
+    whole_names = [f"{image.modality.partition('/')[0]}/{image.name}" for image in images]
+    several = Counter(image.name for image in images)
+    if ambiguous := sorted(name for name in weights if several[name] > 1):
+        raise ValueError(
+            f"sampling.image_weights names {ambiguous[0]}, which several folders have; name it as folder/{ambiguous[0]}"
+        )
+    if unknown := sorted(weights.keys() - {image.name for image in images} - set(whole_names)):
         raise ValueError(
             f"sampling.image_weights names {counted(len(unknown), 'image')} that the train split does not have: "
             f"{', '.join(unknown[:3])}{' ...' if len(unknown) > 3 else ''}; use the names of images/, without suffix"
         )
     names, index, counts = np.unique([image.modality for image in images], return_inverse=True, return_counts=True)
-    weight = np.array([weights.get(image.name, 1.0) for image in images])
+    weight = np.array(
+        [weights.get(name, weights.get(image.name, 1.0)) for name, image in zip(whole_names, images, strict=True)]
+    )
     total = np.bincount(index, weights=weight)
     if not total.all():
         raise ValueError(f"sampling.image_weights is 0 for all images of {names[total == 0][0]}; give one a weight")

@@ -14,6 +14,8 @@ from dinocell_seg.training_images import TrainingImage, load_training_images, wi
 from dinocell_seg.training_start import start
 from dinocell_seg.training_state import TrainingState, load_state
 
+_SAME_PIXEL_SIZE = 1.25  # ratio up to which images count as being of one magnification
+
 
 @dataclass(frozen=True)
 class PreparedTraining:
@@ -139,6 +141,8 @@ def _data_of(folders: Sequence[Path]) -> str:
 
 
 def _pixel_size_um(images: Sequence[TrainingImage]) -> float | None:
-    """The median pixel size of the images; None if a file does not state its own."""
+    """The median pixel size of the images; None if a file does not state its own, or if they differ."""
     sizes = [image.pixel_size_um for image in images if image.pixel_size_um is not None]
-    return statistics.median(sizes) if len(sizes) == len(images) else None
+    if len(sizes) < len(images) or max(sizes) > _SAME_PIXEL_SIZE * min(sizes):
+        return None
+    return statistics.median(sizes)

@@ -57,7 +57,7 @@ def sweep_command(
         write_texts(output, {"sweep.json": sweep.to_json(), "sweep.html": page})
     for note in notes:
         typer.echo(f"warning: {note}", err=True)
-    for name in sweep.values:
+    for name in sweep.metrics:
         best = sweep.best(name)
         interval = "" if best.interval is None else f", 95 % {best.interval[0]:.4f} .. {best.interval[1]:.4f}"
         typer.echo(

@@ -44,21 +44,27 @@ class Optimum:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Values of each image at each point of the grid, by metric; NaN where undefined or the peak is below the fill."""
+    """Values of each image at each point of the grid, by metric; NaN where undefined or the peak is below the fill.
+
+    Several metrics joined by "+" are a metric too; `combined` names those that reports show.
+    """
 
     peaks: tuple[float, ...]
     fills: tuple[float, ...]
     names: tuple[str, ...]
     split: str
     values: Mapping[str, Float64[np.ndarray, "peak fill image"]]
+    combined: tuple[str, ...] = ()
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that reports show."""
+        return (*self.combined, *self.values)
 
     def scores(self, metric: str) -> Float64[np.ndarray, "peak fill"]:
-        """Mean over the images where the metric is defined; NaN where it is nowhere."""
-        values = self._values(metric)
-        defined = ~np.isnan(values)
-        number = defined.sum(axis=2)
-        sums = np.where(defined, values, 0).sum(axis=2)
-        return np.divide(sums, number, out=np.full(number.shape, np.nan), where=number > 0)
+        """`mean_score` of each point."""
+        self._require(metric)
+        return mean_score(self.values, metric)
 
     def best(self, metric: str, *, num_replicates: int = NUM_REPLICATES) -> Optimum:
         """The point with the best score, the first of equals in the order of peaks and fills.
@@ -74,11 +80,7 @@ class Sweep:
         score = float(scores[row, column])
         interval = error = None
         if len(self.names) > 1 and num_replicates:
-            values = self._values(metric)[row, column]
-            defined = ~np.isnan(values)
-            columns = np.stack([np.where(defined, values, 0), defined.astype(np.float64)], axis=1)
-            totals = resampled_totals(columns, num_replicates=num_replicates, seed=SEED)
-            means = totals[totals[:, 1] > 0, 0] / totals[totals[:, 1] > 0, 1]
+            means = self._resampled_means(metric, row, column, num_replicates)
             interval, error = percentile_interval(means), float(means.std())
         with np.errstate(invalid="ignore"):
             plateau = scores >= score - (error or 0.0) if better else scores <= score + (error or 0.0)
@@ -97,7 +99,7 @@ class Sweep:
     def to_json(self) -> str:
         """Grid, scores, best points and plateaus as JSON text; null where undefined."""
         metrics = {}
-        for name in self.values:
+        for name in self.metrics:
             best = self.best(name)
             metrics[name] = {
                 "best": {key: value for key, value in asdict(best).items() if key != "plateau"},
@@ -117,10 +119,38 @@ class Sweep:
         }
         return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
-    def _values(self, metric: str) -> Float64[np.ndarray, "peak fill image"]:
-        if metric not in self.values:
+    def _resampled_means(
+        self, metric: str, row: np.intp, column: np.intp, num_replicates: int
+    ) -> Float64[np.ndarray, " replicate"]:
+        """`mean_score` of images drawn anew, where every one of its metrics is defined on one of them."""
+        columns = []
+        for name in metric.split("+"):
+            values = self.values[name][row, column]
+            defined = ~np.isnan(values)
+            columns += [np.where(defined, values, 0), defined.astype(np.float64)]
+        totals = resampled_totals(np.stack(columns, axis=1), num_replicates=num_replicates, seed=SEED)
+        sums, numbers = totals[:, 0::2], totals[:, 1::2]
+        usable = (numbers > 0).all(axis=1)
+        means: Float64[np.ndarray, " replicate"] = (sums[usable] / numbers[usable]).mean(axis=1)
+        return means
+
+    def _require(self, metric: str) -> None:
+        if any(name not in self.values for name in metric.split("+")):
             raise ValueError(f"the sweep has no metric {metric!r}; it has {', '.join(self.values)}")
-        return self.values[metric]
+
+
+def mean_score(values: Mapping[str, Float64[np.ndarray, "*point image"]], metric: str) -> Float64[np.ndarray, "*point"]:
+    """Mean over the images where the metric is defined, NaN where it is nowhere.
+
+    Of several metrics joined by "+" the mean of their means, each over the images where it is defined itself.
+    """
+    means = []
+    for name in metric.split("+"):
+        defined = ~np.isnan(values[name])
+        number = np.asarray(defined.sum(axis=-1))
+        sums = np.where(defined, values[name], 0).sum(axis=-1)
+        means.append(np.divide(sums, number, out=np.full(number.shape, np.nan), where=number > 0))
+    return np.asarray(np.mean(means, axis=0))
 
 
 def sweep_distance_maps(

@@ -20,9 +20,9 @@ _MOST_TEXTS = 130
 
 def sweep_page(sweep: Sweep, *, title: str = "Sweep of thresholds", facts: Mapping[str, str] | None = None) -> str:
     """HTML text: for each metric a heat map with the best point and its plateau, and the numbers."""
-    optima = {metric: sweep.best(metric) for metric in sweep.values}
+    optima = {metric: sweep.best(metric) for metric in sweep.metrics}
     warnings = [f"{NO_RESULT}; report the test split once, with the thresholds chosen here"]
-    warnings += [problem for metric in sweep.values if (problem := sweep.nothing_matches(metric))]
+    warnings += [problem for metric in sweep.metrics if (problem := sweep.nothing_matches(metric))]
     if len(sweep.names) < FEWEST_IMAGES:
         only = counted(len(sweep.names), "image")
         warnings.append(f"only {only}: intervals and plateaus are rough below {FEWEST_IMAGES}")
@@ -32,7 +32,7 @@ def sweep_page(sweep: Sweep, *, title: str = "Sweep of thresholds", facts: Mappi
     return page(
         title,
         f"{counted(len(sweep.names), 'image')} of the split <b>{escape(sweep.split)}</b> \N{MIDDLE DOT} "
-        f"{int((~np.isnan(sweep.scores(next(iter(sweep.values))))).sum())} points",
+        f"{int((~np.isnan(sweep.scores(sweep.metrics[0]))).sum())} points",
         '<div class="cards">', *(_card(metric, optimum) for metric, optimum in optima.items()), "</div>",
         notes(warnings, title="What to know about these numbers"),
         section("The grid", '<div class="grid2">', maps, "</div>",

@@ -19,7 +19,7 @@ class Augmentation(BaseModel):
     A probability is the share of crops that are changed, 0 to 1.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     gain: Range = Field(default=(0.7, 1.4), description="per channel, log-uniform")
     offset: Range = Field(default=(-0.1, 0.1), description="per channel")

@@ -42,7 +42,7 @@ _SAMPLE, _MASKS = 1, 2  # streams of random numbers, apart from each other and f
 class Loading(BaseModel):
     """How fields reach the device."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     num_workers: int = Field(
         default=2, ge=0, description="processes that cut crops, at most one per core; 0: the training process itself"
@@ -54,7 +54,7 @@ class Loading(BaseModel):
 class Masking(BaseModel):
     """Masks of the iBOT task; see `dinocell_ssl.data.masking.image_masks`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     share: float = Field(default=0.5, ge=0, le=1, description="share of global crops with a mask")
     ratios: tuple[float, float] = Field(default=(0.1, 0.5), description="share of their patches that is masked")

@@ -11,7 +11,7 @@ from dinocell_io import DiskCache, default_cache_folder, parse_bytes
 class Cache(BaseModel):
     """A disk cache before the bucket, shared by all ranks, workers and runs of a machine; see `dinocell cache`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     folder: Path | None = Field(default=None, description="null: $DINOCELL_CACHE, or ~/.cache/dinocell/objects")
     quota: str | None = Field(

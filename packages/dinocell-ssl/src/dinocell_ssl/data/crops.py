@@ -25,7 +25,7 @@ _STRUCTURE_BLOCK_PX = 8
 class Crops(BaseModel):
     """Sizes and places of the crops."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     global_px: int = Field(default=224, ge=1)
     local_px: int = Field(default=96, ge=1)

@@ -123,7 +123,7 @@ VIEW_STRATEGIES: dict[str, ViewStrategy] = {
 class Views(BaseModel):
     """Which channels the crops show: a strategy of `VIEW_STRATEGIES` and its settings."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     strategy: str = Field(
         default="mean_vs_single", description="mean_vs_single, pairwise, bag_of_channels, channel_drop"

@@ -15,7 +15,7 @@ from dinocell_core import DinoVisionTransformer
 class Gram(BaseModel):
     """Gram anchoring: off unless it has a weight; the other defaults are those of DINOv3's 7B model."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     weight: float = Field(default=0.0, ge=0, description="of the Gram loss after its warm-up; DINOv3 takes 2")
     start_step: int | None = Field(default=None, ge=0, description="first step of the loss")

@@ -35,7 +35,7 @@ _REPORTED = ("layout", "patch_conversion", "channel_conversion", "qkv_bias")
 class Network(BaseModel):
     """Backbone, and the weights it starts from."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     size: Size = "tiny"
     patch: int = Field(default=16, ge=1, description="patch-16 weights become patch-8 ones by summing 2 x 2 pixels")
@@ -64,7 +64,7 @@ class Network(BaseModel):
 class Head(BaseModel):
     """One prototype head."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     prototypes: int = Field(default=8192, ge=2)
     hidden: int = Field(default=2048, ge=1)

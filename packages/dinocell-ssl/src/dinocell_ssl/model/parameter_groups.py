@@ -15,7 +15,7 @@ PARTS = ("backbone", "dino_head", "ibot_head")
 class Optimization(BaseModel):
     """AdamW and its rates; `learning_rate` is that of the heads."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     learning_rate: float = Field(default=1e-3, gt=0)
     scaling: str = Field(

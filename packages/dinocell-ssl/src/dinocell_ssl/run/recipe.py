@@ -41,7 +41,7 @@ _RECIPES = files("dinocell_ssl") / "recipes"
 class Stream(BaseModel):
     """Fields of a Cell Painting index, streamed from its bucket; see `dinocell data jump`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     index: Path = Field(description="folder of the index")
     selection: Path | None = Field(default=None, description="chosen sites; null: all that the deny list leaves")
@@ -54,7 +54,7 @@ class Stream(BaseModel):
 class Data(BaseModel):
     """Where the fields are: folders, one `s3://` prefix, or a stream."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     folders: tuple[str | Path, ...] = Field(default=(), description="or one s3:// prefix, whose fields are streamed")
     split: str | None = Field(default="train", description="of folders and prefixes that have splits; null: all")
@@ -151,7 +151,7 @@ class Data(BaseModel):
 class Loss(BaseModel):
     """Weights and temperatures of the objective."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     dino: float = Field(default=1.0, ge=0)
     ibot: float = Field(default=1.0, ge=0)
@@ -186,7 +186,7 @@ class Loss(BaseModel):
 class TeacherSettings(BaseModel):
     """The teacher's momentum and temperature."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     momentum: tuple[float, float] | None = Field(
         default=None,
@@ -213,7 +213,7 @@ class TeacherSettings(BaseModel):
 class Schedule(BaseModel):
     """Length of a run and what happens when."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     steps: int = Field(default=10_000, ge=1)
     batch_size: int = Field(default=64, ge=2, description="samples per step over all ranks and micro-batches")
@@ -241,7 +241,7 @@ class Schedule(BaseModel):
 class PretrainRecipe(BaseModel):
     """A pretraining run: with the same seed and data the same run, whatever the number of workers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     data: Data = Data()
     network: Network = Network()

@@ -24,7 +24,7 @@ from dinocell_ssl.watch.probe_monitor import ProbeMonitor, ProbeWarning
 class Monitoring(BaseModel):
     """What is monitored during a run; none of it changes the numbers of the run."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     collapse: Literal["off", "warn", "stop"] = Field(default="warn", description="what an alarm does")
     collapse_every: int = Field(default=50, ge=1, description="steps between measures of collapse")
