@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from dinocell_core import load_model
 from dinocell_io import LeakWarning, read_labels, write_labels
-from dinocell_io.file_lock import held_alone
+from dinocell_io.system.file_lock import held_alone
 from dinocell_seg.pipeline import default_model_path
 from dinocell_seg.train_cli import calibrate, train
 

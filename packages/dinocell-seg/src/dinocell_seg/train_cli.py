@@ -7,7 +7,7 @@ import typer
 
 from dinocell_io.commands.errors import FAILED, WRONG_COMMAND_LINE, errors_told
 from dinocell_io.counted import counted
-from dinocell_io.file_lock import held_alone
+from dinocell_io.system.file_lock import held_alone
 
 if TYPE_CHECKING:
     from dinocell_io import Sample
