@@ -198,9 +198,9 @@ def gpu_without_cuda(torch_version: str, built_for: str | None) -> Finding:
 
 def weights(folder: Path | None = None) -> list[Finding]:
     """Whether the built-in weights have the hashes of the manifest."""
-    import hashlib
-
     try:
+        from dinocell_io import file_sha256
+
         folder = folder or Path(str(files("dinocell_seg"))) / "weights"
     except ModuleNotFoundError:
         return []
@@ -214,7 +214,7 @@ def weights(folder: Path | None = None) -> list[Finding]:
         if not path.is_file():
             findings.append(Finding(name, "broken", f"{path} is missing", fix))
             continue
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        sha256 = file_sha256(path)
         same = sha256 == facts["sha256"]
         found = f"sha256 {sha256[:16]}..., " + ("as in the manifest" if same else "not as in the manifest")
         findings.append(Finding(name, "ok" if same else "broken", found, "" if same else fix))

@@ -4,8 +4,9 @@ from dinocell_core.backbones import BACKBONES, create_backbone
 from dinocell_core.checkpoints import CheckpointReport, load_backbone_weights
 from dinocell_core.convolution import fold_batch_norm
 from dinocell_core.device import resolve_device
+from dinocell_core.integrity import file_sha256
 from dinocell_core.model import Architecture, DINOCell, create_dinocell_model
-from dinocell_core.model_file import file_sha256, load_model, read_model_metadata, save_model
+from dinocell_core.model_file import load_model, read_model_metadata, save_model
 from dinocell_core.patch_embed import expand_channels, fold_to_grey, resize_kernel, sum_pool_kernel
 from dinocell_core.rope import RopeAugmentation
 from dinocell_core.vit import DinoVisionTransformer, ViTConfig

@@ -1,6 +1,5 @@
 """Backbone weights from a local file: Meta `.pth`, Hugging Face or timm, complete or not at all."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from dinocell_core.attention import KMaskedLinear, SelfAttention
 from dinocell_core.backbones import BACKBONES
 from dinocell_core.checkpoint_file import backbone_part, layout_of, listed, origin_of, read_checkpoint
 from dinocell_core.checkpoint_layouts import Layout, to_meta_layout
+from dinocell_core.integrity import file_sha256
 from dinocell_core.patch_embed import expand_channels, fold_to_grey, resize_kernel, sum_pool_kernel
 from dinocell_core.vit import DinoVisionTransformer, ViTConfig
 
@@ -111,7 +111,7 @@ def load_backbone_weights(
     _assign(weights, backbone)
     return CheckpointReport(
         path=str(path),
-        sha256=_sha256(path),
+        sha256=file_sha256(path),
         layout=layout,
         patch_conversion=patch_conversion,
         channel_conversion=channel_conversion,
@@ -292,8 +292,3 @@ def _assign(weights: Mapping[str, Tensor], backbone: DinoVisionTransformer) -> N
     if on_meta:  # built without memory: the file's tensors become the backbone's, in its precision
         weights = {key: weights[key].to(tensor.dtype) for key, tensor in backbone.state_dict().items()}
     backbone.load_state_dict(weights, strict=True, assign=on_meta)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

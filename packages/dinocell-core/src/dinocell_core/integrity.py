@@ -42,6 +42,12 @@ def weights_sha256(weights: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def damaged_record(path: Path) -> str | None:
     """What in a zip of `torch.save` does not match its checksum, which torch itself does not look at; None if all do.
 

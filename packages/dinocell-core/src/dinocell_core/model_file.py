@@ -164,9 +164,3 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> DINOC
     model.load_state_dict(state, assign=True)
     model.metadata = {key: value for key, value in _without_checksums(facts).items() if key != "architecture"}
     return model.to(device).eval()
-
-
-def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

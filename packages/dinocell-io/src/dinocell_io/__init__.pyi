@@ -88,4 +88,5 @@ from .system.atomic import atomic_folder as atomic_folder
 from .system.atomic import atomic_path as atomic_path
 from .system.byte_sizes import format_bytes as format_bytes
 from .system.byte_sizes import parse_bytes as parse_bytes
+from .system.file_hash import file_sha256 as file_sha256
 from .system.machine_limits import usable_cores as usable_cores

@@ -1,6 +1,5 @@
 """What a result was made with, so that it can be made again."""
 
-import hashlib
 import json
 import platform
 import sys
@@ -12,7 +11,7 @@ from typing import Any
 
 import torch
 
-from dinocell_io import Image, atomic_path
+from dinocell_io import Image, atomic_path, file_sha256
 from dinocell_io.images.grey import channel_index
 from dinocell_io.stores.uri import split_uri
 from dinocell_seg.pipeline import DINOCellPipeline
@@ -141,10 +140,7 @@ def sha256_of(uri: str | Path) -> str | None:
     """SHA-256 of a local file, None for a folder (Zarr) or what is in a bucket."""
     scheme, root, key = split_uri(uri)
     path = Path(root, key)
-    if scheme != "file" or not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path) if scheme == "file" and path.is_file() else None
 
 
 def peak_rss_bytes() -> int | None:

@@ -1,7 +1,6 @@
 """An evaluation as files: `summary.json`, `images.csv` and `objects.csv`. None is null or an empty cell, never NaN."""
 
 import csv
-import hashlib
 import io
 import json
 from collections.abc import Iterable, Mapping
@@ -18,7 +17,7 @@ from dinocell_eval.images.evaluate import Evaluation
 from dinocell_eval.images.protocols import ProtocolResult
 from dinocell_eval.images.strata import stratify
 from dinocell_eval.metrics.metric_table import COUNTS
-from dinocell_io import atomic_path
+from dinocell_io import atomic_path, file_sha256
 
 SCHEMA_VERSION = 2
 
@@ -103,7 +102,7 @@ def describe_inputs(pairing: Pairing) -> dict[str, object]:
     """Name, file name and SHA-256 of every file of the pairs, null for a missing prediction; names of ignored files."""
 
     def described(path: Path | None) -> dict[str, str] | None:
-        return None if path is None else {"file": path.name, "sha256": _sha256(path)}
+        return None if path is None else {"file": path.name, "sha256": file_sha256(path)}
 
     return {
         "pairs": [
@@ -175,8 +174,3 @@ def _csv(columns: list[str], rows: Iterable[tuple[object, ...]]) -> str:
     writer.writerow(columns)
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
