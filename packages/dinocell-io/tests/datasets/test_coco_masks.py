@@ -1,11 +1,21 @@
-"""COCO polygons and run lengths against slow, plain readings of the format."""
+"""COCO polygons and run lengths against slow, plain readings of the format, and known masks of the COCO API."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dinocell_io.datasets.coco_masks import decode_run_lengths, fill_polygon, paint_objects, segmentation_piece
+from dinocell_io.datasets.coco_masks import decode_run_lengths, paint_objects, segmentation_piece
+
+
+def distance_to_outline(points: list[tuple[float, float]], x: float, y: float) -> float:
+    """From a point to the nearest edge of a closed polygon."""
+    place, nearest = np.array((x, y)), np.inf
+    for start, end in zip(np.array(points), np.array(points[1:] + points[:1]), strict=True):
+        edge = end - start
+        along = np.clip(((place - start) @ edge) / max(edge @ edge, 1e-12), 0, 1)
+        nearest = min(nearest, float(np.linalg.norm(place - start - along * edge)))
+    return nearest
 
 
 def plain_inside(points: list[tuple[float, float]], x: float, y: float) -> bool:
@@ -17,16 +27,37 @@ def plain_inside(points: list[tuple[float, float]], x: float, y: float) -> bool:
     return inside
 
 
+def drawn(polygon: list[float], shape: tuple[int, int]) -> np.ndarray:
+    """The polygon in a whole image."""
+    row, column, mask = segmentation_piece([polygon], shape, name="a")
+    image = np.zeros(shape, bool)
+    image[row : row + mask.shape[0], column : column + mask.shape[1]] = mask
+    return image
+
+
 @settings(max_examples=100, deadline=None)
-@given(
-    # quarters off the pixel centres, so that no centre lies on an edge's end
-    st.lists(st.tuples(st.integers(-8, 40), st.integers(-8, 40)), min_size=3, max_size=9)
-)
-def test_a_filled_polygon_holds_the_pixel_centres_inside_it(corners: list[tuple[int, int]]) -> None:
+@given(st.lists(st.tuples(st.integers(0, 33), st.integers(0, 27)), min_size=3, max_size=9))
+def test_pixels_farther_than_one_from_the_outline_are_in_or_out_by_their_centre(corners: list[tuple[int, int]]) -> None:
     points = [(x / 3.0 + 0.011, y / 3.0 + 0.017) for x, y in corners]
-    mask = fill_polygon(np.array(points), (9, 11))
-    plain = np.array([[plain_inside(points, x + 0.5, y + 0.5) for x in range(11)] for y in range(9)])
-    np.testing.assert_array_equal(mask, plain)
+    mask = drawn([number for point in points for number in point], (9, 11))
+    for y, x in np.ndindex(mask.shape):
+        if distance_to_outline(points, x + 0.5, y + 0.5) > 1.0:
+            assert mask[y, x] == plain_inside(points, x + 0.5, y + 0.5)
+
+
+def test_a_polygon_has_the_pixels_that_the_coco_api_gives_it() -> None:
+    # by the centres alone the tip would have the pixel in row 3, column 2 too, and the rectangle start a pixel earlier
+    assert drawn([1, 1, 7, 2, 4, 6], (7, 8)).astype(int).tolist() == [
+        [0, 0, 0, 0, 0, 0, 0, 0],
+        [0, 1, 1, 1, 0, 0, 0, 0],
+        [0, 0, 1, 1, 1, 1, 1, 0],
+        [0, 0, 0, 1, 1, 1, 0, 0],
+        [0, 0, 0, 1, 1, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0, 0, 0],
+    ]
+    rows, columns = np.nonzero(drawn([0.5, 0.5, 5.5, 0.5, 5.5, 3.5, 0.5, 3.5], (7, 8)))
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (1, 3, 1, 5)
 
 
 def test_a_rectangle_on_pixel_borders_is_exactly_its_pixels() -> None:
@@ -36,8 +67,8 @@ def test_a_rectangle_on_pixel_borders_is_exactly_its_pixels() -> None:
 
 
 def test_neighbouring_rectangles_share_no_pixel_and_leave_no_gap() -> None:
-    left = fill_polygon(np.array([[0.0, 0], [2.5, 0], [2.5, 4], [0, 4]]), (4, 6))
-    right = fill_polygon(np.array([[2.5, 0], [6, 0], [6, 4], [2.5, 4]]), (4, 6))
+    left = drawn([0.0, 0, 2.5, 0, 2.5, 4, 0, 4], (4, 6))
+    right = drawn([2.5, 0, 6, 0, 6, 4, 2.5, 4], (4, 6))
     assert (left ^ right).all()
 
 
@@ -108,6 +139,7 @@ def test_known_compressed_text_of_the_format() -> None:
         ([[1, 2, 3, 4]], "polygon of 4 numbers; expected x, y of at least three points"),
         ([[1, 2, 3, 4, 5, 6, 7]], "polygon of 7 numbers"),
         ([[1, 2, 3, 4, 5, float("nan")]], "polygon of 6 numbers"),
+        ([[1, 2, 3, 4, 5, -51]], "coordinate -51, its image is 5 x 5; expected pixels, at most 50"),
         ({"size": [4, 5], "counts": [20]}, r"size \[4, 5\], its image is 5 x 5"),
         ({"size": [5, 5], "counts": [20]}, "for 20 pixels, expected 25"),
         ({"size": [5, 5], "counts": [-1, 26]}, "that are not counts"),

@@ -1,8 +1,8 @@
 """Masks of the COCO format: polygons and run lengths, drawn into label images.
 
-Polygons follow COCO's coordinates: pixel (row 0, column 0) covers x and y from 0 to 1, and a pixel
-belongs to a polygon if its centre lies inside (even-odd rule). Source of both run-length forms: the MS
-COCO API, maskApi.c.
+Polygons are drawn by pycocotools, so that masks are those with which published scores were computed. Run lengths are
+decoded here: pycocotools takes those that are cut short for a mask with fewer pixels. Source of both run-length forms:
+the MS COCO API, maskApi.c.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int32
 
 _Piece = tuple[int, int, Bool[np.ndarray, "_ _"]]  # first row, first column, mask from there
+_FARTHEST = 10  # sides of the image that a corner may lie away
 
 
 def paint_objects(pieces: Sequence[_Piece], shape: tuple[int, int]) -> Int32[np.ndarray, "y x"]:
@@ -37,29 +38,11 @@ def segmentation_piece(segmentation: Any, shape: tuple[int, int], *, name: str) 
         return _cropped(decode_run_lengths(segmentation, shape, name=name))
     if not isinstance(segmentation, list) or not segmentation:
         raise ValueError(f"{name} has the segmentation {segmentation!r:.60}; expected polygons or run lengths")
-    polygons = [_points(polygon, name) for polygon in segmentation]
-    corners = np.concatenate(polygons)
-    low = np.clip(np.floor(corners.min(axis=0)), 0, (shape[1], shape[0])).astype(int)
-    high = np.clip(np.ceil(corners.max(axis=0)), low, (shape[1], shape[0])).astype(int)
-    mask = np.zeros((high[1] - low[1], high[0] - low[0]), np.bool_)
-    for polygon in polygons:
-        mask |= fill_polygon(polygon - low, (mask.shape[0], mask.shape[1]))
-    return int(low[1]), int(low[0]), mask
+    from pycocotools import mask as coco  # only who converts COCO files needs it
 
-
-def fill_polygon(points: Float64[np.ndarray, "point 2"], shape: tuple[int, int]) -> Bool[np.ndarray, "y x"]:
-    """Pixels whose centre is inside the polygon of (x, y) points; O(points x rows + pixels)."""
-    start, end = points, np.roll(points, -1, axis=0)
-    centre_y = np.arange(shape[0]) + 0.5
-    # an edge crosses a row of centres if one end is at or above it and the other below
-    crosses = (start[:, 1, None] <= centre_y) != (end[:, 1, None] <= centre_y)
-    edge, row = np.nonzero(crosses)
-    share = (centre_y[row] - start[edge, 1]) / (end[edge, 1] - start[edge, 1])
-    x = start[edge, 0] + share * (end[edge, 0] - start[edge, 0])
-    column = np.clip(np.ceil(x - 0.5), 0, shape[1]).astype(int)
-    turns = np.zeros((shape[0], shape[1] + 1), np.int64)
-    np.add.at(turns, (row, column), 1)
-    return np.cumsum(turns, axis=1)[:, :-1] % 2 == 1
+    polygons = [_checked_polygon(polygon, shape, name).tolist() for polygon in segmentation]
+    run_lengths = coco.merge(coco.frPyObjects(polygons, *shape))
+    return _cropped(decode_run_lengths(run_lengths, shape, name=name))
 
 
 def decode_run_lengths(encoded: Mapping[str, Any], shape: tuple[int, int], *, name: str) -> Bool[np.ndarray, "y x"]:
@@ -99,11 +82,17 @@ def _decompressed(text: str, name: str) -> list[int]:
     return runs
 
 
-def _points(polygon: Any, name: str) -> Float64[np.ndarray, "point 2"]:
+def _checked_polygon(polygon: Any, shape: tuple[int, int], name: str) -> Float64[np.ndarray, "_"]:
     flat = np.asarray(polygon, dtype=np.float64)
     if flat.ndim != 1 or flat.size < 6 or flat.size % 2 or not np.isfinite(flat).all():
         raise ValueError(f"{name} has a polygon of {flat.size} numbers; expected x, y of at least three points")
-    return flat.reshape(-1, 2)
+    farthest = _FARTHEST * max(shape)  # pycocotools takes memory for each pixel of the outline
+    if np.abs(flat).max() > farthest:
+        raise ValueError(
+            f"{name} has a polygon with the coordinate {flat[np.abs(flat).argmax()]:g}, its image is "
+            f"{shape[0]} x {shape[1]}; expected pixels, at most {farthest} from its origin"
+        )
+    return flat
 
 
 def _cropped(mask: Bool[np.ndarray, "y x"]) -> _Piece:
