@@ -108,7 +108,12 @@ def test_tokens_see_the_stem_only_where_it_is_added_to_them():
     image = torch.randn(1, 1, 32, 32)
     for to_tokens in (False, True):
         model = create_dinocell_model("mini", **HALF_RESOLUTION | {"stem_to_tokens": to_tokens}).eval()
+        without = model.backbone.get_intermediate_layers(image, n=model.skip_blocks, reshape=True)[-1]
         before = model.logits_and_diameters(image)[1]
+        torch.testing.assert_close(before, model.diameter_head(without))  # a pretrained backbone is left as it is
+        if model.stem_to_tokens is not None:
+            torch.nn.init.normal_(model.stem_to_tokens.weight)
+            before = model.logits_and_diameters(image)[1]
         for parameter in model.stem.parameters():
             torch.nn.init.normal_(parameter)
         after = model.logits_and_diameters(image)[1]

@@ -75,3 +75,4 @@ def test_with_decay_steps_the_rate_stays_and_falls_linearly_over_the_last_ones()
     assert factors[110] == pytest.approx(0.2)
     # what was trained so far is the same, however long the run turns out to be
     assert factors[:71] == [learning_rate_factor(step, settings, total=10_000) for step in range(71)]
+    assert learning_rate_factor(2, settings, total=45) == factors[2]  # nor does the warm-up know the end

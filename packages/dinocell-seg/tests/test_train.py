@@ -727,3 +727,61 @@ def test_calibration_refuses_a_test_split_and_an_unknown_metric(folder, tmp_path
         ValueError, match="count_error is not better when it is higher; maximise another, such as ap_mean"
     ):
         calibrate(pipeline, validation, metric="op_csb+count_error")
+
+
+def open_ended(**schedule) -> TrainRecipe:
+    settings = recipe(**schedule)
+    optimization = settings.optimization.model_copy(update={"decay_steps": 2})
+    return settings.model_copy(update={"optimization": optimization})
+
+
+class Stopped(Exception):
+    """What ends a run after an epoch, as a user would."""
+
+
+def stop_at(step: int):
+    def stop(epoch: dict) -> None:
+        if epoch["step"] == step:
+            raise Stopped
+
+    return stop
+
+
+def train_losses(output: Path) -> list[float]:
+    return [json.loads(line)["train_loss"] for line in (output / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_run_of_constant_rate_is_given_its_end_on_resuming_and_is_as_if_it_had_known_it(folder, tmp_path):
+    train([folder], tmp_path / "known", recipe=open_ended(steps=8, steps_per_epoch=2))
+    with pytest.raises(Stopped):
+        train([folder], tmp_path / "told", recipe=open_ended(steps=1000, steps_per_epoch=2), on_epoch=stop_at(4))
+    train([folder], tmp_path / "told", recipe=open_ended(steps=8, steps_per_epoch=2), resume=True)
+    assert train_losses(tmp_path / "told") == train_losses(tmp_path / "known")
+
+
+def test_a_run_of_constant_rate_goes_on_with_other_batches_and_one_with_a_cosine_does_not(folder, tmp_path):
+    for name, settings in (("constant", open_ended(steps=2)), ("cosine", recipe(steps=2))):
+        train([folder], tmp_path / name, recipe=settings)
+        more = settings.model_copy(
+            update={
+                "sampling": settings.sampling.model_copy(update={"batch_size": 3}),
+                "schedule": settings.schedule.model_copy(update={"steps": 4}),
+            }
+        )
+        if name == "constant":
+            train([folder], tmp_path / name, recipe=more, resume=True)
+        else:
+            with pytest.raises(ValueError, match=r"was written with another recipe .*schedule.steps: 2 then, 4 now"):
+                train([folder], tmp_path / name, recipe=more, resume=True)
+
+
+def test_a_resumed_run_drops_the_same_stem_maps(folder, tmp_path):
+    settings = open_ended(steps=6, steps_per_epoch=2)
+    settings = settings.model_copy(update={"network": settings.network.model_copy(update={"stem_dropout": 0.5})})
+    train([folder], tmp_path / "whole", recipe=settings)
+
+    with pytest.raises(Stopped):
+        train([folder], tmp_path / "stopped", recipe=settings, on_epoch=stop_at(2))
+    torch.manual_seed(99)
+    train([folder], tmp_path / "stopped", recipe=settings, resume=True)
+    assert train_losses(tmp_path / "stopped") == train_losses(tmp_path / "whole")

@@ -178,13 +178,13 @@ class DINOCell(nn.Module):
 
 
 def _stem_to_tokens(architecture: Architecture, embed_dim: int) -> nn.Conv2d | None:
-    """The projection of the stem's coarsest level onto the patch grid."""
+    """The projection of the stem's coarsest level onto the patch grid; 0 at first, for pretrained backbones."""
     if not architecture.stem_to_tokens:
         return None
     stride = 1 << (len(architecture.stem_channels) - 1)
     size = architecture.patch // stride
     projection = nn.Conv2d(architecture.stem_channels[-1], embed_dim, kernel_size=size, stride=size)
-    nn.init.trunc_normal_(projection.weight, std=0.02)
+    nn.init.zeros_(projection.weight)
     nn.init.zeros_(projection.bias)  # type: ignore[arg-type]
     return projection
 

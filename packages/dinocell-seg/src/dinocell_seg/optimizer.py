@@ -69,9 +69,9 @@ def learning_rate_factor(step: int, settings: Optimization, *, total: int) -> fl
     With `decay_steps` the rate stays at 1 and falls linearly over the last ones (Hu 2024, warmup-stable-decay): how
     long a run is to be can then be decided while it runs.
 
-    The warm-up takes at most a fifth of a run, so that short ones reach their learning rate too.
+    The warm-up of a cosine takes at most a fifth of a run, so that short ones reach their learning rate too.
     """
-    warmup = min(settings.warmup_steps, total // 5)
+    warmup = settings.warmup_steps if settings.decay_steps is not None else min(settings.warmup_steps, total // 5)
     if step < warmup:
         return (step + 1) / warmup
     if settings.decay_steps is not None:

@@ -18,6 +18,8 @@ from dinocell_io.counted import counted
 
 # Settings that may change when a run is resumed, so that a diverged run can continue; changes are kept with the run.
 _MAY_CHANGE = ("optimization.learning_rate", "optimization.final_factor", "optimization.clip_norm", "precision")
+# Of a run whose learning rate stays until its end is known, also that end, and the batch that another machine can take.
+_MAY_CHANGE_WITHOUT_END = ("schedule.steps", "optimization.decay_steps", "sampling.batch_size")
 
 
 class TrainingState:
@@ -91,7 +93,8 @@ def load_state(
 ) -> None:
     """Continue from a checkpoint of the same recipe and data; a setting that its version did not know had its default.
 
-    Another learning rate, clipping or precision is taken, and noted in `state.changes`.
+    Another learning rate, clipping or precision is taken, and noted in `state.changes`; with `decay_steps` also another
+    number of steps, and another batch size.
 
     Raises:
         ValueError: the file is damaged or not finite, or was written with another recipe (the message names what
@@ -99,7 +102,9 @@ def load_state(
     """
     contents = _read(Path(path))
     changed = differences(merged(defaults or {}, contents["recipe"]), recipe)
-    refused = [difference for difference in changed if difference.partition(":")[0] not in _MAY_CHANGE]
+    open_ended = contents["recipe"].get("optimization", {}).get("decay_steps") is not None
+    free = _MAY_CHANGE + (_MAY_CHANGE_WITHOUT_END if open_ended else ())
+    refused = [difference for difference in changed if difference.partition(":")[0] not in free]
     if refused:
         raise ValueError(
             f"{path} was written with another recipe ({'; '.join(refused)}); resume with the same recipe or "
