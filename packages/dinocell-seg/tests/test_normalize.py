@@ -120,7 +120,7 @@ def test_large_float_images_are_subsampled_close_to_the_exact_percentiles(
 ) -> None:
     plane = noise(np.float32, (300, 300))
     exact = fit_normalization(plane)
-    monkeypatch.setattr("dinocell_seg.intensity_limits._MAX_EXACT_FLOAT_PIXELS", 10_000)
+    monkeypatch.setattr("dinocell_io.intensity.limits._MAX_EXACT_FLOAT_PIXELS", 10_000)
     subsampled = fit_normalization(plane)
     assert subsampled.high_value != exact.high_value
     assert subsampled.high_value == pytest.approx(exact.high_value, rel=0.15)
@@ -129,8 +129,8 @@ def test_large_float_images_are_subsampled_close_to_the_exact_percentiles(
 def test_row_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     planes = [noise(np.uint16), noise(np.float32), noise(np.int64)]
     whole = [normalize(plane) for plane in planes]
-    monkeypatch.setattr("dinocell_seg.normalize._BLOCK_PIXELS", 60)
-    monkeypatch.setattr("dinocell_seg.intensity_limits._BLOCK_PIXELS", 60)
+    monkeypatch.setattr("dinocell_io.intensity.fitted_plane._BLOCK_PIXELS", 60)
+    monkeypatch.setattr("dinocell_io.intensity.limits._BLOCK_PIXELS", 60)
     for plane, expected in zip(planes, whole, strict=True):
         np.testing.assert_array_equal(normalize(plane), expected)
 

@@ -28,6 +28,16 @@ from .images.image import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from .images.image import Image as Image
 from .images.lazy_image import LazyImage as LazyImage
 from .images.lazy_image import Level as Level
+from .intensity.fitted_plane import NETWORK_HIGH as NETWORK_HIGH
+from .intensity.fitted_plane import NETWORK_LOW as NETWORK_LOW
+from .intensity.fitted_plane import NETWORK_MEAN as NETWORK_MEAN
+from .intensity.fitted_plane import NETWORK_STD as NETWORK_STD
+from .intensity.fitted_plane import FittedPlane as FittedPlane
+from .intensity.fitted_plane import IntensityBasis as IntensityBasis
+from .intensity.fitted_plane import fit_intensities as fit_intensities
+from .intensity.fitted_plane import refuse_non_finite as refuse_non_finite
+from .intensity.fitted_plane import row_blocks as row_blocks
+from .intensity.fitted_plane import unit_values as unit_values
 from .jump.build import build_jump_index as build_jump_index
 from .jump.fetch import fetch_fields as fetch_fields
 from .jump.fields import JumpFields as JumpFields

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from dinocell_seg.normalize import NETWORK_HIGH, NETWORK_LOW, NETWORK_MEAN, NETWORK_STD
+from dinocell_io import NETWORK_HIGH, NETWORK_LOW, NETWORK_MEAN, NETWORK_STD
 
 Plane = Float32[np.ndarray, "y x"]
 Covered = Bool[np.ndarray, "y x"]

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Integer, Num
 from pydantic import BaseModel, ConfigDict, Field
 
-from dinocell_seg.normalize import NETWORK_HIGH, NETWORK_LOW, NETWORK_MEAN, NETWORK_STD
+from dinocell_io import NETWORK_HIGH, NETWORK_LOW, NETWORK_MEAN, NETWORK_STD
 
 _MAX_UINT16_LABEL = np.iinfo(np.uint16).max
 _ANTIALIAS_BELOW_SCALE = 0.75

@@ -1,30 +1,36 @@
-"""Intensities of a field: v = (pixel - p_low) / (p_high - p_low) per channel, percentiles of the complete field.
+"""Intensities of a field: v = (pixel - low) / (high - low) per channel, with two intensities of the complete field.
 
-The network sees (v - 0.5) / 0.25, clipped to [-4, 6]: the input that `dinocell train` and `dinocell segment` give
-to the same backbone later. This is the default rule of `dinocell_seg.normalize`, which a sibling package cannot import.
+The rule is that of `dinocell_io.fit_intensities` with its default values: what `dinocell train` and `dinocell segment`
+give to the same backbone later. The network sees (v - 0.5) / 0.25, clipped to [-4, 6].
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Num
+from jaxtyping import Float, Float32, Num
+
+from dinocell_io import NETWORK_HIGH, NETWORK_LOW, NETWORK_MEAN, NETWORK_STD, fit_intensities
 
 LOW_PERCENTILE, HIGH_PERCENTILE = 1.0, 99.8
-NETWORK_MEAN, NETWORK_STD = 0.5, 0.25
-NETWORK_LOW, NETWORK_HIGH = -4.0, 6.0
-NORMALIZATION = {"method": "percentile", "low_percentile": LOW_PERCENTILE, "high_percentile": HIGH_PERCENTILE}
+NORMALIZATION = {
+    "method": "percentile",
+    "low_percentile": LOW_PERCENTILE,
+    "high_percentile": HIGH_PERCENTILE,
+    "robust": True,
+}
 EMPTY_CHANNEL = (0 - NETWORK_MEAN) / NETWORK_STD  # what the network sees of v = 0: a dropped or constant channel
-
-_MAX_HISTOGRAM_BINS = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
 class ScaledField:
-    """Pixels as the file holds them, and per channel the two intensities that become v = 0 and v = 1."""
+    """Pixels as the file holds them, and per channel the two intensities that become v = 0 and v = 1.
+
+    A frame far outside a channel's range is filled with the channel's median.
+    """
 
     pixels: Num[np.ndarray, "channel y x"]
-    low: Float32[np.ndarray, " channel"]
-    high: Float32[np.ndarray, " channel"]
+    low: Float[np.ndarray, " channel"]
+    high: Float[np.ndarray, " channel"]
 
     @property
     def nbytes(self) -> int:
@@ -33,15 +39,16 @@ class ScaledField:
     def values(self, channel: int, y: slice, x: slice) -> Float32[np.ndarray, "height width"]:
         """v of one channel of a region; the region alone becomes float. A constant channel is 0."""
         low, high = self.low[channel], self.high[channel]
-        region = self.pixels[channel, y, x].astype(np.float32)
-        region -= low
-        if high > low:
-            region /= high - low
-        return region
+        region = self.pixels[channel, y, x]
+        scale = high - low if high > low else 1.0
+        if region.dtype in (np.uint8, np.uint16):
+            return (region.astype(np.float32) - np.float32(low)) / np.float32(scale)
+        # float32 would lose the digits of a small signal on a large offset
+        return ((region.astype(np.float64) - low) / scale).astype(np.float32)
 
 
 def scaled_field(pixels: Num[np.ndarray, "channel y x"], *, drop_constant: bool) -> ScaledField:
-    """A field with its percentiles: 1 and 99.8, or minimum and maximum where these coincide.
+    """A field with the two intensities of each channel.
 
     With `drop_constant` channels of one single value (a stain that is missing, a shutter that stayed closed) are
     left out.
@@ -49,13 +56,18 @@ def scaled_field(pixels: Num[np.ndarray, "channel y x"], *, drop_constant: bool)
     """
     if not np.issubdtype(pixels.dtype, np.integer) and not np.isfinite(pixels).all():
         raise ValueError(f"{int((~np.isfinite(pixels)).sum())} of {pixels.size} pixels are NaN or infinite")
-    limits = np.array([_limits(channel) for channel in pixels], np.float32)
-    varies = limits[:, 1] > limits[:, 0]
-    if not varies.any():
+    fitted = [
+        fit_intensities(channel, low_percentile=LOW_PERCENTILE, high_percentile=HIGH_PERCENTILE) for channel in pixels
+    ]
+    kept = [one for one in fitted if one.high > one.low]
+    if not kept:
         raise ValueError("the field is blank: all pixels of every channel are equal")
-    if drop_constant and not varies.all():
-        pixels, limits = pixels[varies], limits[varies]
-    return ScaledField(pixels, limits[:, 0], limits[:, 1])
+    if not drop_constant:
+        kept = fitted
+    if len(kept) < len(pixels) or any(one.frame_share > 0 for one in kept):
+        pixels = np.stack([one.pixels for one in kept])
+    low, high = (np.array(ends, np.float64) for ends in zip(*((one.low, one.high) for one in kept), strict=True))
+    return ScaledField(pixels, low, high)
 
 
 def network_input(v: Float32[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
@@ -63,28 +75,3 @@ def network_input(v: Float32[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*sha
     v -= np.float32(NETWORK_MEAN)
     v /= np.float32(NETWORK_STD)
     return np.clip(v, np.float32(NETWORK_LOW), np.float32(NETWORK_HIGH), out=v)
-
-
-def _limits(plane: Num[np.ndarray, "y x"]) -> tuple[float, float]:
-    smallest, largest = float(plane.min()), float(plane.max())
-    if smallest == largest:
-        return smallest, largest
-    low, high = _percentiles(plane, smallest, largest)
-    return (low, high) if high > low else (smallest, largest)
-
-
-def _percentiles(plane: Num[np.ndarray, "y x"], smallest: float, largest: float) -> tuple[float, float]:
-    if np.issubdtype(plane.dtype, np.integer) and largest - smallest < _MAX_HISTOGRAM_BINS:
-        ends = np.cumsum(np.bincount((plane.astype(np.int64) - int(smallest)).ravel()))
-        return smallest + _ranked(ends, LOW_PERCENTILE), smallest + _ranked(ends, HIGH_PERCENTILE)
-    low, high = np.percentile(plane, (LOW_PERCENTILE, HIGH_PERCENTILE))
-    return float(low), float(high)
-
-
-def _ranked(ends: np.ndarray, percent: float) -> float:
-    """Percentile with linear interpolation, as np.percentile, of values whose cumulated counts are `ends`."""
-    last = int(ends[-1]) - 1
-    rank = percent / 100 * last
-    below = int(rank)
-    value, following = np.searchsorted(ends, [below, min(below + 1, last)], side="right")
-    return float(value) + float(following - value) * (rank - below)
