@@ -1,10 +1,8 @@
-import os
 import pickle
-import signal
-import subprocess
-import sys
+import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,8 @@ from hypothesis import strategies as st
 
 from dinocell_io.stores.overdue import OverdueBodies
 from dinocell_io.stores.retry import Deadline, RetryPolicy, Transient, with_retries
-from dinocell_io.stores.retry_budget import RetryBudget
+from dinocell_io.stores.retry_budget import RetryBudget, process_budget
+from dinocell_io.stores.s3_store import S3Store
 from dinocell_io.stores.store import Exhausted, NotFound
 
 NO_WAIT = RetryPolicy(first_wait_seconds=0.0)
@@ -110,65 +109,30 @@ def test_a_spent_budget_fills_up_with_time() -> None:
     assert budget.retry()
 
 
-def test_budgets_of_one_file_are_one_budget(tmp_path: Path) -> None:
-    first = RetryBudget(share=0.0, reserve=4, refill_seconds=1e9, path=tmp_path / "retries")
-    second = pickle.loads(pickle.dumps(first))
-    other = RetryBudget(share=0.0, reserve=4, refill_seconds=1e9)
-    assert [first.retry(), second.retry(), first.retry(), second.retry()] == [True] * 4
-    assert not first.retry()
-    assert not second.retry()
-    assert other.retry()
+def test_the_default_budget_is_one_for_all_stores_of_a_process_and_another_processs_is_full() -> None:
+    budget = S3Store("one").budget
+    assert S3Store("two").budget is budget
+    assert pickle.loads(pickle.dumps(S3Store("one"))).budget is budget
+    spent = RetryBudget(share=0.5, reserve=2, refill_seconds=1e9)
+    assert [spent.retry() for _ in range(3)] == [True, True, False]
+    passed = pickle.loads(pickle.dumps(spent))
+    assert (passed.share, passed.reserve, passed.refill_seconds) == (0.5, 2, 1e9)
+    assert passed.retry()
 
 
-def test_processes_together_spend_one_budget_once(tmp_path: Path) -> None:
-    code = """
-import sys
-from dinocell_io.stores.retry_budget import RetryBudget
-budget = RetryBudget(share=0.0, reserve=100, refill_seconds=1e9, path=sys.argv[1])
-print(sum(budget.retry() for _ in range(60)))
-"""
-    command = [sys.executable, "-c", code, str(tmp_path / "retries")]
-    children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    assert sum(int(child.communicate()[0]) for child in children) == 100
+def test_many_threads_spend_a_budget_once() -> None:
+    budget = RetryBudget(share=0.0, reserve=1000, refill_seconds=1e9)
+    with ThreadPoolExecutor(16) as threads:
+        allowed = sum(threads.map(lambda _: budget.retry(), range(3000)))
+    assert allowed == 1000
 
 
-def test_a_process_killed_while_it_holds_the_budget_blocks_nobody(tmp_path: Path) -> None:
-    budget = RetryBudget(share=0.0, reserve=4, refill_seconds=1e9, path=tmp_path / "retries")
-    assert budget.retry()
-    code = """
-import sys, time
-from dinocell_io.system.file_lock import acquire
-file = open(sys.argv[1], "r+")
-acquire(file.fileno())
-print("held", flush=True)
-time.sleep(60)
-"""
-    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "retries")], stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    assert child.stdout.readline() == "held\n"
-    os.kill(child.pid, signal.SIGKILL)
-    child.communicate()
-    assert budget.retry()
-
-
-def test_the_default_budget_is_the_machines_or_where_no_file_can_be_made_the_processs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_file_is_made_for_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    shared = RetryBudget.of_node()
-    assert shared.path is not None
-    assert shared.path.parent == tmp_path
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "missing"))
-    assert RetryBudget.of_node().path is None
-
-
-def test_a_link_in_place_of_the_budgets_file_is_not_followed(tmp_path: Path) -> None:
-    target = tmp_path / "precious"
-    target.write_bytes(b"do not touch")
-    (tmp_path / "retries").symlink_to(target)
-    with pytest.raises(OSError, match="symbolic links"):
-        RetryBudget(path=tmp_path / "retries").retry()
-    assert target.read_bytes() == b"do not touch"
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    process_budget.cache_clear()
+    assert S3Store("bucket").budget.retry()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("wrong", [{"share": 1.5}, {"reserve": 0}, {"refill_seconds": 0.0}])

@@ -327,7 +327,7 @@ def test_in_an_outage_a_spent_budget_ends_the_retries(server: ObjectServer, open
         with pytest.raises(Exhausted):
             store.get(FIELD)
     assert len(server.requests) == 10 + 5
-    with pytest.raises(Exhausted, match="503 SlowDown; no more retries, as too many requests of this machine fail"):
+    with pytest.raises(Exhausted, match="503 SlowDown; no more retries, as too many requests of this process fail"):
         store.get(FIELD)
 
 

@@ -87,5 +87,5 @@ def with_retries(
         if deadline.left() <= wait:
             raise Exhausted(key, f"{cause}; its {policy.deadline_seconds:g} seconds are over", failures)
         if not budget.retry():
-            raise Exhausted(key, f"{cause}; no more retries, as too many requests of this machine fail", failures)
+            raise Exhausted(key, f"{cause}; no more retries, as too many requests of this process fail", failures)
         time.sleep(wait)

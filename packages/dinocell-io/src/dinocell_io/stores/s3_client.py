@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit
 
 from dinocell_io.stores.retry import RetryPolicy, Transient
 from dinocell_io.stores.store import AccessDenied, NotFound, Refused, StoreError
+from dinocell_io.system.fork_safe import call_after_fork
 
 # what other clients of these servers try again too (botocore's standard mode has the same list)
 _TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504, 509})
@@ -133,8 +134,7 @@ def _client_of(
     return S3Client(place, policy=policy, connections=connections, region=region)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_client_of.cache_clear)  # a child must not talk over its parent's sockets
+call_after_fork(_client_of.cache_clear)  # a child must not talk over its parent's sockets
 
 
 @cache

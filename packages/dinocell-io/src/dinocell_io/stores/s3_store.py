@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 from dinocell_io.stores.download import Body, Span, StartAgain, download
 from dinocell_io.stores.overdue import OVERDUE
 from dinocell_io.stores.retry import Deadline, RetryPolicy, Transient, with_retries
-from dinocell_io.stores.retry_budget import RetryBudget
+from dinocell_io.stores.retry_budget import RetryBudget, process_budget
 from dinocell_io.stores.s3_client import S3Client, S3Place, connected_client, failure_of_status, translated
 from dinocell_io.stores.store import ObjectInfo, Refused, StoreError
 from dinocell_io.stores.store_counts import StoreCounts
@@ -32,7 +32,7 @@ class S3Store:
     """The objects of `bucket`, read with retries of our own around the whole body.
 
     A body that breaks off is continued with a Range request; a body that stalls or drips ends at the deadline of
-    `policy`; all processes of this machine share one `budget` of retries (`RetryBudget.of_node`). `verify` says
+    `policy`; all stores of a process share one `budget` of retries, unless another is given. `verify` says
     what a whole object is compared with: "length"; "etag", its length and its MD5 where the etag is one; "auto",
     the MD5 only over plain HTTP (TLS protects what it carries). A range is compared by length alone.
 
@@ -59,7 +59,7 @@ class S3Store:
         self.place = S3Place(bucket, endpoint, region, unsigned, profile, ca_file)
         self.verify = verify
         self.policy = policy or RetryPolicy()
-        self.budget = budget or RetryBudget.of_node()
+        self.budget = budget or process_budget()
         self.connections = connections
         self.counts = StoreCounts()
         self._region: str | None = None

@@ -1,48 +1,24 @@
 """A lock that all processes of this machine share through an open file, and that dies with its holder."""
 
 import errno
+import fcntl
 import os
-import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-if sys.platform == "win32":
-    import msvcrt
 
-    def acquire(handle: int, *, wait: bool = True) -> bool:
-        """Lock the open file; False if it is held elsewhere and `wait` is off."""
-        os.lseek(handle, 0, os.SEEK_SET)
-        while True:
-            try:
-                msvcrt.locking(handle, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
-            except OSError:
-                if not wait:
-                    return False
-            else:
-                return True
+def acquire(handle: int, *, wait: bool = True) -> bool:
+    """Lock the open file; False if it is held elsewhere and `wait` is off.
 
-    def release(handle: int) -> None:
-        os.lseek(handle, 0, os.SEEK_SET)
-        msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)
-
-else:
-    import fcntl
-
-    def acquire(handle: int, *, wait: bool = True) -> bool:
-        """Lock the open file; False if it is held elsewhere and `wait` is off.
-
-        The lock belongs to the opened file: threads that share one handle must exclude each other by other means.
-        """
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def release(handle: int) -> None:
-        fcntl.flock(handle, fcntl.LOCK_UN)
+    The lock belongs to the opened file: threads that share one handle must exclude each other by other means.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextmanager
@@ -52,7 +28,7 @@ def file_lock(handle: int) -> Iterator[None]:
     try:
         yield
     finally:
-        release(handle)
+        fcntl.flock(handle, fcntl.LOCK_UN)
 
 
 class LockWarning(UserWarning):
@@ -70,12 +46,8 @@ def held_alone(path: Path, *, busy: str) -> Iterator[None]:
     try:
         yield
     finally:
-        if os.name == "posix":  # elsewhere an open file cannot be removed
-            path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         os.close(handle)
-        if os.name != "posix":
-            with suppress(OSError):  # another process has opened it
-                path.unlink()
 
 
 def _opened_alone(path: Path, busy: str) -> int:

@@ -1,6 +1,7 @@
 """Objects with locks, threads or connections that a forked child has to create again."""
 
 import os
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 from weakref import WeakSet
 
@@ -13,6 +14,7 @@ class Forkable(Protocol):
 
 
 _KEPT: WeakSet[Forkable] = WeakSet()
+_CALLED: list[Callable[[], None]] = []
 
 
 def renew_after_fork(kept: Forkable) -> None:
@@ -23,7 +25,14 @@ def renew_after_fork(kept: Forkable) -> None:
     _KEPT.add(kept)
 
 
+def call_after_fork(forget: Callable[[], None]) -> None:
+    """Call `forget()` in every process forked from this one: for what a module keeps."""
+    _CALLED.append(forget)
+
+
 def _renew_all() -> None:
+    for forget in _CALLED:
+        forget()
     for kept in list(_KEPT):
         kept.after_fork()
 
