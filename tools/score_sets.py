@@ -168,6 +168,8 @@ def best_scores(
     """The thresholds whose mean over sets of AP.5 and mean AP is highest, and the scores with them."""
     best = (-1.0, {}, {})
     for peak, fill, prominence in itertools.product(PEAKS, FILLS, PROMINENCES):
+        if peak < fill:
+            continue
         thresholds = {"peak": peak, "fill": fill, "prominence": prominence}
         result = scores(cases, maps, **thresholds)
         value = mean_over_sets(result, "ap_0.50") + mean_over_sets(result, "ap_mean")
@@ -194,7 +196,7 @@ def token_value(model: nn.Module, cases: Sequence[Case], thresholds: dict[str, f
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="+", help="dataset folders")
-    parser.add_argument("--model", default="default", help="model file, or a run's last.ckpt for its averaged weights")
+    parser.add_argument("--model", default="default", help="model file, or default")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--diameter", type=float, nargs=2, default=(12, 60))
     parser.add_argument("--side", type=int, default=512)
