@@ -27,10 +27,7 @@ import numpy as np
 import tifffile
 from scipy import ndimage
 
-from dinocell_io import FieldFiles, FieldPixels, FieldStream, StreamLimits
-from dinocell_io.stores.local_store import LocalStore
-from dinocell_io.stores.open_store import open_store
-from dinocell_io.stores.store import Store
+from dinocell_io import FieldFiles, FieldPixels, FieldStream, LocalStore, Store, StreamLimits, open_store
 
 CHANNELS = ("DNA", "RNA", "ER", "AGP", "Mito")
 SIZE = 1080

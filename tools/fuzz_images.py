@@ -20,9 +20,8 @@ import numpy as np
 import tifffile
 from PIL import Image as PillowImage
 
-from dinocell_io import open_image
+from dinocell_io import LazyImage, open_image
 from dinocell_io.formats.tiff.tiff_image import open_stored_tiff
-from dinocell_io.images.lazy_image import LazyImage
 from dinocell_io.stores.stored_file import stored_file
 
 HEIGHT, WIDTH = 20, 24

@@ -10,8 +10,7 @@ from typer.testing import CliRunner, Result
 from dinocell.few_shot import FewShotSegmentation, _copy
 from dinocell.main import build_app
 from dinocell_core import create_backbone
-from dinocell_io import Image, open_dataset, simulate_field, write_image
-from dinocell_io.datasets.dataset_write import NewSample, write_dataset
+from dinocell_io import Image, NewSample, open_dataset, simulate_field, write_dataset, write_image
 from dinocell_ssl import save_backbone
 
 

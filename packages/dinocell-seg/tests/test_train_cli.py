@@ -10,8 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from dinocell_core import load_model
-from dinocell_io import LeakWarning, read_labels, write_labels
-from dinocell_io.system.file_lock import held_alone
+from dinocell_io import LeakWarning, held_alone, read_labels, write_labels
 from dinocell_seg.pipeline import default_model_path
 from dinocell_seg.train_cli import calibrate, train
 

@@ -61,7 +61,7 @@ def doctor(
 
 def _parity(image: Path) -> None:
     from dinocell.parity import check_parity
-    from dinocell_io.commands.errors import FAILED, errors_told
+    from dinocell_io import FAILED, errors_told
 
     with errors_told(FAILED):
         result = check_parity(image)

@@ -10,8 +10,7 @@ import numpy as np
 
 from dinocell_core import load_model
 from dinocell_eval import evaluate
-from dinocell_io import Sample, grey_image, open_dataset, read_image, read_labels
-from dinocell_io.counted import counted
+from dinocell_io import Sample, counted, grey_image, open_dataset, read_image, read_labels
 from dinocell_seg.calibrate import calibrate
 from dinocell_seg.crops import Sampling
 from dinocell_seg.optimizer import Optimization

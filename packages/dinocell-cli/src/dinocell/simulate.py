@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dinocell_io.commands.errors import FAILED, WRONG_COMMAND_LINE
-from dinocell_io.counted import counted
+from dinocell_io import FAILED, WRONG_COMMAND_LINE, counted
 
 
 def simulate(
@@ -39,8 +38,7 @@ def simulate(
 
     Folders are made as needed. OME-TIFF keeps the names of the channels; PNG holds only one channel.
     """
-    from dinocell_io import simulate_field, write_image, write_labels
-    from dinocell_io.commands.output_folder import check_output_folder
+    from dinocell_io import check_output_folder, simulate_field, write_image, write_labels
 
     try:
         for file in (output, labels or output):

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from dinocell_core import DINOCell, load_model, save_model
 from dinocell_eval import Sweep, higher_is_better, mean_score, per_image_values
-from dinocell_io import Sample, grey_image, read_image, read_labels, refuse_binary_masks
-from dinocell_io.counted import counted
+from dinocell_io import Sample, counted, grey_image, read_image, read_labels, refuse_binary_masks
 from dinocell_kernels import remove_small
 from dinocell_seg.pipeline import DINOCellPipeline
 from dinocell_seg.settings import Thresholds

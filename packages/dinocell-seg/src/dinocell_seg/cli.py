@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from dinocell_io.commands.errors import FAILED, WRONG_COMMAND_LINE, errors_told
-from dinocell_io.counted import counted
+from dinocell_io import FAILED, WRONG_COMMAND_LINE, counted, errors_told
 
 if TYPE_CHECKING:
     from dinocell_seg.inputs import Inputs
@@ -176,7 +175,7 @@ def info(
     """Show what is in an image (axes, channels, intensities) or in a model (licence, scores, thresholds)."""
     from rich.console import Console
 
-    from dinocell_io.formats.zarr.ome_zarr_path import is_zarr
+    from dinocell_io import is_zarr
     from dinocell_seg.describe import describe_image_file, describe_model_file
 
     is_model = target == "default" or Path(target).suffix == ".safetensors"
@@ -213,7 +212,7 @@ def _settings_of(**options: Any) -> dict[str, Any]:
 
 def _inputs(inputs: Sequence[str], output: Path, *, whole_zarr: bool, refuse: bool) -> "Inputs":
     """The images, and everything that can be wrong with them and with the folder, found before a file is written."""
-    from dinocell_io.commands.output_folder import check_output_folder
+    from dinocell_io import check_output_folder
     from dinocell_seg.inputs import find_images, refuse_equal_stems
     from dinocell_seg.outcomes import refuse_existing
 

@@ -9,8 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dinocell_io import ChannelInfo, describe_image, write_thumbnail
-from dinocell_io.counted import counted
+from dinocell_io import ChannelInfo, counted, describe_image, write_thumbnail
 
 _FIRST_KEYS = (
     "version",

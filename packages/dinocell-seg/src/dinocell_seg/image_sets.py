@@ -4,8 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from dinocell_io import Image
-from dinocell_io.folders.image_files import image_files
+from dinocell_io import Image, image_files
 
 
 def parts_of_images(images: Sequence[str], scene: str | int | None) -> dict[str, str]:

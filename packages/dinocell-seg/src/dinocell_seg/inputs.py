@@ -5,9 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from dinocell_io import IMAGE_SUFFIXES, StoreError, images_among, open_store, zarr_images
-from dinocell_io.formats.open_image import READABLE_SUFFIXES
-from dinocell_io.formats.zarr.ome_zarr_path import is_zarr
+from dinocell_io import IMAGE_SUFFIXES, READABLE_SUFFIXES, StoreError, images_among, is_zarr, open_store, zarr_images
 from dinocell_seg.output_files import is_output, output_stem
 
 _UNREADABLE = (

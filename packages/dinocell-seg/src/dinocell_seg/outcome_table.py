@@ -7,8 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from dinocell_io.counted import counted, listed
-from dinocell_io.formats.zarr.ome_zarr_path import zarr_root
+from dinocell_io import counted, listed, zarr_root
 from dinocell_seg.outcomes import Outcome
 
 _MAX_ROWS = 40

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dinocell_io import atomic_path
-from dinocell_io.counted import listed
-from dinocell_io.system.file_lock import file_lock
+from dinocell_io import atomic_path, file_lock, listed
 from dinocell_seg.output_files import output_files, output_stem
 
 Existing = Literal["refuse", "overwrite", "skip"]

@@ -3,8 +3,7 @@
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
-from dinocell_io import image_stem
-from dinocell_io.formats.zarr.ome_zarr_path import zarr_root
+from dinocell_io import image_stem, zarr_root
 
 OUTPUT_SUFFIXES = {
     "labels": "_labels.tif",

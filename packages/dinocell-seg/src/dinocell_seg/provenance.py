@@ -11,9 +11,7 @@ from typing import Any
 
 import torch
 
-from dinocell_io import Image, atomic_path, file_sha256
-from dinocell_io.images.grey import channel_index
-from dinocell_io.stores.uri import split_uri
+from dinocell_io import Image, atomic_path, channel_index, file_sha256, split_uri
 from dinocell_seg.pipeline import DINOCellPipeline
 from dinocell_seg.plane_choice import PlaneChoice
 from dinocell_seg.predict import Prediction

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from dinocell_core import DINOCell, save_model
-from dinocell_io.commands.output_folder import run_folder
-from dinocell_io.counted import counted
+from dinocell_io import counted, run_folder
 from dinocell_seg.crops import Batch, random_batches
 from dinocell_seg.losses import diameter_loss, distance_loss
 from dinocell_seg.optimizer import learning_rate_factor

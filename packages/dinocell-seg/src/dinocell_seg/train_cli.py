@@ -5,9 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dinocell_io.commands.errors import FAILED, WRONG_COMMAND_LINE, errors_told
-from dinocell_io.counted import counted
-from dinocell_io.system.file_lock import held_alone
+from dinocell_io import FAILED, WRONG_COMMAND_LINE, counted, errors_told, held_alone
 
 if TYPE_CHECKING:
     from dinocell_io import Sample
@@ -49,7 +47,7 @@ def train(
     """
     from dinocell_core import resolve_device
     from dinocell_core.recipe import merged, read_overrides, read_recipe, validated
-    from dinocell_io.commands.output_folder import check_output_folder
+    from dinocell_io import check_output_folder
     from dinocell_seg.train import run_training
     from dinocell_seg.train_recipe import TrainRecipe
     from dinocell_seg.training_preparation import prepare_training
@@ -114,7 +112,7 @@ def calibrate(
     ] = None,
 ) -> None:
     """Choose a model's thresholds on validation images and store them in its file."""
-    from dinocell_io.commands.output_folder import check_output_folder
+    from dinocell_io import check_output_folder
     from dinocell_seg.calibrate import check_choice
 
     with errors_told(WRONG_COMMAND_LINE):

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Integer
 
-from dinocell_io import Sample, grey_image, open_dataset, read_image, read_labels, refuse_binary_masks
-from dinocell_io.counted import counted
+from dinocell_io import Sample, counted, grey_image, open_dataset, read_image, read_labels, refuse_binary_masks
 from dinocell_seg.normalize import Normalization, normalize
 from dinocell_seg.pixel_weights import Annotation, annotation_of
 

@@ -10,8 +10,7 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dinocell_io import atomic_path
-from dinocell_io.commands.output_folder import not_written
+from dinocell_io import atomic_path, not_written
 
 
 class TrainingLog:

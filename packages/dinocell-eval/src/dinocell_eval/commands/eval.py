@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dinocell_io.commands.errors import FAILED, WRONG_COMMAND_LINE, errors_told
+from dinocell_io import FAILED, WRONG_COMMAND_LINE, errors_told
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +56,7 @@ def eval_command(
 
     from dinocell_eval.folders.pairing import pair_folders
     from dinocell_eval.reports.folder_evaluation import Settings, compare_folders, evaluate_folder, refuse_equal_folders
-    from dinocell_io.commands.output_folder import check_output_folder
+    from dinocell_io import check_output_folder
 
     console = Console()
     settings = Settings(protocol=protocol, iou=tuple(iou or ()), boundary_px=boundary, html=html,

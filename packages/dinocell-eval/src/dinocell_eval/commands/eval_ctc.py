@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dinocell_io.counted import counted
+from dinocell_io import counted
 
 if TYPE_CHECKING:
     from dinocell_eval.tracking.evaluate_tracking import TrackingEvaluation

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dinocell_io.commands.errors import FAILED, WRONG_COMMAND_LINE, errors_told
-from dinocell_io.counted import counted
+from dinocell_io import FAILED, WRONG_COMMAND_LINE, counted, errors_told
 
 _MAP_ENDING = "_distance_map"  # what `dinocell segment` writes beside labels
 
@@ -36,7 +35,7 @@ def sweep_command(
     from dinocell_eval.images.sweep import FILLS, METRICS, NO_RESULT, PEAKS, check_grid, sweep_distance_maps
     from dinocell_eval.pages.sweep_page import sweep_page
     from dinocell_eval.reports.report import write_texts
-    from dinocell_io.commands.output_folder import check_output_folder
+    from dinocell_io import check_output_folder
 
     peaks, fills, metrics = sorted(peak or PEAKS), sorted(fill or FILLS), metric or METRICS
     with errors_told(WRONG_COMMAND_LINE):
@@ -113,7 +112,7 @@ def _names(gt_dir: Path, *, split: str | None, splits_csv: Path | None) -> froze
 def _map_files(folder: Path) -> dict[str, Path]:
     """Distance maps by the name of their image; every TIFF where none has the ending that `dinocell segment` gives."""
     from dinocell_eval.folders.pairing import file_stem
-    from dinocell_io.images.image import TIFF_SUFFIXES
+    from dinocell_io import TIFF_SUFFIXES
 
     files = [
         path

@@ -14,7 +14,7 @@ from dinocell_eval.tracking.correspondence import lineage
 from dinocell_eval.tracking.evaluate_tracking import TrackingEvaluation, evaluate_tracking
 from dinocell_eval.tracking.field_of_interest import keep_in_field, labels_in_field, tracks_in_field
 from dinocell_eval.tracking.tracks import Tracks, read_tracks
-from dinocell_io.counted import counted
+from dinocell_io import counted
 
 MEASURES = ("seg", "det", "tra")
 Labels = Integer[np.ndarray, "..."]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer, Shaped
 
-from dinocell_io.labels.read_labels import check_exact
+from dinocell_io import check_exact
 
 _OFFICIAL_COMPRESSIONS = {1, 5, 8, 32773, 32946}  # none, LZW, deflate, PackBits, deflate (old)
 _WHITE_IS_ZERO, _RGB, _YCBCR = 0, 2, 6

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Integer
 
-from dinocell_io import binary_mask_sign
-from dinocell_io.counted import counted, listed
+from dinocell_io import binary_mask_sign, counted, listed
 
 MOST_LOOKED_AT = 4096  # pixels a side; of a larger image the middle shows as much
 

@@ -11,7 +11,7 @@ from dinocell_eval.metrics.boundary import BoundaryAgreement, boundary_agreement
 from dinocell_eval.overlap.geometry import Geometry, image_geometry
 from dinocell_eval.overlap.labels import as_labels, check_pair
 from dinocell_eval.overlap.pair_table import PairTable, pair_table
-from dinocell_io.counted import counted
+from dinocell_io import counted
 
 _END: Any = object()
 

@@ -11,7 +11,7 @@ from dinocell_eval.images.evaluate import Evaluation
 from dinocell_eval.images.protocols import quantity_metrics
 from dinocell_eval.metrics.metric_table import Metric
 from dinocell_eval.overlap.statistics import total
-from dinocell_io.counted import counted
+from dinocell_io import counted
 
 _Sums = Mapping[str, np.ndarray]  # statistics of images, replicates or exchanges, so of several lengths in one call
 _EXACT_IMAGES = 13  # 2**13 exchanges are fewer than the replicates, so all of them are tried

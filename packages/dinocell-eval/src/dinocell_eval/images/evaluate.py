@@ -18,7 +18,7 @@ from dinocell_eval.overlap.geometry import stack_geometry
 from dinocell_eval.overlap.matching import exact_threshold, majority_match, threshold_key
 from dinocell_eval.overlap.pair_table import stack
 from dinocell_eval.overlap.statistics import Column, Statistics, Total, total
-from dinocell_io.counted import counted
+from dinocell_io import counted
 
 
 @dataclass(frozen=True)

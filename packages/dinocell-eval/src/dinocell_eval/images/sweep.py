@@ -16,7 +16,7 @@ from dinocell_eval.images.bootstrap import NUM_REPLICATES, SEED, percentile_inte
 from dinocell_eval.images.evaluate import per_image_values
 from dinocell_eval.metrics.metric_table import higher_is_better
 from dinocell_eval.overlap.statistics import Column
-from dinocell_io.counted import counted
+from dinocell_io import counted
 from dinocell_kernels import remove_small, watershed
 
 PEAKS = tuple(k / 20 for k in range(2, 20))

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Integer, Shaped
 
-from dinocell_io.labels.read_labels import check_exact
+from dinocell_io import check_exact
 
 
 def as_labels(labels: npt.ArrayLike, *, name: str, role: str) -> Integer[np.ndarray, "y x"]:

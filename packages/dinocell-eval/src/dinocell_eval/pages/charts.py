@@ -8,7 +8,7 @@ from jaxtyping import Float64, Int64
 
 from dinocell_eval.pages.colours import FIRST
 from dinocell_eval.pages.svg import Axis, Chart, Number, element, polygon, polyline, text, tip
-from dinocell_io.counted import counted
+from dinocell_io import counted
 
 Interval = tuple[Number, Number] | None
 WIDE = 860  # pixels of a drawing over the whole width of the page, half of it for the others

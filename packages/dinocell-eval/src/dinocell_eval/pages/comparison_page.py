@@ -15,7 +15,7 @@ from dinocell_eval.pages.cells import class_counts
 from dinocell_eval.pages.colours import CLASS_COLOURS, FIRST, SECOND
 from dinocell_eval.pages.evaluation_page import ap_line
 from dinocell_eval.pages.page import card, details, figure, legend, notes, number, page, section, span, table
-from dinocell_io.counted import counted
+from dinocell_io import counted
 
 _CHANGED_IMAGES = 12
 

@@ -18,7 +18,7 @@ from dinocell_eval.pages.cells import area_figure, iou_figure, taxonomy, worst_o
 from dinocell_eval.pages.colours import CLASS_COLOURS, FIRST, SECOND
 from dinocell_eval.pages.gallery import GalleryImage, data_uri
 from dinocell_eval.pages.page import card, details, figure, legend, notes, number, page, section, span, table
-from dinocell_io.counted import counted
+from dinocell_io import counted
 
 _GE = "\N{GREATER-THAN OR EQUAL TO}"
 

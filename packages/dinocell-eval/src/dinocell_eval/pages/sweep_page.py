@@ -11,7 +11,7 @@ from dinocell_eval.images.bootstrap import FEWEST_IMAGES
 from dinocell_eval.images.sweep import NO_RESULT, Optimum, Sweep
 from dinocell_eval.pages.page import card, figure, notes, number, page, section, span, table
 from dinocell_eval.pages.svg import Chart, element, text, tip
-from dinocell_io.counted import counted
+from dinocell_io import counted
 
 # Anchors of the colour map viridis, which is even in lightness for every kind of colour vision.
 _VIRIDIS = ("#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725")

@@ -19,8 +19,7 @@ from dinocell_eval.images.evaluate import Evaluation, check_settings, evaluate
 from dinocell_eval.metrics.average_precision import COCO_THRESHOLDS
 from dinocell_eval.reports.printed import print_comparison, print_metrics
 from dinocell_eval.reports.report import comparison_json, describe_inputs, report_texts, write_texts
-from dinocell_io import IMAGE_SUFFIXES, grey_image, read_image
-from dinocell_io.counted import counted, listed
+from dinocell_io import IMAGE_SUFFIXES, counted, grey_image, listed, read_image
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from dinocell_eval.metrics.average_precision import COCO_THRESHOLDS
 from dinocell_eval.metrics.metric_table import shown_metrics
 from dinocell_eval.overlap.matching import threshold_key
-from dinocell_io.counted import counted
+from dinocell_io import counted
 
 if TYPE_CHECKING:
     from rich.console import Console

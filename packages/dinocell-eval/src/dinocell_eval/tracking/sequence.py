@@ -12,7 +12,7 @@ from jaxtyping import Int64, Integer, Shaped
 from dinocell_eval.overlap.labels import as_labels
 from dinocell_eval.overlap.pair_table import PairTable, pair_table, stack
 from dinocell_eval.tracking.correspondence import Correspondence
-from dinocell_io.counted import counted
+from dinocell_io import counted
 
 _Frame = npt.ArrayLike | None
 _END: Any = object()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dinocell_io.commands.errors import FAILED, WRONG_COMMAND_LINE, errors_told
-from dinocell_io.counted import counted
+from dinocell_io.plural import counted
 from dinocell_io.system.byte_sizes import format_bytes, parse_bytes
 
 if TYPE_CHECKING:

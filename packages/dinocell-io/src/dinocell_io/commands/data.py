@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dinocell_io.commands.errors import FAILED, WRONG_COMMAND_LINE, errors_told
-from dinocell_io.counted import counted
+from dinocell_io.plural import counted
 
 if TYPE_CHECKING:
     from dinocell_io.jump.index import JumpIndex

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dinocell_io.counted import counted
 from dinocell_io.datasets.coco_masks import paint_objects
 from dinocell_io.datasets.dataset_write import NewSample, write_dataset
 from dinocell_io.formats.read_image import read_image
 from dinocell_io.images.image import Image, numbered_channels
 from dinocell_io.labels.read_labels import read_labels
+from dinocell_io.plural import counted
 
 _BRIGHT_BACKGROUND = 128
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Integer
 
-from dinocell_io.counted import listed
 from dinocell_io.datasets.splits import composed, read_splits
 from dinocell_io.formats.read_image import read_image
 from dinocell_io.images.image import IMAGE_SUFFIXES, Image
 from dinocell_io.labels.read_labels import LABEL_SUFFIXES, read_labels
+from dinocell_io.plural import listed
 
 
 @dataclass(frozen=True)

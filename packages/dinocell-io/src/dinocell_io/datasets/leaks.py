@@ -8,9 +8,9 @@ from hashlib import blake2b
 import numpy as np
 from jaxtyping import Shaped
 
-from dinocell_io.counted import listed
 from dinocell_io.datasets.dataset import Sample
 from dinocell_io.formats.read_image import read_image
+from dinocell_io.plural import listed
 
 
 class LeakWarning(UserWarning):

@@ -6,7 +6,7 @@ import unicodedata
 from collections import Counter
 from pathlib import Path
 
-from dinocell_io.counted import counted, listed
+from dinocell_io.plural import counted, listed
 
 
 def read_splits(table: str | Path) -> dict[str, dict[str, str]]:

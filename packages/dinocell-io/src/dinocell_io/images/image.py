@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Shaped
 
-from dinocell_io.counted import counted
+from dinocell_io.plural import counted
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
 # what a folder of images is searched for; `open_image` reads more, when they are named

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Shaped
 
-from dinocell_io.counted import counted, listed
+from dinocell_io.plural import counted, listed
 
 Region = tuple[slice, slice]
 _UNNAMED = "i"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from dinocell_io.counted import listed
+from dinocell_io.plural import listed
 
 
 def chosen_scene(uri: str, names: Sequence[str], scene: str | int | None, details: Sequence[str] = ()) -> int:

@@ -11,9 +11,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float32, Num, Shaped
 
-from dinocell_io.counted import counted
 from dinocell_io.intensity.limits import Limits, intensities, percentile_limits, robust_limits, sampled_rows
 from dinocell_io.intensity.picture_area import PictureArea, picture_area
+from dinocell_io.plural import counted
 
 NETWORK_MEAN = 0.5
 NETWORK_STD = 0.25

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer, UInt32
 
-from dinocell_io.counted import counted
 from dinocell_io.jump.denylist import is_expected_missing
 from dinocell_io.jump.index import JumpIndex, open_jump_index
 from dinocell_io.jump.tables import STAINS
+from dinocell_io.plural import counted
 from dinocell_io.stream.field import FieldFiles
 from dinocell_io.system.atomic import atomic_path
 

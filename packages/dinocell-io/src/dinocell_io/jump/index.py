@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int16, Int64, UInt8, UInt16, UInt32
 
-from dinocell_io.counted import counted
 from dinocell_io.jump.build import COLUMNS, INDEX_VERSION, PLATE_MARK
+from dinocell_io.plural import counted
 
 
 @dataclass(frozen=True)

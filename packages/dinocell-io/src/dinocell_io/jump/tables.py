@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from dinocell_io.counted import counted
+from dinocell_io.plural import counted
 from dinocell_io.stores.open_store import open_store
 from dinocell_io.stores.store import Store
 from dinocell_io.stores.uri import is_remote

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import Bool, Int32, Int64, Integer
 
-from dinocell_io.counted import counted, listed
+from dinocell_io.plural import counted, listed
 
 _WHITE = (255, 65535)  # what programs write for "foreground" in 8 and in 16 bits
 _SIZEABLE = 0.1  # of the largest piece of its number; smaller ones are stray pixels of a cell

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from jaxtyping import Integer, Shaped
 
-from dinocell_io.counted import counted
+from dinocell_io.plural import counted
 
 
 def checked_rows(

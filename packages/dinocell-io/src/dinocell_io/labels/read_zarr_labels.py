@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Shaped
 
-from dinocell_io.counted import counted
 from dinocell_io.formats.zarr.array import joined_key
 from dinocell_io.formats.zarr.ome_zarr import ZarrGroup, open_group, open_zarr_image, zarr_place
 from dinocell_io.images.damage import damage_named
 from dinocell_io.images.scenes import chosen_scene
+from dinocell_io.plural import counted
 from dinocell_io.stores.store import Store
 
 

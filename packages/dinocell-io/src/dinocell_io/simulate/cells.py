@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int32
 from scipy import ndimage
 
-from dinocell_io.counted import counted
+from dinocell_io.plural import counted
 
 _HARMONICS = np.arange(2, 6)
 _LARGEST_COEFFICIENTS = np.array([0.10, 0.05, 0.03, 0.02])

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 from scipy import ndimage, spatial
 
-from dinocell_io.counted import counted
+from dinocell_io.plural import counted
 from dinocell_io.simulate.cells import Cells, canvas, finished
 
 _TRIES = 300

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int32
 
-from dinocell_io.counted import counted
 from dinocell_io.images.image import Image
+from dinocell_io.plural import counted
 from dinocell_io.simulate.artefacts import ARTEFACTS, IN_THE_FILE, ON_THE_STAGE
 from dinocell_io.simulate.cells import Cells, draw_cells
 from dinocell_io.simulate.contrasts import CONTRASTS, contrast_brightness

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dinocell_io.counted import counted
+from dinocell_io.plural import counted
 from dinocell_io.stores.open_store import open_store
 from dinocell_io.stores.store import Store
 from dinocell_io.stores.uri import local_path

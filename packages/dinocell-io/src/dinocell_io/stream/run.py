@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dinocell_io.cache.cached_store import CachedStore
-from dinocell_io.counted import counted
+from dinocell_io.plural import counted
 from dinocell_io.stores.open_store import open_store
 from dinocell_io.stores.s3_store import S3Store
 from dinocell_io.stores.store import Store

@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dinocell_io.commands.errors import FAILED, WRONG_COMMAND_LINE, errors_told
-from dinocell_io.counted import counted
+from dinocell_io import FAILED, WRONG_COMMAND_LINE, counted, errors_told
 
 
 def export_backbone(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dinocell_io.commands.errors import FAILED, WRONG_COMMAND_LINE, errors_told
+from dinocell_io import FAILED, WRONG_COMMAND_LINE, errors_told
 
 
 def pretrain_command(few_shot: Callable[..., Any] | None = None) -> Callable[..., None]:
@@ -41,8 +41,7 @@ def pretrain_command(few_shot: Callable[..., Any] | None = None) -> Callable[...
         """Pretrain a backbone on unlabelled images with any channels. The same command continues a stopped run."""
         from dinocell_core import resolve_device
         from dinocell_core.recipe import merged, read_overrides, read_recipe, validated
-        from dinocell_io import StreamError
-        from dinocell_io.commands.output_folder import check_output_folder
+        from dinocell_io import StreamError, check_output_folder
         from dinocell_ssl.distributed import ProcessLostError
         from dinocell_ssl.model.network import require_start
         from dinocell_ssl.run.pretrain import pretrain as run_pretraining

@@ -7,9 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dinocell_io import FieldPixels, FieldStream, Image, StreamReads, grey_image
-from dinocell_io.stream.decode import BadObject
-from dinocell_io.stream.field import FieldFiles
+from dinocell_io import BadObject, FieldFiles, FieldPixels, FieldStream, Image, StreamReads, grey_image
 from dinocell_ssl.data.fields import Fields
 from dinocell_ssl.data.intensity import ScaledField, scaled_field
 from dinocell_ssl.data.views import VIEW_STRATEGIES

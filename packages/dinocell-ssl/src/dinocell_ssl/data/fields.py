@@ -17,17 +17,19 @@ from dinocell_io import (
     IMAGE_SUFFIXES,
     FieldList,
     Image,
+    NotFound,
+    Store,
+    counted,
     grey_image,
     image_stem,
     images_among,
+    listed,
     open_folder_fields,
+    open_store,
     parse_splits,
     read_image,
     resampled_planes,
 )
-from dinocell_io.counted import counted, listed
-from dinocell_io.stores.open_store import open_store
-from dinocell_io.stores.store import NotFound, Store
 
 
 class LeftOutWarning(UserWarning):

@@ -20,7 +20,7 @@ from dinocell_core import (
     load_backbone_weights,
 )
 from dinocell_core.model import Size
-from dinocell_io.counted import counted
+from dinocell_io import counted
 from dinocell_ssl.backbones.backbone_file import start_of
 from dinocell_ssl.backbones.dinov2_start import is_dinov2, load_dinov2
 from dinocell_ssl.backbones.open_backbone import backbone_architecture

@@ -10,8 +10,7 @@ from rich.console import Console
 from torch.nn.parallel import DistributedDataParallel
 
 from dinocell_core import resolve_device
-from dinocell_io import FieldList, atomic_path
-from dinocell_io.commands.output_folder import check_output_folder
+from dinocell_io import FieldList, atomic_path, check_output_folder
 from dinocell_ssl.data.batches import Batch, load_batches
 from dinocell_ssl.data.field_source import Skipped
 from dinocell_ssl.data.fields import Fields

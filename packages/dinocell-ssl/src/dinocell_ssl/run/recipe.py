@@ -9,20 +9,20 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dinocell_io import (
     GALLERY_TEMPLATE,
+    STAINS,
     CachedStore,
     DiskCache,
     FieldList,
     IlluminationCorrection,
     Prepare,
     ResampleTo,
+    is_remote,
     jump_fields,
     open_jump_index,
     open_store,
+    read_selection,
     select_sites,
 )
-from dinocell_io.jump.fields import read_selection
-from dinocell_io.jump.tables import STAINS
-from dinocell_io.stores.uri import is_remote
 from dinocell_ssl.data.augment import Augmentation
 from dinocell_ssl.data.batches import Loading, Masking
 from dinocell_ssl.data.cache import Cache

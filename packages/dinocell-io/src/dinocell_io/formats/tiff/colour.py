@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from dinocell_io.counted import counted
 from dinocell_io.images.lazy_image import LazyImage
+from dinocell_io.plural import counted
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
 _PHOTOMETRIC_TAG, _COEFFICIENTS_TAG, _REFERENCE_TAG = 262, 529, 532

@@ -13,9 +13,9 @@ from xml.etree import ElementTree
 
 import tifffile
 
-from dinocell_io.counted import listed
 from dinocell_io.images.damage import damage_named
 from dinocell_io.images.scenes import chosen_scene
+from dinocell_io.plural import listed
 from dinocell_io.stores.stored_file import StoredFile
 
 _OUTSIDE = str(2**31 - 1)  # a page that no file has: its plane is missing

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from dinocell_io.counted import counted
 from dinocell_io.formats.zarr.codecs import Decode
 from dinocell_io.images.damage import DAMAGE
+from dinocell_io.plural import counted
 from dinocell_io.stores.local_store import LocalStore
 from dinocell_io.stores.store import NotFound, Store
 from dinocell_io.system.machine_limits import usable_cores

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from dinocell_io.counted import counted
 from dinocell_io.formats.npy import MAX_PLANES_AS_CHANNELS
 from dinocell_io.formats.zarr.array import ZarrArray, joined_key
 from dinocell_io.formats.zarr.description import open_zarr_array, read_json
@@ -22,6 +21,7 @@ from dinocell_io.images.damage import damage_named
 from dinocell_io.images.image import check_channel_count, numbered_channels
 from dinocell_io.images.lazy_image import LazyImage, Level
 from dinocell_io.images.scenes import chosen_scene
+from dinocell_io.plural import counted
 from dinocell_io.stores.open_store import open_store
 from dinocell_io.stores.store import Store
 from dinocell_io.stores.uri import check_local_folder, is_remote

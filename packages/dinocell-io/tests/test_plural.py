@@ -1,6 +1,6 @@
 import pytest
 
-from dinocell_io.counted import counted
+from dinocell_io.plural import counted
 
 
 @pytest.mark.parametrize(("number", "text"), [(0, "0 images"), (1, "1 image"), (2, "2 images"), (21, "21 images")])
