@@ -9,7 +9,7 @@ steps before N (RECIPE's decay_steps), and the run ends there. Scores of the ave
 every set (see tools/score_sets.py) go to scores.jsonl in --output, at most every --score-minutes.
 
 The backbone starts as the embedded model's, all else from nothing. How the network was chosen:
-docs/decisions/0045-network.md; the sets and their licences: tools/generalist_data.py.
+docs/decisions/0046-network.md; the sets and their licences: tools/generalist_data.py.
 """
 
 import argparse
