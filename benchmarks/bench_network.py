@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import dinocell_core.attention
 from dinocell_seg import DINOCellPipeline
-from dinocell_seg.predict import with_precision
+from dinocell_seg.precision import with_precision
 
 SHAPES = [(4, 256), (1, 512)]
 ROUNDS = 8

@@ -30,13 +30,14 @@ def main() -> None:
     parser.add_argument("--model", default="default")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--tta", default="none", choices=["none", "flips", "dihedral"])
+    parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"])
     parser.add_argument("--tile", type=int, help="side of the tiles; default fitted to each image")
     parser.add_argument("--overlap", type=int, help="pixels shared by neighbouring tiles; default the model's")
     parser.add_argument("--hematoxylin", action="store_true", help="RGB by colour deconvolution instead of luma")
     parser.add_argument("--without-baseline", action="store_true")
     parser.add_argument("--output", type=Path, help="JSON file for the numbers")
     arguments = parser.parse_args()
-    changes = {"tta": arguments.tta, "tile": arguments.tile}
+    changes = {"tta": arguments.tta, "tile": arguments.tile, "precision": arguments.precision}
     if arguments.overlap is not None:
         changes["overlap"] = arguments.overlap
     pipeline = DINOCellPipeline(arguments.model, device=arguments.device, **changes)

@@ -67,7 +67,7 @@ def test_labels_of_a_tensor_are_those_of_its_array(thresholds: dict) -> None:
 def test_maps_on_a_gpu_take_the_operators_with_the_same_labels(thresholds: dict) -> None:
     """The branch for GPUs, with the operators on the CPU in the place of those on a GPU."""
     heights = np.random.default_rng(1).random((40, 50), np.float32)
-    labels = _labels_by(torch_ops, torch.from_numpy(heights), **thresholds)
+    labels, _ = _labels_by(torch_ops, torch.from_numpy(heights), **thresholds)
     assert isinstance(labels, torch.Tensor)
     expected = labels_from_distance_map(heights, **thresholds, fill_holes=False)  # which is done on the CPU
     np.testing.assert_array_equal(labels.numpy(), expected)

@@ -8,12 +8,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from dinocell_seg.normalize import normalize, prepare
+from dinocell_seg.precision import with_precision
 from dinocell_seg.predict import (
-    choose_precision,
     predict_distance_map,
     rescaling,
     resized,
-    with_precision,
     with_test_time_augmentation,
 )
 from dinocell_seg.settings import SegmentSettings
@@ -226,50 +225,6 @@ def test_resizing_down_averages_pixels_and_up_interpolates() -> None:
     assert resized(plane, (1, 1)).tolist() == [[15]]
     assert resized(plane, (4, 4))[0].tolist() == [0, 2, 8, 10]
     assert resized(plane, (2, 2)) is plane
-
-
-def test_few_tiles_are_computed_in_fp32_without_timing(stand_in: nn.Module) -> None:
-    kind = choose_precision(stand_in, "auto", num_tiles=15, tile=256, in_channels=1, device=torch.device("cpu"))
-    assert kind == "fp32"
-
-
-@pytest.mark.parametrize(("bf16_seconds", "expected"), [(0.5, "bf16"), (0.95, "fp32"), (3.0, "fp32")])
-def test_automatic_precision_takes_bf16_only_where_it_is_clearly_faster(
-    stand_in: nn.Module, monkeypatch: pytest.MonkeyPatch, bf16_seconds: float, expected: str
-) -> None:
-    timed = []
-
-    def seconds(network: object, example: Tensor, device: torch.device) -> float:
-        timed.append(network)
-        assert example.shape[-1] == 256
-        return 1.0 if network is stand_in else bf16_seconds
-
-    monkeypatch.setattr("dinocell_seg.predict._seconds_of", seconds)
-    for _ in range(2):
-        kind = choose_precision(stand_in, "auto", num_tiles=16, tile=256, in_channels=1, device=torch.device("cpu"))
-        assert kind == expected
-    assert len(timed) == 4
-
-
-def test_a_moment_in_which_the_machine_is_busy_does_not_decide_the_precision(
-    stand_in: nn.Module, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seconds = iter([1.0, 9.0, 1.0, 0.5])  # fp32, bf16 and once more
-    monkeypatch.setattr("dinocell_seg.predict._seconds_of", lambda network, example, device: next(seconds))
-    kind = choose_precision(stand_in, "auto", num_tiles=16, tile=256, in_channels=1, device=torch.device("cpu"))
-    assert kind == "bf16"
-
-
-def test_automatic_precision_really_times_the_model() -> None:
-    kind = choose_precision(
-        nn.Conv2d(1, 1, 3, padding=1),
-        "auto",
-        num_tiles=4,
-        tile=512,
-        in_channels=1,
-        device=torch.device("cpu"),
-    )
-    assert kind in ("fp32", "bf16")
 
 
 def test_bf16_rounds_products_and_returns_float32() -> None:

@@ -47,7 +47,7 @@ def test_the_record_of_a_result_repeats_it(run, channels: Path, tmp_path: Path) 
     first, again = (json.loads((tmp_path / name / "a_run.json").read_text()) for name in ("first", "again"))
     assert first["result"]["num_cells"] == 3
     assert again["input"] == first["input"]
-    assert again["settings"] == first["settings"] | {"precision": "fp32"}
+    assert again["settings"] == first["settings"] | {"precision": first["precision"]}
 
 
 def test_options_count_more_than_the_record(run, channels: Path, tmp_path: Path) -> None:

@@ -9,16 +9,20 @@ import pytest
 import tifffile
 from torch import nn
 
-from dinocell_io import Image, read_labels
+from dinocell_io import Image, read_image, read_labels
 from dinocell_seg.output_files import output_stem
 from dinocell_seg.pipeline import DINOCellPipeline
-from dinocell_seg.segment import segment_file, segment_image
+from dinocell_seg.plane_choice import PlaneChoice
+from dinocell_seg.segment import open_image_to_segment, segment_file, segment_image, write_segmentation
 from dinocell_seg.settings import Thresholds
+from dinocell_seg.watershed import labels_from_distance_map, median_diameter
 
 
 @pytest.fixture
 def pipeline(stand_in: nn.Module) -> DINOCellPipeline:
-    return DINOCellPipeline(stand_in, device="cpu", tile=64, overlap=16, thresholds={"peak": 0.7, "fill": 0.5})
+    return DINOCellPipeline(
+        stand_in, device="cpu", precision="fp32", tile=64, overlap=16, thresholds={"peak": 0.7, "fill": 0.5}
+    )
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -71,6 +75,59 @@ def test_the_run_file_says_how_the_result_was_made(
     assert set(run["seconds"]) == {"read", "normalize", "network", "labels", "write"}
     assert run["peak_rss_bytes"] > 10_000_000
     assert run["software"]["torch"]
+    assert run["prominence_used"] is None
+    assert run["notes"] == []
+
+
+def test_the_record_holds_the_prominence_that_was_used(
+    stand_in: nn.Module, three_discs: np.ndarray, tmp_path: Path
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), three_discs)
+    thresholds = {"peak": 0.7, "fill": 0.5, "prominence": 0.1, "full_prominence_px": 100}
+    pipeline = DINOCellPipeline(stand_in, device="cpu", precision="fp32", thresholds=thresholds)
+    segmentation = segment_image(three_discs, pipeline)
+    median = median_diameter(labels_from_distance_map(segmentation.distance_map, peak=0.7, fill=0.5, prominence=0.1))
+    assert 0 < median < 100, "test invalid"
+    run = json.loads(segment_file(tmp_path / "a.png", tmp_path, pipeline).files["run"].read_text())
+    assert run["prominence_used"] == pytest.approx(0.1 * median / 100)
+
+
+def test_the_hash_is_of_the_bytes_that_were_read(
+    pipeline: DINOCellPipeline, three_discs: np.ndarray, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), three_discs)
+    before = hashlib.sha256(path.read_bytes()).hexdigest()
+    opened = open_image_to_segment(path, PlaneChoice())
+    cv2.imwrite(str(path), three_discs[::-1])  # replaced while the network works
+    written = write_segmentation(opened, segment_image(opened.plane, pipeline), tmp_path, pipeline)
+    assert json.loads(written.files["run"].read_text())["input"]["sha256"] == before
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(
+    pipeline: DINOCellPipeline, three_discs: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), three_discs)
+
+    def read_and_rewrite(uri: Path, **choice: object) -> Image:
+        image = read_image(uri, **choice)
+        cv2.imwrite(str(path), np.zeros((9, 9), np.uint8))
+        return image
+
+    monkeypatch.setattr("dinocell_seg.segment.read_image", read_and_rewrite)
+    with pytest.raises(ValueError, match=r"a.png was changed while it was read; segment it again when it is complete"):
+        segment_file(path, tmp_path / "out", pipeline)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pixel_size_that_cannot_resize_the_image_is_noted(
+    stand_in: nn.Module, three_discs: np.ndarray, tmp_path: Path
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), three_discs)
+    pipeline = DINOCellPipeline(stand_in, device="cpu", precision="fp32", pixel_size_um=0.5)
+    run = json.loads(segment_file(tmp_path / "a.png", tmp_path, pipeline).files["run"].read_text())
+    assert "--pixel-size gives the table its unit but does not resize the image" in run["notes"][0]
 
 
 def test_the_channel_that_was_used_is_recorded(

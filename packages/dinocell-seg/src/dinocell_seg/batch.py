@@ -95,7 +95,8 @@ class ImageWork:
             result = write_segmentation(*segmented, self.output, self.pipeline, save_distance_map=save)
         except (*FILE_ERRORS, RuntimeError) as error:
             return _failed(image, error)
-        notes = "; ".join((*segmented[0].image.notes, *segmented[1].prediction.normalization.notes))
+        prediction = segmented[1].prediction
+        notes = "; ".join((*segmented[0].image.notes, *prediction.normalization.notes, *prediction.notes))
         return Outcome(image, "done", result.num_cells, result.seconds, notes)
 
 

@@ -1,8 +1,7 @@
 """One grey image through one model: normalise, resize, tile, predict, resize back."""
 
 import time
-import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -14,17 +13,18 @@ from torch import Tensor, nn
 
 from dinocell_seg.cell_diameter import diameter_range, estimate_diameter, estimates_diameters, scale_into
 from dinocell_seg.normalize import AffineNormalization, PreparedPlane, prepare
+from dinocell_seg.precision import choose_precision, with_precision
 from dinocell_seg.resizing import resized
 from dinocell_seg.settings import SegmentSettings, TestTimeAugmentation
 from dinocell_seg.tiling import TRAINED_TILE, Network, fitted_tile, num_tiles, predict_tiled_on_device
 
-MIN_PIXELS_TO_TIME = 16 * 256**2  # through the network
-BF16_GAIN = 1.1  # on the small tile that is timed; on larger ones what it gains is larger, 1.3 becomes 1.8
 CPU_BATCH_PIXELS = 4 * 256**2
 GPU_BATCH_PIXELS = 32 * 256**2
 SCALE_RANGE = (1 / 16, 16.0)
-
-_bf16_is_faster: weakref.WeakKeyDictionary[nn.Module, dict[tuple[str, int], bool]] = weakref.WeakKeyDictionary()
+_PIXEL_SIZE_UNUSED = (
+    "the model's file states no pixel size, so --pixel-size gives the table its unit but does not resize the image; "
+    "--diameter does"
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Prediction:
     seconds: Mapping[str, float]
     diameter_px: float | None = None
     """Median cell diameter in the image as the model estimated it; None if it was not asked, or saw no cell."""
+    notes: tuple[str, ...] = ()
+    """What a user should know about how the network saw the image."""
 
     @cached_property
     def distance_map(self) -> Float32[np.ndarray, "y x"]:
@@ -82,9 +84,7 @@ def predict_distance_map(
     )
     count = num_tiles(shape, tile=tile, overlap=settings.overlap)
     device = torch.device(device)
-    precision = choose_precision(
-        model, settings.precision, num_tiles=count, tile=tile, in_channels=in_channels, device=device
-    )
+    precision = choose_precision(settings.precision, device)
     heights = predict_tiled_on_device(
         pixels,
         with_test_time_augmentation(with_precision(model, precision, device), settings.tta),
@@ -100,7 +100,13 @@ def predict_distance_map(
     if heights.shape != plane.shape:
         heights = torch.from_numpy(resized(heights.cpu().numpy(), (plane.shape[0], plane.shape[1])))
     seconds = {"normalize": normalized - started, "network": time.perf_counter() - normalized}
-    return Prediction(heights, prepared.affine, scale, precision, tile, count, seconds, diameter_px)
+    notes = (_PIXEL_SIZE_UNUSED,) if _ignores_pixel_size(settings, metadata or {}) else ()
+    return Prediction(heights, prepared.affine, scale, precision, tile, count, seconds, diameter_px, notes)
+
+
+def _ignores_pixel_size(settings: SegmentSettings, metadata: Mapping[str, Any]) -> bool:
+    """Whether a pixel size was given that cannot resize the image, since the model's file holds none to aim at."""
+    return settings.pixel_size_um is not None and settings.diameter_px is None and not metadata.get("pixel_size_um")
 
 
 def _scale_of(
@@ -188,61 +194,3 @@ def with_test_time_augmentation(network: Network, tta: TestTimeAugmentation) -> 
         return total / len(poses)
 
     return mean_over_poses
-
-
-def with_precision(model: nn.Module, precision: Literal["fp32", "bf16"], device: torch.device) -> Network:
-    """The model as a function; in bf16 its matrix products are, and its final sigmoid stays float32."""
-    if precision == "fp32":
-        return model
-
-    def in_bf16(tiles: Tensor) -> Tensor:
-        with torch.autocast(device.type, dtype=torch.bfloat16):
-            output: Tensor = model(tiles)
-        return output.float()
-
-    return in_bf16
-
-
-def choose_precision(
-    model: nn.Module,
-    precision: Literal["auto", "fp32", "bf16"],
-    *,
-    num_tiles: int,
-    tile: int,
-    in_channels: int,
-    device: torch.device,
-) -> Literal["fp32", "bf16"]:
-    """fp32 or bf16; "auto" times the model itself once per process, device and tile size.
-
-    One tile, of 256 pixels at most, is run in both in turn, twice, so that a moment in which the machine does something
-    else decides nothing; bf16 is taken if it is at least 1.1 times faster. Below a megapixel of tiles the timing would
-    cost more than it saves, and fp32 is used. Processors without bf16 units are several times slower in bf16.
-    """
-    if precision != "auto":
-        return precision
-    if num_tiles * tile**2 < MIN_PIXELS_TO_TIME:
-        return "fp32"
-    tile = min(tile, TRAINED_TILE)
-    timings = _bf16_is_faster.setdefault(model, {})
-    key = (str(device), tile)
-    if key not in timings:
-        example = torch.zeros(1, in_channels, tile, tile, device=device)
-        rounds = [
-            {name: _seconds_of(with_precision(model, name, device), example, device) for name in ("fp32", "bf16")}
-            for _ in range(2)
-        ]
-        fp32, bf16 = (min(seconds[name] for seconds in rounds) for name in ("fp32", "bf16"))
-        timings[key] = fp32 > BF16_GAIN * bf16
-    return "bf16" if timings[key] else "fp32"
-
-
-def _seconds_of(network: Network, example: Tensor, device: torch.device) -> float:
-    synchronize: Callable[[], object] = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    with torch.inference_mode():
-        seconds = []
-        for _ in range(2):
-            started = time.perf_counter()
-            network(example)
-            synchronize()
-            seconds.append(time.perf_counter() - started)
-    return seconds[1]  # the first call also allocates and chooses algorithms

@@ -33,10 +33,13 @@ DISTRIBUTIONS = (
 def describe_run(
     *,
     uri: str | Path,
+    sha256: str | None,
+    sha256_of_files: Mapping[str, str | None],
     image: Image,
     choice: PlaneChoice,
     pipeline: DINOCellPipeline,
     prediction: Prediction,
+    prominence: float | None,
     num_cells: int,
     pixel_size_um: float | None,
     seconds: Mapping[str, float],
@@ -44,10 +47,11 @@ def describe_run(
 ) -> dict[str, Any]:
     """Everything needed to repeat one segmentation, as plain values.
 
-    `input.uri` is the address in full. `input.sha256` is of the file's bytes and null if the input is not a local
-    file; `input.files` are the hashes of an image's files, by name, where it has several, `input.notes` what its reader
-    says of it; `input.scene`, `.z` and `.t` are the choice as it was given. `peak_rss_bytes` is the
-    highest memory of this process so far, so in a batch it never falls.
+    `input.uri` is the address in full. `input.sha256` is of the bytes that were read and null if the input is not a
+    local file; `input.files` are the hashes of an image's files, by name, where it has several, `input.notes` what its
+    reader says of it; `input.scene`, `.z` and `.t` are the choice as it was given. `prominence_used` is the prominence
+    after it was lowered for small cells. `peak_rss_bytes` is the highest memory of this process so far, so it never
+    falls in a batch.
     """
     identity = pipeline.identity
     return {
@@ -56,8 +60,8 @@ def describe_run(
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "input": {
             "uri": full_address(uri),
-            "sha256": sha256_of(uri),
-            "files": sha256_of_files(image.files),
+            "sha256": sha256,
+            "files": dict(sha256_of_files),
             "notes": list(image.notes),
             "shape": list(image.pixels.shape),
             "dtype": str(image.pixels.dtype),
@@ -69,7 +73,9 @@ def describe_run(
         "result": {"num_cells": num_cells, "files": {kind: path.name for kind, path in files.items()}},
         "model": {"name": identity.name, "sha256": identity.sha256, "version": identity.version},
         "settings": pipeline.settings.model_dump(mode="json"),
+        "prominence_used": prominence,
         "normalization": prediction.normalization.as_dict(),
+        "notes": list(prediction.notes),
         "scale": prediction.scale,
         "estimated_diameter_px": prediction.diameter_px,
         "precision": prediction.precision,
@@ -132,6 +138,16 @@ def full_address(uri: str | Path) -> str:
 def sha256_of_files(files: Iterable[str | Path]) -> dict[str, str | None]:
     """The hash of each file, by its name."""
     return {Path(file).name: sha256_of(file) for file in files}
+
+
+def file_stamp(uri: str | Path) -> tuple[int, int, int] | None:
+    """Size, time of the last change and number of a local file: equal as long as nobody writes to it or replaces it."""
+    scheme, root, key = split_uri(uri)
+    path = Path(root, key)
+    if scheme != "file" or not path.is_file():
+        return None
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def sha256_of(uri: str | Path) -> str | None:

@@ -65,7 +65,7 @@ def is_record(values: Mapping[str, Any]) -> bool:
 def read_record(path: str | Path) -> Recorded:
     """What a NAME_run.json fixes for a run that repeats it.
 
-    The precision is the one that was used: "auto" is measured anew in each process, and bf16 gives other labels.
+    The precision is the one that was used: "auto" is bf16 only on some machines, and bf16 gives other labels.
     Raises ValueError if the file is not a record, is damaged, or is one of another version.
     """
     otherwise = "give a NAME_run.json that this version of dinocell-seg wrote"

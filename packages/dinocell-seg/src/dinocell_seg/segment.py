@@ -16,17 +16,21 @@ from dinocell_seg.output_files import output_files
 from dinocell_seg.pipeline import DINOCellPipeline, grey_plane
 from dinocell_seg.plane_choice import PlaneChoice
 from dinocell_seg.predict import Prediction
-from dinocell_seg.provenance import describe_run, write_provenance
-from dinocell_seg.watershed import confidence, labels_from_distance_map
+from dinocell_seg.provenance import describe_run, file_stamp, sha256_of, sha256_of_files, write_provenance
+from dinocell_seg.watershed import confidence, labels_and_prominence
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Labels of one image (0 background, 1..n cells), what they were made from, and how long it took."""
+    """Labels of one image (0 background, 1..n cells), what they were made from, and how long it took.
+
+    `prominence` is the one that was used, lowered for small cells; None if cells are seeded by the peak alone.
+    """
 
     labels: Int32[np.ndarray, "y x"]
     confidence: Float32[np.ndarray, " cell"]
     prediction: Prediction
+    prominence: float | None
     seconds: Mapping[str, float]
 
     @property
@@ -40,12 +44,18 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class OpenedImage:
-    """An image as it was read, the plane of it that is to be segmented, and how long reading took."""
+    """An image as it was read, the plane of it that is to be segmented, and how long reading took.
+
+    `sha256` is of the bytes that were read, None if they are not those of a local file; `sha256_of_files` those of an
+    image's files, by name, where it has several.
+    """
 
     uri: str | Path
     choice: PlaneChoice
     image: Image
     plane: Num[np.ndarray, "y x"]
+    sha256: str | None
+    sha256_of_files: Mapping[str, str | None]
     seconds: float
 
 
@@ -69,10 +79,10 @@ def segment_image(
     prediction = pipeline.predict(grey_plane(image, channel))
     started = time.perf_counter()
     thresholds = pipeline.settings.thresholds.for_map(scale=prediction.scale)
-    labels = labels_from_distance_map(prediction.heights, **thresholds)
+    labels, prominence = labels_and_prominence(prediction.heights, **thresholds)
     scores = confidence(prediction.distance_map, labels)
     seconds = {**prediction.seconds, "labels": time.perf_counter() - started}
-    return Segmentation(labels, scores, prediction, seconds)
+    return Segmentation(labels, scores, prediction, prominence, seconds)
 
 
 def segment_file(
@@ -101,12 +111,19 @@ def segment_file(
 
 
 def open_image_to_segment(uri: str | Path, choice: PlaneChoice) -> OpenedImage:
-    """Read an image and choose its plane: the first step of `segment_file`."""
+    """Read an image and choose its plane: the first step of `segment_file`.
+
+    Raises ValueError for a file that another program writes to meanwhile: its hash would not be that of these pixels.
+    """
     started = time.perf_counter()
+    before = file_stamp(uri)
     image = read_image(uri, scene=choice.scene, z=choice.z, t=choice.t)
+    sha256, sha256_of_each = sha256_of(uri), sha256_of_files(image.files)
+    if file_stamp(uri) != before:
+        raise ValueError(f"{uri} was changed while it was read; segment it again when it is complete")
     check_holds_pixels(image, choice.scene)
     plane = grey_plane(image, choice.channel)
-    return OpenedImage(uri, choice, image, plane, time.perf_counter() - started)
+    return OpenedImage(uri, choice, image, plane, sha256, sha256_of_each, time.perf_counter() - started)
 
 
 def write_segmentation(
@@ -133,10 +150,13 @@ def write_segmentation(
     seconds = {"read": opened.seconds, **segmentation.seconds, "write": time.perf_counter() - started}
     run = describe_run(
         uri=opened.uri,
+        sha256=opened.sha256,
+        sha256_of_files=opened.sha256_of_files,
         image=image,
         choice=opened.choice,
         pipeline=pipeline,
         prediction=segmentation.prediction,
+        prominence=segmentation.prominence,
         num_cells=segmentation.num_cells,
         pixel_size_um=pixel_size_um,
         seconds=seconds,

@@ -86,12 +86,13 @@ class SegmentSettings(BaseModel):
     pixel_size_um: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     batch_size: int | None = Field(default=None, ge=1)
 
-    @field_validator("diameter_px")
+    @field_validator("diameter_px", mode="before")
     @classmethod
-    def _diameter_is_a_length(cls, value: float | Literal["auto"] | None) -> float | Literal["auto"] | None:
-        if isinstance(value, float) and not 0 < value < math.inf:
-            raise ValueError("expected a finite number of pixels above 0, or auto")
-        return value
+    def _diameter_is_a_length(cls, value: Any) -> Any:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value in (None, "auto") or (is_number and 0 < value < math.inf):
+            return value
+        raise ValueError(f"expected a finite number of pixels above 0, or auto (it is {value!r})")
 
     @model_validator(mode="after")
     def _tiles_overlap_by_half_at_most(self) -> "SegmentSettings":

@@ -34,14 +34,36 @@ def labels_from_distance_map(
     were taken for cells (see `dinocell_seg.enclosed`). A map on a GPU is labelled there, with the same result, and only
     the labels are copied. Raises ValueError if peak is below fill or the map holds NaN.
     """
+    return labels_and_prominence(
+        distance_map,
+        peak=peak,
+        fill=fill,
+        prominence=prominence,
+        full_prominence_px=full_prominence_px,
+        min_size=min_size,
+        fill_holes=fill_holes,
+    )[0]
+
+
+def labels_and_prominence(
+    distance_map: Float32[np.ndarray, "y x"] | Float32[Tensor, "y x"],
+    *,
+    peak: float,
+    fill: float,
+    prominence: float | None = None,
+    full_prominence_px: float = 0.0,
+    min_size: int = 0,
+    fill_holes: bool = True,
+) -> tuple[Int32[np.ndarray, "y x"], float | None]:
+    """As `labels_from_distance_map`, with the prominence that was used, which small cells lower."""
     thresholds = (peak, fill, prominence, full_prominence_px, min_size)
-    if isinstance(distance_map, Tensor):
-        if distance_map.is_cuda:
-            labels: Int32[np.ndarray, "y x"] = _labels_by(torch_ops, distance_map, *thresholds).cpu().numpy()
-            return with_enclosed_filled(labels) if fill_holes else labels
-        distance_map = distance_map.numpy()
-    labels = _labels_by(dinocell_kernels, distance_map, *thresholds)
-    return with_enclosed_filled(labels) if fill_holes else labels
+    if isinstance(distance_map, Tensor) and distance_map.is_cuda:
+        on_gpu, used = _labels_by(torch_ops, distance_map, *thresholds)
+        labels: Int32[np.ndarray, "y x"] = on_gpu.cpu().numpy()
+    else:
+        array = distance_map.numpy() if isinstance(distance_map, Tensor) else distance_map
+        labels, used = _labels_by(dinocell_kernels, array, *thresholds)
+    return with_enclosed_filled(labels) if fill_holes else labels, used
 
 
 def _labels_by(
@@ -52,16 +74,17 @@ def _labels_by(
     prominence: float | None,
     full_prominence_px: float,
     min_size: int,
-) -> Any:
+) -> tuple[Any, float | None]:
     """With `dinocell_kernels` arrays become arrays, with `torch_ops` tensors become tensors where they are."""
     labels = kernels.watershed(distance_map, peak=peak, fill=fill, prominence=prominence)
     if prominence is not None and full_prominence_px > 0:
         share = median_diameter(labels) / full_prominence_px
         if 0 < share < 1:
-            labels = kernels.watershed(distance_map, peak=peak, fill=fill, prominence=share * prominence)
+            prominence = share * prominence
+            labels = kernels.watershed(distance_map, peak=peak, fill=fill, prominence=prominence)
     if min_size > 1:
         labels, _ = kernels.remove_small(labels, min_size=min_size)
-    return labels
+    return labels, prominence
 
 
 def median_diameter(labels: Int32[np.ndarray, "y x"] | Int32[Tensor, "y x"]) -> float:
