@@ -18,8 +18,9 @@ from jaxtyping import Shaped
 
 from dinocell_io.images.damage import damage_named
 from dinocell_io.images.image import RGB_CHANNELS, check_channel_count, numbered_channels
-from dinocell_io.images.lazy_image import LazyImage, Level
+from dinocell_io.images.lazy_image import LazyImage
 from dinocell_io.images.scenes import chosen_scene
+from dinocell_io.images.stack_image import stack_image
 from dinocell_io.stores.stored_file import StoredFile
 from dinocell_io.system.memory import check_memory, empty_planes
 
@@ -66,11 +67,11 @@ def open_czi_image(file: StoredFile, scene: str | int | None = None) -> LazyImag
         number = chosen_scene(file.uri, names, scene)
         chosen = [block for block in blocks if block.starts.get("S", 0) == numbers[number]]
         xml = _metadata(file, metadata)
-        return _image(file, chosen, xml, names[number] if len(names) > 1 else None, names if len(names) > 1 else ())
+        return _image(file, chosen, xml, scenes=names, scene=number)
 
 
 def _image(
-    file: StoredFile, blocks: list[Block], xml: ElementTree.Element | None, scene: str | None, scenes: tuple[str, ...]
+    file: StoredFile, blocks: list[Block], xml: ElementTree.Element | None, *, scenes: tuple[str, ...], scene: int
 ) -> LazyImage:
     unknown = sorted(
         {a for b in blocks for a in b.starts if a not in "XYCZTSM" and (b.starts[a], b.sizes[a]) != (0, 1)}
@@ -125,20 +126,16 @@ def _image(
                         pixels[position, y0:y1, x0:x1] = part[..., channel if is_rgb else 0]
         return pixels
 
-    sizes = {"t": size["T"], "z": size["Z"], "c": count, "y": size["Y"], "x": size["X"]}
-    axes = "".join(axis for axis in "tzcyx" if axis in "cyx" or sizes[axis] > 1)
-    return LazyImage(
-        uri=file.uri,
-        axes=axes,
-        shape=tuple(sizes[axis] for axis in axes),
+    return stack_image(
+        file.uri,
+        {**{axis.lower(): length for axis, length in size.items()}, "c": count},
         dtype=dtype,
         channels=RGB_CHANNELS if is_rgb else _names(xml, count) or numbered_channels(count),
-        pixel_size_um=_pixel_size_um(xml),
         is_rgb=is_rgb,
-        levels=(Level(size["Y"], size["X"], 1.0),),
+        pixel_size_um=_pixel_size_um(xml),
         read_planes=read_planes,
-        scene=scene,
         scenes=scenes,
+        scene=scene,
     )
 
 

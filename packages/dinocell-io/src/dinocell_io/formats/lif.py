@@ -9,8 +9,9 @@ from jaxtyping import Shaped
 from dinocell_io.formats.extras import path_on_this_machine, required
 from dinocell_io.images.damage import damage_named
 from dinocell_io.images.image import RGB_CHANNELS, numbered_channels
-from dinocell_io.images.lazy_image import LazyImage, Level
-from dinocell_io.images.scenes import chosen_scene
+from dinocell_io.images.lazy_image import LazyImage
+from dinocell_io.images.scenes import chosen_scene, names_or_numbers
+from dinocell_io.images.stack_image import stack_image
 from dinocell_io.stores.stored_file import StoredFile
 from dinocell_io.system.memory import empty_planes
 
@@ -20,9 +21,7 @@ def open_lif_image(file: StoredFile, scene: str | int | None = None) -> LazyImag
     liffile: Any = required("liffile", extra="lif", file=file)
     path = path_on_this_machine(file)
     with damage_named(file.uri, "LIF", liffile.LifFileError), liffile.LifFile(path) as opened:
-        names = tuple(str(image.name) for image in opened.images)
-        if len(set(names)) < len(names):
-            names = tuple(str(number) for number in range(len(names)))
+        names = names_or_numbers([str(image.name) for image in opened.images])
         if not names:
             raise ValueError("it holds no image")
         number = chosen_scene(file.uri, names, scene)
@@ -66,20 +65,16 @@ def open_lif_image(file: StoredFile, scene: str | int | None = None) -> LazyImag
                 pixels[position] = plane[rows, columns, channel if is_rgb else 0]
         return pixels
 
-    length = {"t": sizes.get("T", 1), "z": sizes.get("Z", 1), "c": count, "y": sizes["Y"], "x": sizes["X"]}
-    axes = "".join(axis for axis in "tzcyx" if axis in "cyx" or length[axis] > 1)
-    return LazyImage(
-        uri=file.uri,
-        axes=axes,
-        shape=tuple(length[axis] for axis in axes),
+    return stack_image(
+        file.uri,
+        {**{axis.lower(): size for axis, size in sizes.items()}, "c": count},
         dtype=dtype,
         channels=RGB_CHANNELS if is_rgb else tuple(channels) if named else numbered_channels(count),
-        pixel_size_um=_pixel_size_um(steps),
         is_rgb=is_rgb,
-        levels=(Level(sizes["Y"], sizes["X"], 1.0),),
+        pixel_size_um=_pixel_size_um(steps),
         read_planes=read_planes,
-        scene=names[number] if len(names) > 1 else None,
-        scenes=names if len(names) > 1 else (),
+        scenes=names,
+        scene=number,
     )
 
 

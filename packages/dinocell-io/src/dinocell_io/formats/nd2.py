@@ -13,8 +13,9 @@ from jaxtyping import Shaped
 from dinocell_io.formats.extras import path_on_this_machine, required
 from dinocell_io.images.damage import damage_named
 from dinocell_io.images.image import RGB_CHANNELS, numbered_channels
-from dinocell_io.images.lazy_image import LazyImage, Level
+from dinocell_io.images.lazy_image import LazyImage
 from dinocell_io.images.scenes import chosen_scene
+from dinocell_io.images.stack_image import stack_image
 from dinocell_io.stores.stored_file import StoredFile
 
 _CHUNK_MAGIC, _LOCATION, _ENTRY = b"\xda\xce\xbe\x0a", struct.Struct("<32sQ"), struct.Struct("<QQ")
@@ -63,20 +64,16 @@ def open_nd2_image(file: StoredFile, scene: str | int | None = None) -> LazyImag
             by_channel = np.moveaxis(frame[0, :, :, ::-1], 2, 0) if is_rgb else frame[..., 0]
             return np.array(by_channel[list(chosen), rows, columns], dtype, order="C")
 
-    length = {"t": sizes.get("T", 1), "z": sizes.get("Z", 1), "c": count, "y": sizes["Y"], "x": sizes["X"]}
-    axes = "".join(axis for axis in "tzcyx" if axis in "cyx" or length[axis] > 1)
-    return LazyImage(
-        uri=file.uri,
-        axes=axes,
-        shape=tuple(length[axis] for axis in axes),
+    return stack_image(
+        file.uri,
+        {**{axis.lower(): size for axis, size in sizes.items()}, "c": count},
         dtype=dtype,
         channels=RGB_CHANNELS if is_rgb else tuple(channels) if named else numbered_channels(count),
-        pixel_size_um=pixel_size_um,
         is_rgb=is_rgb,
-        levels=(Level(sizes["Y"], sizes["X"], 1.0),),
+        pixel_size_um=pixel_size_um,
         read_planes=read_planes,
-        scene=names[position] if len(names) > 1 else None,
-        scenes=names if len(names) > 1 else (),
+        scenes=names,
+        scene=position,
     )
 
 

@@ -10,8 +10,9 @@ from numpy.lib import format as npy_format
 
 from dinocell_io.images.damage import DAMAGE
 from dinocell_io.images.image import numbered_channels
-from dinocell_io.images.lazy_image import LazyImage, Level
+from dinocell_io.images.lazy_image import LazyImage
 from dinocell_io.images.scenes import chosen_scene
+from dinocell_io.images.stack_image import stack_image
 from dinocell_io.stores.store import StoreError
 from dinocell_io.stores.stored_file import StoredFile
 from dinocell_io.system.memory import check_memory
@@ -63,17 +64,8 @@ def open_npy_image(file: StoredFile, scene: str | int | None = None) -> LazyImag
             planes.append(np.frombuffer(content, dtype).reshape(-1, width)[:, columns])
         return np.stack(planes).astype(dtype.newbyteorder("="), copy=False)
 
-    return LazyImage(
-        uri=file.uri,
-        axes="cyx",
-        shape=(channels, height, width),
-        dtype=dtype.newbyteorder("="),
-        channels=numbered_channels(channels),
-        pixel_size_um=None,
-        is_rgb=False,
-        levels=(Level(height, width, 1.0),),
-        read_planes=read_planes,
-    )
+    sizes = {"c": channels, "y": height, "x": width}
+    return stack_image(file.uri, sizes, dtype=dtype, channels=numbered_channels(channels), read_planes=read_planes)
 
 
 def read_npy_header(file: StoredFile) -> tuple[tuple[int, ...], np.dtype, int, bool]:

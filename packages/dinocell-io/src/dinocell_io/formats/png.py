@@ -11,9 +11,10 @@ from PIL import PngImagePlugin
 
 from dinocell_io.images.damage import damage_named, damaged
 from dinocell_io.images.image import RGB_CHANNELS, numbered_channels
-from dinocell_io.images.lazy_image import LazyImage, whole_image
+from dinocell_io.images.lazy_image import LazyImage
 from dinocell_io.images.orientation import ORIENTATION_TAG, orientation_note
 from dinocell_io.images.scenes import chosen_scene
+from dinocell_io.images.stack_image import whole_image
 from dinocell_io.stores.stored_file import StoredFile
 from dinocell_io.system.memory import check_memory, check_ratio
 

@@ -161,42 +161,6 @@ def _shown(region: Region) -> str:
     return ", ".join(f"{part.start}:{part.stop}" + (f":{part.step}" if part.step else "") for part in region)
 
 
-def whole_image(
-    uri: str,
-    size: tuple[int, int],
-    dtype: np.dtype,
-    channels: tuple[str, ...],
-    is_rgb: bool,
-    decode: Callable[[], Shaped[np.ndarray, "channel y x"]],
-) -> LazyImage:
-    """An image of a format that can only be decoded whole: `decode` gives all channels, of (height, width) `size`."""
-
-    def read_planes(
-        chosen: tuple[int, ...], z: int, t: int, level: int, rows: slice, columns: slice
-    ) -> Shaped[np.ndarray, "channel y x"]:
-        pixels = decode()
-        if pixels.shape != (len(channels), *size) or pixels.dtype != dtype:
-            raise ValueError(
-                f"{uri} says it holds {dtype} [{len(channels)} {size[0]} {size[1]}] but its data decode to "
-                f"{pixels.dtype} {list(pixels.shape)}; it is damaged, copy or export it again"
-            )
-        if chosen == tuple(range(len(channels))) and pixels[:, rows, columns].shape == pixels.shape:
-            return pixels
-        return np.ascontiguousarray(pixels[list(chosen), rows, columns])
-
-    return LazyImage(
-        uri=uri,
-        axes="cyx",
-        shape=(len(channels), *size),
-        dtype=dtype,
-        channels=channels,
-        pixel_size_um=None,
-        is_rgb=is_rgb,
-        levels=(Level(*size, 1.0),),
-        read_planes=read_planes,
-    )
-
-
 def changed(
     image: LazyImage, dtype: np.dtype, change: Callable[[Shaped[np.ndarray, "..."]], Shaped[np.ndarray, "..."]]
 ) -> LazyImage:

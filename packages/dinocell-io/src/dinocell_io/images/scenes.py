@@ -5,6 +5,11 @@ from collections.abc import Sequence
 from dinocell_io.plural import listed
 
 
+def names_or_numbers(names: Sequence[str]) -> tuple[str, ...]:
+    """The names of scenes; their numbers from 0 where one has no name or two have the same."""
+    return tuple(names) if len(set(names)) == len(names) and all(names) else tuple(map(str, range(len(names))))
+
+
 def chosen_scene(uri: str, names: Sequence[str], scene: str | int | None, details: Sequence[str] = ()) -> int:
     """The index of the scene of that name or index (from 0); the only one needs no choice.
 

@@ -40,9 +40,7 @@ def axes_of(series: tifffile.TiffPageSeries, uri: str, *, pages_are_channels: bo
     return {axis: found.get(axis, "") for axis in "cizrt"}
 
 
-def image_axes(series: tifffile.TiffPageSeries, axis_of: dict[str, str], count: int) -> tuple[str, tuple[int, ...]]:
-    """The axes of the image of `count` channels, and their sizes."""
-    length = {axis: size(series, axis_of[axis]) for axis in "tiz"}
-    length |= {"c": count, "y": size(series, "Y"), "x": size(series, "X")}
-    axes = "".join(axis for axis in "tizcyx" if length[axis] > 1 or axis in "cyx")
-    return axes, tuple(length[axis] for axis in axes)
+def image_sizes(series: tifffile.TiffPageSeries, axis_of: dict[str, str], count: int) -> dict[str, int]:
+    """How long the axes of the image of `count` channels are."""
+    planes = {axis: size(series, axis_of[axis]) for axis in "tiz"}
+    return {**planes, "c": count, "y": size(series, "Y"), "x": size(series, "X")}

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import tifffile
 
 from dinocell_io.images.damage import damage_named
-from dinocell_io.images.scenes import chosen_scene
+from dinocell_io.images.scenes import chosen_scene, names_or_numbers
 from dinocell_io.plural import listed
 from dinocell_io.stores.stored_file import StoredFile
 
@@ -97,8 +97,7 @@ def _missing_files(missing: list[str]) -> str:
 
 
 def _names(images: list[ElementTree.Element]) -> tuple[str, ...]:
-    names = tuple((image.get("Name") or "").strip() for image in images)
-    return names if len(set(names)) == len(names) and all(names) else tuple(str(i) for i in range(len(names)))
+    return names_or_numbers([(image.get("Name") or "").strip() for image in images])
 
 
 class _References:

@@ -9,7 +9,7 @@ import tifffile
 
 from dinocell_io.formats.tiff.axes import size, sizes
 from dinocell_io.formats.tiff.ome_set import SetImage
-from dinocell_io.images.scenes import chosen_scene
+from dinocell_io.images.scenes import chosen_scene, names_or_numbers
 from dinocell_io.stores.stored_file import StoredFile
 
 _BESIDE_THE_IMAGE = ("Thumbnail", "Label", "Macro", "Map")
@@ -102,8 +102,7 @@ def _is_image(series: tifffile.TiffPageSeries) -> bool:
 
 
 def _names(images: list[tifffile.TiffPageSeries]) -> tuple[str, ...]:
-    names = tuple(str(series.name or "").strip() for series in images)
-    return names if len(set(names)) == len(names) and all(names) else tuple(str(i) for i in range(len(names)))
+    return names_or_numbers([str(series.name or "").strip() for series in images])
 
 
 def _position_names(tif: tifffile.TiffFile, count: int) -> tuple[str, ...]:

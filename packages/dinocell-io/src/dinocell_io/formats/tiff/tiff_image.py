@@ -30,7 +30,7 @@ import numpy as np
 import tifffile
 from jaxtyping import Shaped
 
-from dinocell_io.formats.tiff.axes import axes_of, image_axes, size, sizes
+from dinocell_io.formats.tiff.axes import axes_of, image_sizes, size, sizes
 from dinocell_io.formats.tiff.colour import (
     PALETTE,
     RGB,
@@ -52,6 +52,7 @@ from dinocell_io.images.damage import damage_named
 from dinocell_io.images.image import RGB_CHANNELS, check_channel_count, numbered_channels
 from dinocell_io.images.lazy_image import LazyImage, Level, ReadPlanes, bilevel_as_grey, changed
 from dinocell_io.images.orientation import ORIENTATION_TAG, orientation_note
+from dinocell_io.images.stack_image import stack_image
 from dinocell_io.stores.stored_file import StoredFile
 
 
@@ -125,20 +126,18 @@ def _stored(
     levels, stacks = _levels(chosen, file)
     count = num_planes * num_samples
     check_channel_count(file.uri, count)
-    axes, shape = image_axes(series, axis_of, count)
     names = RGB_CHANNELS if colour else channel_names(tif, count, chosen.index) or numbered_channels(count)
-    image = LazyImage(
-        uri=file.uri,
-        axes=axes,
-        shape=shape,
-        dtype=dtype.newbyteorder("="),
+    image = stack_image(
+        file.uri,
+        image_sizes(series, axis_of, count),
+        dtype=dtype,
         channels=names,
         pixel_size_um=pixel_size_um(tif, chosen.index),
         is_rgb=colour,
         levels=levels,
         read_planes=_reader(file, stacks, axis_of, num_samples, chosen, omexml),
-        scene=chosen.names[chosen.number] if len(chosen.names) > 1 else None,
-        scenes=chosen.names if len(chosen.names) > 1 else (),
+        scenes=chosen.names,
+        scene=chosen.number,
         files=_files(file, stacks[0], chosen.position),
         notes=(*orientation_note(page.tags.valueof(ORIENTATION_TAG)), *chosen.notes, *notes),
     )

@@ -20,7 +20,8 @@ from dinocell_io.formats.zarr.ngff_metadata import axis_names, channel_labels, p
 from dinocell_io.images.damage import damage_named
 from dinocell_io.images.image import check_channel_count, numbered_channels
 from dinocell_io.images.lazy_image import LazyImage, Level
-from dinocell_io.images.scenes import chosen_scene
+from dinocell_io.images.scenes import chosen_scene, names_or_numbers
+from dinocell_io.images.stack_image import stack_image
 from dinocell_io.plural import counted
 from dinocell_io.stores.open_store import open_store
 from dinocell_io.stores.store import Store
@@ -103,9 +104,7 @@ def open_group(store: Store, key: str, uri: str) -> ZarrGroup:
 
 def _multiscale(group: ZarrGroup, scene: str | int | None, *, may_be_empty: bool) -> LazyImage:
     images: Sequence[Mapping[str, Any]] = group.attributes["multiscales"]
-    names = [str(image.get("name") or index) for index, image in enumerate(images)]
-    if len(set(names)) < len(names):
-        names = [str(index) for index in range(len(names))]
+    names = names_or_numbers([str(image.get("name") or index) for index, image in enumerate(images)])
     number = chosen_scene(group.uri, names, scene)
     multiscale = images[number]
     paths = [str(dataset["path"]) for dataset in multiscale["datasets"]]
@@ -115,15 +114,14 @@ def _multiscale(group: ZarrGroup, scene: str | int | None, *, may_be_empty: bool
     stored_axes = axis_names(multiscale, len(arrays[0].shape), group.uri)
     count = _length(arrays[0], stored_axes, "c")
     check_channel_count(group.uri, count)
-    names_tuple = tuple(names) if len(names) > 1 else ()
     return lazy_from_arrays(
         group.uri,
         arrays,
         stored_axes,
         channels=channel_labels(group.attributes, count) or numbered_channels(count),
         pixel_size_um=pixel_size_um(multiscale, stored_axes),
-        scenes=names_tuple,
-        scene=names_tuple[number] if names_tuple else None,
+        scenes=names,
+        scene=number,
         may_be_empty=may_be_empty or "image-label" in group.attributes,
     )
 
@@ -135,8 +133,8 @@ def lazy_from_arrays(
     *,
     channels: tuple[str, ...],
     pixel_size_um: float | None,
-    scenes: tuple[str, ...] = (),
-    scene: str | None = None,
+    scenes: Sequence[str] = (),
+    scene: int = 0,
     may_be_empty: bool = False,
 ) -> LazyImage:
     """An image whose levels are arrays with the same axes, of which all but t, c, z, y and x are 1 long."""
@@ -144,11 +142,10 @@ def lazy_from_arrays(
     for array in arrays:
         if len(array.shape) != len(stored_axes) or array.dtype != full.dtype:
             raise ValueError(f"{uri}: its levels have different axes or number types; it is damaged, export it again")
-    sizes = list(zip(stored_axes, full.shape, strict=True))
-    is_known = all(axis in "tczyx" or size == 1 for axis, size in sizes)
+    sizes = dict(zip(stored_axes, full.shape, strict=True))
+    is_known = all(axis in "tczyx" or size == 1 for axis, size in zip(stored_axes, full.shape, strict=True))
     if not is_known or stored_axes[-2:] != "yx" or any(stored_axes.count(axis) > 1 for axis in "tczyx"):
         raise ValueError(f"{uri} has the axes {stored_axes} {full.shape}; expected t, c, z, y, x, ending with y and x")
-    axes = "".join(axis for axis in "tzcyx" if axis in "cyx" or _length(full, stored_axes, axis) > 1)
 
     def read_planes(
         chosen: tuple[int, ...], z: int, t: int, level: int, rows: slice, columns: slice
@@ -166,20 +163,18 @@ def lazy_from_arrays(
         return planes if wanted == list(range(len(planes))) else planes[wanted]
 
     height, width = full.shape[-2:]
-    return LazyImage(
-        uri=uri,
-        axes=axes,
-        shape=tuple(_length(full, stored_axes, axis) for axis in axes),
+    return stack_image(
+        uri,
+        sizes,
         dtype=full.dtype,
         channels=channels,
         pixel_size_um=pixel_size_um,
-        is_rgb=False,
         levels=tuple(
             Level(a.shape[-2], a.shape[-1], ((height / a.shape[-2]) * (width / a.shape[-1])) ** 0.5) for a in arrays
         ),
         read_planes=read_planes,
-        scene=scene,
         scenes=scenes,
+        scene=scene,
     )
 
 
