@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 
 from dinocell_core import create_dinocell_model, file_sha256, load_model, save_model
-from dinocell_io import Sample, read_labels, write_labels
+from dinocell_io import LogWarning, Sample, read_labels, write_labels
 from dinocell_seg.augment import Augmentation, warp_crop
 from dinocell_seg.calibrate import _slice_of, calibrate, store_calibration, sweep
 from dinocell_seg.crops import Sampling, random_batch, validation_batches
@@ -26,7 +26,6 @@ from dinocell_seg.pipeline import DINOCellPipeline
 from dinocell_seg.train import prepare_training, run_training, train
 from dinocell_seg.train_recipe import TrainRecipe
 from dinocell_seg.training_images import TrainingImage, image_probabilities, load_training_images, with_splits
-from dinocell_seg.training_log import _append
 from dinocell_seg.training_preparation import _pixel_size_um
 from dinocell_seg.training_stop import TrainingStopped
 
@@ -468,19 +467,23 @@ def test_a_full_disk_is_named_and_leaves_no_half_model(folder, tmp_path, monkeyp
     assert (tmp_path / "run" / "model.safetensors").exists()
 
 
-def test_a_line_of_the_log_without_room_leaves_the_log_whole(tmp_path, monkeypatch):
-    log = tmp_path / "log.jsonl"
-    log.write_text("one\n")
-
+def test_a_full_disk_costs_lines_of_the_log_and_not_the_run(folder, tmp_path, monkeypatch):
     class FullFile(io.FileIO):
         def write(self, data):
             return super().write(data[:3])
 
-    monkeypatch.setattr(Path, "open", lambda path, mode, buffering: FullFile(path, "a"))
-    with pytest.raises(OSError, match=r"log\.jsonl could not be written"):
-        _append(log, "two two two")
+    opened = Path.open
+
+    def full(path, mode="r", *arguments, **options):
+        is_log = path.name == "log.jsonl" and mode == "ab"
+        return FullFile(path, "a") if is_log else opened(path, mode, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.warns(LogWarning, match=r"log\.jsonl are lost \(No space left on device\) until there is room"):
+        train([folder], tmp_path, recipe=recipe(steps=2))
     monkeypatch.undo()
-    assert log.read_text() == "one\n"
+    assert (tmp_path / "log.jsonl").read_text() == ""
+    assert (tmp_path / "model.safetensors").exists()
 
 
 def test_a_split_without_images_is_refused(folder):

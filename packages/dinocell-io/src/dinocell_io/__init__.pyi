@@ -77,6 +77,12 @@ from .preview.describe import ChannelInfo as ChannelInfo
 from .preview.describe import ImageInfo as ImageInfo
 from .preview.describe import describe_image as describe_image
 from .preview.thumbnail import write_thumbnail as write_thumbnail
+from .run_log.line_file import LineFile as LineFile
+from .run_log.line_file import LogWarning as LogWarning
+from .run_log.tracker import Tracker as Tracker
+from .run_log.tracker import WandbSettings as WandbSettings
+from .run_log.tracker import read_log as read_log
+from .run_log.tracker import wandb_failures as wandb_failures
 from .simulate.simulate_field import Field as Field
 from .simulate.simulate_field import simulate_field as simulate_field
 from .stores.local_store import LocalStore as LocalStore

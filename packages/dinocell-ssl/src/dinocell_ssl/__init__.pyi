@@ -68,6 +68,3 @@ from .watch.prototype_usage import PrototypeUsage as PrototypeUsage
 from .watch.prototype_usage import prototype_usage as prototype_usage
 from .watch.run_monitors import Monitoring as Monitoring
 from .watch.run_monitors import run_monitors as run_monitors
-from .watch.tracker import Tracker as Tracker
-from .watch.tracker import WandbSettings as WandbSettings
-from .watch.tracker import read_log as read_log

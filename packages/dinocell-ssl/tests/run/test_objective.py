@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from dinocell_core.recipe import merged, validated
-from dinocell_io import Image, write_image
+from dinocell_io import Image, read_log, write_image
 from dinocell_io.testing import ObjectServer
 from dinocell_ssl import gram_loss, sigreg_loss
 from dinocell_ssl.data.batches import BatchMaker
@@ -22,7 +22,6 @@ from dinocell_ssl.run.recipe import PretrainRecipe, step_rates
 from dinocell_ssl.run.resume import latest_checkpoint
 from dinocell_ssl.run.step import Stepper
 from dinocell_ssl.watch.monitor import CollapseError
-from dinocell_ssl.watch.tracker import read_log
 
 HEAD = {"prototypes": 32, "hidden": 16, "bottleneck": 8}
 SMALL = {

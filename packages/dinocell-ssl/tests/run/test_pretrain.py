@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from dinocell_core import create_backbone, create_dinocell_model
 from dinocell_core.recipe import merged
-from dinocell_io import Image, open_folder_fields, write_image
+from dinocell_io import Image, open_folder_fields, read_log, write_image
 from dinocell_ssl import distributed
 from dinocell_ssl.backbones.backbone_file import read_backbone_facts, save_backbone_weights
 from dinocell_ssl.backbones.export_backbone import export_backbone
@@ -36,7 +36,6 @@ from dinocell_ssl.run.recipe import PretrainRecipe
 from dinocell_ssl.run.resume import latest_checkpoint
 from dinocell_ssl.run.save import CheckpointWarning
 from dinocell_ssl.watch.monitor import CollapseError
-from dinocell_ssl.watch.tracker import read_log
 
 HEAD = {"prototypes": 32, "hidden": 16, "bottleneck": 8}
 SMALL = {

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dinocell_core.recipe import merged
-from dinocell_io import Image, write_image
+from dinocell_io import Image, read_log, write_image
 from dinocell_ssl.data.field_source import ReadFields
 from dinocell_ssl.data.fields import open_folders
 from dinocell_ssl.distributed import joined_ranks
@@ -20,7 +20,6 @@ from dinocell_ssl.run.pretrain import pretrain
 from dinocell_ssl.run.recipe import PretrainRecipe
 from dinocell_ssl.run.resume import latest_checkpoint
 from dinocell_ssl.watch.monitor import CollapseError
-from dinocell_ssl.watch.tracker import read_log
 
 HEAD = {"prototypes": 32, "hidden": 16, "bottleneck": 8}
 SMALL = {

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dinocell_core import DinoVisionTransformer, ViTConfig
-from dinocell_io import Image, read_image, write_image
+from dinocell_io import Image, read_image, read_log, write_image
 from dinocell_ssl.backbones.backbone_file import read_backbone_facts
 from dinocell_ssl.data.fields import open_folders
 from dinocell_ssl.model.teacher import Teacher
@@ -18,7 +18,6 @@ from dinocell_ssl.watch.monitor import CollapseError, Monitor, TrainState
 from dinocell_ssl.watch.probe_monitor import ProbeMonitor, ProbeWarning
 from dinocell_ssl.watch.run_monitors import Monitoring, run_monitors
 from dinocell_ssl.watch.teacher_backbone import teacher_backbone
-from dinocell_ssl.watch.tracker import read_log
 
 HEAD = {"prototypes": 32, "hidden": 16, "bottleneck": 8}
 STEPS = 2

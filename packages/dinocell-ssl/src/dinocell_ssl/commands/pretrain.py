@@ -41,13 +41,12 @@ def pretrain_command(few_shot: Callable[..., Any] | None = None) -> Callable[...
         """Pretrain a backbone on unlabelled images with any channels. The same command continues a stopped run."""
         from dinocell_core import resolve_device
         from dinocell_core.recipe import merged, read_overrides, read_recipe, validated
-        from dinocell_io import StreamError, check_output_folder
+        from dinocell_io import StreamError, WandbSettings, check_output_folder
         from dinocell_ssl.distributed import ProcessLostError
         from dinocell_ssl.model.network import require_start
         from dinocell_ssl.run.pretrain import pretrain as run_pretraining
         from dinocell_ssl.run.recipe import PretrainRecipe, recipe_path
         from dinocell_ssl.watch.monitor import CollapseError
-        from dinocell_ssl.watch.tracker import WandbSettings
 
         with errors_told(WRONG_COMMAND_LINE):
             values: dict[str, Any] = {}

@@ -10,7 +10,7 @@ from rich.console import Console
 from torch.nn.parallel import DistributedDataParallel
 
 from dinocell_core import resolve_device
-from dinocell_io import FieldList, atomic_path, check_output_folder
+from dinocell_io import FieldList, LineFile, Tracker, WandbSettings, atomic_path, check_output_folder
 from dinocell_ssl.data.batches import Batch, load_batches
 from dinocell_ssl.data.field_source import Skipped
 from dinocell_ssl.data.fields import Fields
@@ -23,10 +23,8 @@ from dinocell_ssl.run.recipe import PretrainRecipe, step_rates
 from dinocell_ssl.run.save import complete, save
 from dinocell_ssl.run.step import Stepper
 from dinocell_ssl.watch.few_shot_monitor import FewShotTask, MakeTrainer
-from dinocell_ssl.watch.line_file import LineFile
 from dinocell_ssl.watch.monitor import Monitor
 from dinocell_ssl.watch.run_monitors import run_monitors
-from dinocell_ssl.watch.tracker import Tracker, WandbSettings
 
 
 def pretrain(

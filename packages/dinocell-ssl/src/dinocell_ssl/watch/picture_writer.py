@@ -10,8 +10,7 @@ from types import TracebackType
 import numpy as np
 from jaxtyping import UInt8
 
-from dinocell_io import Image, write_image
-from dinocell_ssl.watch.tracker import wandb_failures
+from dinocell_io import Image, wandb_failures, write_image
 
 
 class PictureWarning(UserWarning):

@@ -15,8 +15,8 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from dinocell_io import atomic_path
-from dinocell_ssl.watch.line_file import LineFile, LogWarning
+from dinocell_io.run_log.line_file import LineFile, LogWarning
+from dinocell_io.system.atomic import atomic_path
 
 Value = float | int | str | bool | None
 
@@ -86,6 +86,11 @@ class Tracker:
             self._wandb.finish(exit_code=0 if error is None else 1)
 
     def log(self, values: Mapping[str, Value]) -> None:
+        """`record` the values, and `show` them."""
+        self.record(values)
+        self.show(values)
+
+    def record(self, values: Mapping[str, Value]) -> None:
         """One line of the log; `values` hold `step`, the number of steps done. A full disk costs the line (LogWarning).
 
         JSON has no NaN: numbers that are not finite become null, and `non_finite` names them with their value.
@@ -95,7 +100,6 @@ class Tracker:
         line = json_line(values)
         self._file.append(json.dumps(line, allow_nan=False))
         self._send(values)
-        self.show(values)
 
     def _send(self, values: Mapping[str, Value]) -> None:
         if self._wandb is None:
@@ -114,10 +118,18 @@ class Tracker:
         """Move the bar, or print the line when it is time; nothing is written to the log."""
         step = int(values["step"] or 0)
         if self._console.is_terminal:
-            self._progress.update(self._task, completed=step, description=describe(values))
+            self.move(step, describe(values))
         elif time.monotonic() - self._last_line >= self._line_seconds or step >= self._num_steps:
             self._last_line = time.monotonic()
-            self._console.print(f"step {step}/{self._num_steps}: {describe(values)}", highlight=False, soft_wrap=True)
+            self.say(f"step {step}/{self._num_steps}: {describe(values)}")
+
+    def move(self, step: int, description: str) -> None:
+        """Move the bar of a terminal."""
+        self._progress.update(self._task, completed=step, description=description)
+
+    def say(self, text: str) -> None:
+        """Print a line, in a terminal above the bar."""
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def wandb_failures() -> tuple[type[Exception], ...]:
@@ -171,7 +183,7 @@ def _start_wandb(settings: WandbSettings, config: Mapping[str, Any], folder: Pat
     try:
         import wandb
     except ImportError as error:
-        raise ValueError("logging to Weights & Biases needs its package: pip install 'dinocell-ssl[wandb]'") from error
+        raise ValueError("logging to Weights & Biases needs its package: pip install wandb") from error
     id_file = folder / "wandb_run_id"
     if not id_file.exists():
         id_file.write_text(secrets.token_hex(4))

@@ -1,0 +1,1 @@
+"""The log of a run: lines that survive kills and full disks, a progress bar, Weights & Biases."""
