@@ -19,7 +19,7 @@ from dinocell_ssl.distributed import Ranks
 from dinocell_ssl.model.network import Head, Network, create_network
 from dinocell_ssl.model.parameter_groups import create_optimizer
 from dinocell_ssl.model.teacher import Teacher
-from dinocell_ssl.run.objective import Objective, TargetMaker
+from dinocell_ssl.run.objective import LossRequest, Objective, TargetMaker, Targets
 from dinocell_ssl.run.recipe import PretrainRecipe, step_rates
 from dinocell_ssl.run.step import Stepper
 from dinocell_ssl.watch.monitor import TrainState
@@ -153,13 +153,13 @@ def test_koleo_of_micro_batches_replays_their_random_depth(tmp_path):
     recipe, _, stepper, _ = start(tmp_path, network={"drop_path": 0.5}, schedule={"accumulate": 2})
     part = stepper._parts(batch_of(recipe))[0]
     stepper._seed(0)
-    first = stepper._plain(*part)
+    first = stepper._plain(part)
     stepper._seed(0)
-    targets = torch.full((2, 2, 256), 1 / 256), torch.full((int(part.masks.sum()), 256), 1 / 256)
-    second = stepper._plain(*part, *targets).class_tokens
+    targets = Targets(torch.full((2, 2, 256), 1 / 256), torch.full((int(part.masks.sum()), 256), 1 / 256))
+    second = stepper._plain(part, LossRequest(targets=targets)).class_tokens
     torch.testing.assert_close(first, second)
     stepper._seed(1)
-    assert not torch.allclose(stepper._plain(*part), first)
+    assert not torch.allclose(stepper._plain(part), first)
 
 
 @pytest.mark.parametrize("broken", ["loss", "gradient"])

@@ -1,5 +1,6 @@
 """The whole objective of one (micro-)batch: teacher's logits, targets, and the student's losses."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,41 @@ from dinocell_ssl.run.recipe import Loss
 GlobalCrops = Float[Tensor, "2 sample channel y x"]
 LocalCrops = Float[Tensor, "local_crop sample channel local_y local_x"]
 Masks = Bool[Tensor, "image patch"]
+
+
+class MicroBatch(NamedTuple):
+    """The crops of some samples of a step, and the masks of their global crops."""
+
+    global_crops: GlobalCrops
+    local_crops: LocalCrops
+    masks: Masks
+
+
+class Targets(NamedTuple):
+    """What the teacher makes of a micro-batch."""
+
+    dino: Float[Tensor, "2 sample prototype"]
+    ibot: Float[Tensor, "masked_patch patch_prototype"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LossRequest:
+    """What the losses of a micro-batch are to be; it is `share` of the step's samples.
+
+    `step` draws the directions of SIGReg. `local_weight` is that of the recipe if None. The loss that spreads features
+    is that of these samples, unless `spread_gradient` holds its gradient on their features from all micro-batches (see
+    `Objective.spread_gradient`); it then counts in the gradient of the total, not in its value. `anchor_tokens` are
+    what the Gram loss compares the patch tokens of the (partly masked) global crops with, all of them.
+    """
+
+    targets: Targets
+    share: float | int = 1.0
+    step: int = 0
+    local_weight: float | int | None = None
+    spread_gradient: Float[Tensor, "2 sample spread_feature"] | None = None
+    anchor_tokens: Float[Tensor, "image patch anchor_feature"] | None = None
+    gram_weight: float | int = 0.0
+    clamp_negatives: bool = False
 
 
 class Losses(NamedTuple):
@@ -76,84 +112,76 @@ class Objective(nn.Module):
         self._loss, self._group = loss, group
 
     def forward(
-        self,
-        global_crops: GlobalCrops,
-        local_crops: LocalCrops,
-        masks: Masks,
-        dino_targets: Float[Tensor, "2 sample prototype"] | None = None,
-        ibot_targets: Float[Tensor, "masked_patch patch_prototype"] | None = None,
-        share: float = 1.0,
-        spread_gradient: Float[Tensor, "2 sample spread_feature"] | None = None,
-        step: int = 0,
-        local_weight: float | None = None,
-        anchor_tokens: Float[Tensor, "image patch anchor_feature"] | None = None,
-        gram_weight: float = 0.0,
-        clamp_negatives: bool = False,
+        self, part: MicroBatch, request: LossRequest | None = None
     ) -> Losses | Float[Tensor, "2 sample spread_feature"]:
-        """Losses of a (micro-)batch that is `share` of the step's samples; without targets the features to spread.
+        """The losses of a micro-batch; without a request, the features of its global crops that are to be spread.
 
-        These are what the term that spreads sees of the global crops: for KoLeo their class tokens, for SIGReg what
-        the DINO head's MLP makes of them. The same random state gives the same with targets and without.
-
-        The term is that of these samples, unless `spread_gradient` holds its gradient on these features from all
-        micro-batches (see `spread_gradient`); it then counts in the gradient of `total`, not in its value. `step`
-        draws the directions of SIGReg. `local_weight` is that of the recipe if None. `anchor_tokens` are what the
-        Gram loss compares the patch tokens of the (partly masked) global crops with, all of them.
+        The same random state gives the same features with a request and without.
         """
-        settings, network = self._loss, self.network
-        spread_name, spread_weight = settings.spread
-        features = self._features(global_crops, local_crops, masks)
+        features = self._features(part)
+        if request is None:
+            tokens = features[0]["x_norm_clstoken"]
+            is_projected = self._loss.spread[0] == "sigreg"
+            return (self.network.dino_head.mlp(tokens) if is_projected else tokens).unflatten(0, (2, -1))
+        return self._losses(part, features, request)
+
+    def _losses(self, part: MicroBatch, features: list[dict[str, Tensor]], request: LossRequest) -> Losses:
+        settings, head = self._loss, self.network.dino_head
         global_tokens = features[0]["x_norm_clstoken"]
-        class_tokens = global_tokens.unflatten(0, (2, -1))
-        num_global = len(global_tokens)
-        if dino_targets is None or ibot_targets is None:
-            tokens = network.dino_head.mlp(global_tokens) if spread_name == "sigreg" else global_tokens
-            return tokens.unflatten(0, (2, -1))
-        projected = network.dino_head.mlp(torch.cat([one["x_norm_clstoken"] for one in features]))
-        logits = network.dino_head.last_layer(network.dino_head.normalized(projected))
-        to_spread = projected[:num_global].unflatten(0, (2, -1)) if spread_name == "sigreg" else class_tokens
+        class_tokens, num_global = global_tokens.unflatten(0, (2, -1)), len(global_tokens)
+        projected = head.mlp(torch.cat([one["x_norm_clstoken"] for one in features]))
+        logits = head.last_layer(head.normalized(projected))
         global_logits = logits[:num_global].unflatten(0, (2, -1))
-        dino_global = dino_loss(
-            global_logits,
-            dino_targets,
-            temperature=settings.student_temperature,
-            ignore_same_crop=True,
-            chunk_elements=settings.chunk_elements,
+        dino_global, dino_local = self._dino(
+            global_logits, logits[num_global:], request.targets.dino, num_local=len(part.local_crops)
         )
-        dino_local = dino_global.new_zeros(())
-        if len(local_crops):
-            dino_local = dino_loss(
-                logits[num_global:].unflatten(0, (len(local_crops), -1)),
-                dino_targets,
-                temperature=settings.student_temperature,
-                chunk_elements=settings.chunk_elements,
-            )
-        ibot = self._ibot(features[0]["x_norm_patchtokens"], masks, ibot_targets)
-        shares = crop_shares(2, len(local_crops))
-        local = settings.local if local_weight is None else local_weight
+        ibot = self._ibot(features[0]["x_norm_patchtokens"], part.masks, request.targets.ibot)
+        shares = crop_shares(2, len(part.local_crops))
+        local = settings.local if request.local_weight is None else request.local_weight
         dino = shares.global_crops * dino_global + local * shares.local_crops * dino_local
-        total = share * (settings.dino * dino + settings.ibot * ibot)
-        spread = total.new_zeros(())
-        if spread_gradient is not None:
-            agreement = (to_spread.float() * spread_gradient).sum()
-            total = total + agreement - agreement.detach()
-        elif spread_weight > 0:
-            spread = self.spread(to_spread, step=step)
-            total = total + share * spread_weight * spread
+        total = request.share * (settings.dino * dino + settings.ibot * ibot)
+        is_projected = settings.spread[0] == "sigreg"
+        to_spread = projected[:num_global].unflatten(0, (2, -1)) if is_projected else class_tokens
+        total, spread = self._with_spread(total, to_spread, request)
         gram = total.new_zeros(())
-        if anchor_tokens is not None:
-            gram = gram_loss(features[0]["x_norm_patchtokens"], anchor_tokens, clamp_negatives=clamp_negatives)
-            total = total + share * gram_weight * gram
+        if request.anchor_tokens is not None:
+            patch_tokens = features[0]["x_norm_patchtokens"]
+            gram = gram_loss(patch_tokens, request.anchor_tokens, clamp_negatives=request.clamp_negatives)
+            total = total + request.share * request.gram_weight * gram
         return Losses(
             total,
-            dino_global.detach(),
-            dino_local.detach(),
-            ibot.detach(),
-            spread.detach(),
-            gram.detach(),
-            class_tokens.detach(),
-            global_logits.detach(),
+            dino_global=dino_global.detach(),
+            dino_local=dino_local.detach(),
+            ibot=ibot.detach(),
+            spread=spread.detach(),
+            gram=gram.detach(),
+            class_tokens=class_tokens.detach(),
+            class_logits=global_logits.detach(),
         )
+
+    def _dino(
+        self, global_logits: Tensor, local_logits: Tensor, targets: Tensor, *, num_local: int
+    ) -> tuple[Tensor, Tensor]:
+        """DINO of the global crops, each against the other one, and of the local crops against both."""
+        temperature, chunk = self._loss.student_temperature, self._loss.chunk_elements
+        of_global = dino_loss(
+            global_logits, targets, temperature=temperature, ignore_same_crop=True, chunk_elements=chunk
+        )
+        if not num_local:
+            return of_global, of_global.new_zeros(())
+        local = local_logits.unflatten(0, (num_local, -1))
+        return of_global, dino_loss(local, targets, temperature=temperature, chunk_elements=chunk)
+
+    def _with_spread(self, total: Tensor, features: Tensor, request: LossRequest) -> tuple[Tensor, Tensor]:
+        """`total` with the loss that spreads, and its value: 0 where only its gradient counts here."""
+        weight, none = self._loss.spread[1], total.new_zeros(())
+        if request.spread_gradient is not None:
+            agreement = (features.float() * request.spread_gradient).sum()
+            return total + agreement - agreement.detach(), none
+        if weight <= 0:
+            return total, none
+        spread = self.spread(features, step=request.step)
+        return total + request.share * weight * spread, spread
 
     def spread(self, features: Float[Tensor, "2 sample spread_feature"], *, step: int) -> Float[Tensor, ""]:
         """KoLeo or SIGReg, summed over both global crops; SIGReg sees both along the same directions."""
@@ -174,12 +202,13 @@ class Objective(nn.Module):
             (gradient,) = torch.autograd.grad(self._loss.spread[1] * value, leaf)
         return value.detach(), gradient
 
-    def _features(self, global_crops: Tensor, local_crops: Tensor, masks: Tensor) -> list[dict[str, Tensor]]:
-        images, image_masks = [global_crops.flatten(0, 1)], [masks]
-        if len(local_crops):
-            images.append(local_crops.flatten(0, 1))
-            return self.network.backbone.forward_features(images, [*image_masks, None])
-        return self.network.backbone.forward_features(images, image_masks)
+    def _features(self, part: MicroBatch) -> list[dict[str, Tensor]]:
+        """Of the masked global crops and, where there are some, of the local ones."""
+        images, masks = [part.global_crops.flatten(0, 1)], [part.masks]
+        if len(part.local_crops):
+            images.append(part.local_crops.flatten(0, 1))
+            return self.network.backbone.forward_features(images, [*masks, None])
+        return self.network.backbone.forward_features(images, masks)
 
     def _ibot(self, patch_tokens: Tensor, masks: Tensor, targets: Tensor) -> Tensor:
         head = self.network.ibot_head

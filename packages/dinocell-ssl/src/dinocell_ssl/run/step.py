@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,19 +15,11 @@ from dinocell_ssl.data.batches import Batch
 from dinocell_ssl.distributed import Ranks, reduce_in_place
 from dinocell_ssl.model.network import TeacherOutputs
 from dinocell_ssl.model.parameter_groups import PARTS, clip_gradients, set_rates
-from dinocell_ssl.run.objective import Losses, Objective, TargetMaker
+from dinocell_ssl.run.objective import Losses, LossRequest, MicroBatch, Objective, TargetMaker, Targets
 from dinocell_ssl.run.recipe import PretrainRecipe, StepRates
 from dinocell_ssl.watch.monitor import StepOutputs, TrainState
 
 _STUDENT_RANDOMNESS = 3  # apart from the streams of `dinocell_ssl.data.batches`
-
-
-class _Part(NamedTuple):
-    """A micro-batch on the device."""
-
-    global_crops: Tensor
-    local_crops: Tensor
-    masks: Tensor
 
 
 class Stepper:
@@ -71,12 +62,12 @@ class Stepper:
         )
         with torch.no_grad(), self._autocast():
             taught = [state.teacher.module(part.global_crops, part.masks) for part in parts]
-            dino, ibot = self._make_targets(taught, rates.teacher_temperature)
+            targets = self._make_targets(taught, rates.teacher_temperature)
             taught = [part._replace(patch_logits=part.patch_logits[:0].clone()) for part in taught]
             spread, gradients = self._spread_of_all(parts)
         state.optimizer.zero_grad(set_to_none=True)
         losses = [
-            self._backward(index, part, dino[index], ibot[index], gradients[index] if gradients else None, rates)
+            self._backward(index, part, targets[index], gradients[index] if gradients else None, rates)
             for index, part in enumerate(parts)
         ]
         norms = clip_gradients(
@@ -93,27 +84,29 @@ class Stepper:
             state.consecutive_skips += 1
         state.optimizer.zero_grad(set_to_none=True)
         state.step += 1
-        state.outputs = self._outputs(parts[-1], taught[-1], losses[-1], dino[-1], ibot[-1], rates)
+        state.outputs = self._outputs(parts[-1], taught[-1], losses[-1], targets[-1], rates)
         return values
 
-    def _parts(self, batch: Batch) -> list[_Part]:
+    def _parts(self, batch: Batch) -> list[MicroBatch]:
         def split(tensor: Tensor) -> tuple[Tensor, ...]:
             moved = tensor.to(self._device, non_blocking=True)
             return moved.chunk(self._recipe.schedule.accumulate, dim=1)
 
         masks = [part.flatten(2).flatten(0, 1) for part in split(batch.masks)]
-        return [_Part(*part) for part in zip(split(batch.global_crops), split(batch.local_crops), masks, strict=True)]
+        return [
+            MicroBatch(*part) for part in zip(split(batch.global_crops), split(batch.local_crops), masks, strict=True)
+        ]
 
-    def _make_targets(self, taught: list[TeacherOutputs], temperature: float) -> tuple[list[Tensor], list[Tensor]]:
-        """Targets of all micro-batches, balanced together; one entry per micro-batch."""
+    def _make_targets(self, taught: list[TeacherOutputs], temperature: float) -> list[Targets]:
+        """Targets of all micro-batches, balanced together."""
         dino_logits = torch.cat([part.class_logits for part in taught], dim=1)
         dino = self._targets.targets("dino", dino_logits.flatten(0, 1), temperature).view_as(dino_logits)
         counts = [len(part.patch_logits) for part in taught]
         patch_logits = taught[0].patch_logits if len(taught) == 1 else torch.cat([one.patch_logits for one in taught])
         ibot = self._targets.targets("ibot", patch_logits, temperature)
-        return list(dino.chunk(len(taught), dim=1)), list(ibot.split(counts))
+        return [Targets(*pair) for pair in zip(dino.chunk(len(taught), dim=1), ibot.split(counts), strict=True)]
 
-    def _spread_of_all(self, parts: list[_Part]) -> tuple[Tensor | None, tuple[Tensor, ...]]:
+    def _spread_of_all(self, parts: list[MicroBatch]) -> tuple[Tensor | None, tuple[Tensor, ...]]:
         """KoLeo or SIGReg over all micro-batches and its gradient on their features; nothing for a single one.
 
         Costs one more forward pass of the student, without a graph.
@@ -123,16 +116,15 @@ class Stepper:
         features = []
         for index, part in enumerate(parts):
             self._seed(index)
-            features.append(self._objective(*part))
+            features.append(self._objective(part))
         value, gradient = self._plain.spread_gradient(torch.cat(features, dim=1), step=self._state.step)
         return value, gradient.chunk(len(parts), dim=1)
 
     def _backward(
         self,
         index: int,
-        part: _Part,
-        dino_targets: Tensor,
-        ibot_targets: Tensor,
+        part: MicroBatch,
+        targets: Targets,
         gradient: Tensor | None,
         rates: StepRates,
     ) -> Losses:
@@ -141,23 +133,20 @@ class Stepper:
         if self._state.anchor is not None and rates.gram_weight > 0:
             with torch.no_grad(), self._autocast():
                 anchor_tokens = self._state.anchor(part.global_crops)
+        request = LossRequest(
+            targets=targets,
+            share=1 / num_parts,
+            step=self._state.step,
+            local_weight=rates.local_weight,
+            spread_gradient=gradient,
+            anchor_tokens=anchor_tokens,
+            gram_weight=rates.gram_weight,
+            clamp_negatives=self._recipe.gram.clamp_negatives,
+        )
         self._seed(index)
         with self._unsynchronised() if index < num_parts - 1 else nullcontext():
             with self._autocast():
-                losses: Losses = self._objective(
-                    part.global_crops,
-                    part.local_crops,
-                    part.masks,
-                    dino_targets,
-                    ibot_targets,
-                    1 / num_parts,
-                    gradient,
-                    self._state.step,
-                    rates.local_weight,
-                    anchor_tokens,
-                    rates.gram_weight,
-                    self._recipe.gram.clamp_negatives,
-                )
+                losses: Losses = self._objective(part, request)
             losses.total.backward()
         return losses._replace(total=losses.total.detach())
 
@@ -196,11 +185,10 @@ class Stepper:
 
     def _outputs(
         self,
-        part: _Part,
+        part: MicroBatch,
         taught: TeacherOutputs,
         losses: Losses,
-        dino_targets: Tensor,
-        ibot_targets: Tensor,
+        targets: Targets,
         rates: StepRates,
     ) -> StepOutputs:
         side = self._recipe.crops.global_px // self._recipe.network.patch
@@ -214,8 +202,8 @@ class Stepper:
             teacher_patch_tokens=taught.patch_tokens,
             student_class_tokens=losses.class_tokens,
             student_class_logits=losses.class_logits,
-            dino_targets=dino_targets,
-            ibot_targets=ibot_targets,
+            dino_targets=targets.dino,
+            ibot_targets=targets.ibot,
             teacher_temperature=rates.teacher_temperature,
             student_temperature=self._recipe.loss.student_temperature,
         )
