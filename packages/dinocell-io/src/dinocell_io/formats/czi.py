@@ -22,6 +22,7 @@ from dinocell_io.images.lazy_image import LazyImage
 from dinocell_io.images.scenes import chosen_scene
 from dinocell_io.images.stack_image import stack_image
 from dinocell_io.stores.stored_file import StoredFile
+from dinocell_io.system.image_file_error import ImageFileError
 from dinocell_io.system.memory import check_memory, empty_planes
 
 _PIXEL_TYPES = {
@@ -77,19 +78,21 @@ def _image(
         {a for b in blocks for a in b.starts if a not in "XYCZTSM" and (b.starts[a], b.sizes[a]) != (0, 1)}
     )
     if unknown:
-        raise ValueError(
+        raise ImageFileError(
             f"{file.uri} has the axes {', '.join(unknown)} beside C, Z, T, Y and X; save one of each per file"
         )
     samples = blocks[0].samples
     if any(block.samples != samples for block in blocks) or any(b.sizes.get(a, 1) != 1 for b in blocks for a in "CZT"):
-        raise ValueError(f"{file.uri} mixes grey and colour, or stores several planes in a block; save it as OME-TIFF")
+        raise ImageFileError(
+            f"{file.uri} mixes grey and colour, or stores several planes in a block; save it as OME-TIFF"
+        )
     low = {axis: min(block.starts.get(axis, 0) for block in blocks) for axis in "XYCZT"}
     size = {
         axis: max(block.starts.get(axis, 0) + block.sizes.get(axis, 1) for block in blocks) - low[axis] for axis in low
     }
     is_rgb = samples > 1
     if is_rgb and size["C"] > 1:
-        raise ValueError(f"{file.uri} holds {size['C']} RGB images, expected one; save one image per file")
+        raise ImageFileError(f"{file.uri} holds {size['C']} RGB images, expected one; save one image per file")
     count = 3 if is_rgb else size["C"]
     dtype = np.result_type(*(np.dtype(_PIXEL_TYPES[block.pixel_type][0]) for block in blocks)).newbyteorder("=")
     by_plane: dict[tuple[int, int, int], list[Block]] = {}
@@ -112,7 +115,7 @@ def _image(
         pixels[...] = 0
         for plane in {(0 if is_rgb else channel, z, t) for channel in channels}:
             if plane not in by_plane:
-                raise ValueError(f"{file.uri} lacks the plane of channel {plane[0]}, z={z}, t={t}; it is not whole")
+                raise ImageFileError(f"{file.uri} lacks the plane of channel {plane[0]}, z={z}, t={t}; it is not whole")
             for block in by_plane[plane]:
                 top, left = block.starts["Y"] - low["Y"] - rows.start, block.starts["X"] - low["X"] - columns.start
                 y0, x0 = max(top, 0), max(left, 0)
@@ -146,7 +149,7 @@ def _places(file: StoredFile) -> tuple[int, int]:
         raise ValueError(f"it starts with {name[:10]!r}")
     *_, part, directory, metadata, _, _ = struct.unpack("<iiii16s16siqqiq", file.read(32, 112))
     if part != 0:
-        raise ValueError(f"{file.uri} is part {part} of a CZI of several files; save it as one file")
+        raise ImageFileError(f"{file.uri} is part {part} of a CZI of several files; save it as one file")
     return directory, metadata
 
 
@@ -200,7 +203,7 @@ def _decoded(file: StoredFile, block: Block) -> Shaped[np.ndarray, "y x sample"]
     check_memory(file.uri, num_bytes)
     if block.compression in (_JPEG, _JPEG_XR):
         if block.compression == _JPEG and block.samples > 1:
-            raise ValueError(f"{file.uri} holds colour JPEG, which is not read here; save it as OME-TIFF")
+            raise ImageFileError(f"{file.uri} holds colour JPEG, which is not read here; save it as OME-TIFF")
         decode = imagecodecs.jpeg_decode if block.compression == _JPEG else imagecodecs.jpegxr_decode
         return np.asarray(decode(content)).reshape(shape)[..., :3]  # JPEG XR comes as RGB
     raw = _unpacked(content, block.compression, num_bytes, dtype)

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import ModuleType
 
 from dinocell_io.stores.stored_file import StoredFile
+from dinocell_io.system.image_file_error import ImageFileError
 
 
 def required(module: str, *, extra: str, file: StoredFile) -> ModuleType:
@@ -14,7 +15,7 @@ def required(module: str, *, extra: str, file: StoredFile) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != module:
             raise
-        raise ValueError(
+        raise ImageFileError(
             f"{file.uri} is read by the library {module}, which is not installed; install it with "
             f"pip install 'dinocell-io[{extra}]', or convert the file to OME-Zarr or OME-TIFF"
         ) from error
@@ -23,5 +24,7 @@ def required(module: str, *, extra: str, file: StoredFile) -> ModuleType:
 def path_on_this_machine(file: StoredFile) -> Path:
     """The path that such a library opens; ValueError for a file in a store, which it cannot."""
     if file.path is None:
-        raise ValueError(f"{file.uri} is in a store, and its format is read from this machine only; copy it here first")
+        raise ImageFileError(
+            f"{file.uri} is in a store, and its format is read from this machine only; copy it here first"
+        )
     return file.path

@@ -16,6 +16,7 @@ from dinocell_io.images.orientation import ORIENTATION_TAG, orientation_note
 from dinocell_io.images.scenes import chosen_scene
 from dinocell_io.images.stack_image import whole_image
 from dinocell_io.stores.stored_file import StoredFile
+from dinocell_io.system.image_file_error import ImageFileError
 from dinocell_io.system.memory import check_memory
 
 
@@ -29,7 +30,7 @@ def open_jpeg_image(file: StoredFile, scene: str | int | None = None) -> LazyIma
         mode, (width, height) = opened.mode, opened.size
         notes = orientation_note(opened.getexif().get(ORIENTATION_TAG))
     if mode not in ("L", "RGB"):
-        raise ValueError(f"{file.uri} is a {mode} JPEG, expected grey or RGB; save it as RGB")
+        raise ImageFileError(f"{file.uri} is a {mode} JPEG, expected grey or RGB; save it as RGB")
     check_memory(file.uri, 2 * width * height * len(mode))
     is_rgb = mode == "RGB"
     names = RGB_CHANNELS if is_rgb else numbered_channels(1)

@@ -13,6 +13,7 @@ from dinocell_io.images.lazy_image import LazyImage
 from dinocell_io.images.scenes import chosen_scene, names_or_numbers
 from dinocell_io.images.stack_image import stack_image
 from dinocell_io.stores.stored_file import StoredFile
+from dinocell_io.system.image_file_error import ImageFileError
 from dinocell_io.system.memory import empty_planes
 
 
@@ -28,7 +29,7 @@ def open_lif_image(file: StoredFile, scene: str | int | None = None) -> LazyImag
         image = opened.images[number]
         sizes, dtype = dict(image.sizes), np.dtype(image.dtype).newbyteorder("=")
         if image.memory_block.size < image.nbytes:  # the library would read on into the next part of the file
-            raise ValueError(
+            raise ImageFileError(
                 f"{file.uri} stores {image.memory_block.size} of the {image.nbytes} bytes of its image "
                 f"{names[number]}, as after an acquisition that was stopped; choose another scene, or export it again"
             )
@@ -36,16 +37,18 @@ def open_lif_image(file: StoredFile, scene: str | int | None = None) -> LazyImag
         steps = {axis: image.coords[axis] for axis in "YX" if axis in image.coords}
     unknown = [f"{axis}={size}" for axis, size in sizes.items() if axis not in "TZCYXS" and size > 1]
     if unknown or "Y" not in sizes or "X" not in sizes:
-        raise ValueError(f"{file.uri} has the axes {sizes}; expected T, Z, C, Y, X. Save one of each position per file")
+        raise ImageFileError(
+            f"{file.uri} has the axes {sizes}; expected T, Z, C, Y, X. Save one of each position per file"
+        )
     inner = [axis for axis, size in sizes.items() if size > 1 and axis != "S"][-2:]
     if min(sizes["Y"], sizes["X"]) > 1 and sorted(inner) != ["X", "Y"]:
-        raise ValueError(
+        raise ImageFileError(
             f"{file.uri} was scanned with the axes {', '.join(sizes)}: its frames are {' '.join(inner)} and not y x "
             "planes; reslice it (Fiji: Image > Stacks > Reslice), or export planes of y and x"
         )
     is_rgb = sizes.get("S", 1) == 3
     if sizes.get("S", 1) not in (1, 3) or (is_rgb and sizes.get("C", 1) > 1):
-        raise ValueError(
+        raise ImageFileError(
             f"{file.uri} holds {sizes.get('S')} samples in {sizes.get('C', 1)} channels, expected grey or RGB"
         )
     count = 3 if is_rgb else sizes.get("C", 1)

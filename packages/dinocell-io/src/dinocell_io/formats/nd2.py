@@ -17,6 +17,7 @@ from dinocell_io.images.lazy_image import LazyImage
 from dinocell_io.images.scenes import chosen_scene
 from dinocell_io.images.stack_image import stack_image
 from dinocell_io.stores.stored_file import StoredFile
+from dinocell_io.system.image_file_error import ImageFileError
 
 _CHUNK_MAGIC, _LOCATION, _ENTRY = b"\xda\xce\xbe\x0a", struct.Struct("<32sQ"), struct.Struct("<QQ")
 _FRAME_HEADER_BYTES = 4096
@@ -38,12 +39,12 @@ def open_nd2_image(file: StoredFile, scene: str | int | None = None) -> LazyImag
         pixel_size_um = _pixel_size_um(planes[0].volume) if planes else None
     unknown = [f"{axis}={size}" for axis, size in sizes.items() if axis not in "PTZCYXS" and size > 1]
     if unknown or "Y" not in sizes or "X" not in sizes:
-        raise ValueError(f"{file.uri} has the axes {sizes}; expected P, T, Z, C, Y, X. Save one of each per file")
+        raise ImageFileError(f"{file.uri} has the axes {sizes}; expected P, T, Z, C, Y, X. Save one of each per file")
     names = tuple(str(number) for number in range(sizes.get("P", 1)))
     position = chosen_scene(file.uri, names, scene)
     is_rgb = sizes.get("S", 1) == 3
     if sizes.get("S", 1) not in (1, 3) or (is_rgb and sizes.get("C", 1) > 1):
-        raise ValueError(
+        raise ImageFileError(
             f"{file.uri} holds {sizes.get('S')} samples in {sizes.get('C', 1)} channels, expected grey or RGB"
         )
     count = 3 if is_rgb else sizes.get("C", 1)
@@ -98,7 +99,7 @@ def _check_stored(file: StoredFile, path: Path, index: int, num_bytes: int) -> N
     entry = table.find(name)
     position = 0 if entry < 0 else _ENTRY.unpack_from(table, entry + len(name))[0]
     if entry < 0 or position + _FRAME_HEADER_BYTES + num_bytes > file.size:
-        raise ValueError(
+        raise ImageFileError(
             f"{file.uri} lacks frame {index}; its acquisition was stopped before, or it is cut short: choose another "
             "position, z or t, or copy it again"
         )

@@ -15,6 +15,7 @@ from dinocell_io.images.scenes import chosen_scene
 from dinocell_io.images.stack_image import stack_image
 from dinocell_io.stores.store import StoreError
 from dinocell_io.stores.stored_file import StoredFile
+from dinocell_io.system.image_file_error import ImageFileError
 from dinocell_io.system.memory import check_memory
 
 _HEADER_BYTES = 1 << 16
@@ -32,14 +33,14 @@ def open_npy_image(file: StoredFile, scene: str | int | None = None) -> LazyImag
     chosen_scene(file.uri, ("array",), scene)
     shape, dtype, offset, fortran = read_npy_header(file)
     if fortran and len(shape) > 1:
-        raise ValueError(
+        raise ImageFileError(
             f"{file.uri} is stored in Fortran order; save it with numpy.save(file, numpy.ascontiguousarray(a))"
         )
     if dtype.kind not in "buif" or len(shape) not in (2, 3) or 0 in shape:
-        raise ValueError(f"{file.uri} holds {dtype} of shape {shape}; expected numbers as [y x] or [channel y x]")
+        raise ImageFileError(f"{file.uri} holds {dtype} of shape {shape}; expected numbers as [y x] or [channel y x]")
     channels, height, width = shape if len(shape) == 3 else (1, *shape)
     if channels > MAX_PLANES_AS_CHANNELS:
-        raise ValueError(
+        raise ImageFileError(
             f"{file.uri} has the shape {shape}, which does not say what its axes are; expected [y x] or [channel y x] "
             f"with at most {MAX_PLANES_AS_CHANNELS} channels. Save one plane per file, move colours to the front "
             "(numpy.moveaxis(a, -1, 0)), or write an OME-TIFF"
@@ -85,7 +86,7 @@ def read_npy_header(file: StoredFile) -> tuple[tuple[int, ...], np.dtype, int, b
     except (*DAMAGE, tokenize.TokenError) as error:  # NumPy parses the header as Python
         if isinstance(error, StoreError):
             raise
-        raise ValueError(
+        raise ImageFileError(
             f"{file.uri} cannot be read as a plain npy array ({error}); it is damaged or pickled. "
             "Save the array itself with numpy.save"
         ) from error

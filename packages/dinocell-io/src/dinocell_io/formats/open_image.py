@@ -10,6 +10,7 @@ from dinocell_io.images.image import TIFF_SUFFIXES
 from dinocell_io.images.lazy_image import LazyImage, bilevel_as_grey
 from dinocell_io.stores.store import Store
 from dinocell_io.stores.stored_file import StoredFile, stored_file
+from dinocell_io.system.image_file_error import ImageFileError
 
 # slide formats that are TIFF files inside
 SLIDE_SUFFIXES = (".svs", ".ndpi", ".scn", ".bif", ".qptiff")
@@ -95,9 +96,11 @@ def open_image(uri: str | Path, *, scene: str | int | None = None, store: Store 
 
 def _opener_of(file: StoredFile) -> _Opener:
     if file.uri.lower().endswith(".companion.ome"):
-        raise ValueError(f"{file.uri} describes a set of OME-TIFF files and holds no pixels; open one of these files")
+        raise ImageFileError(
+            f"{file.uri} describes a set of OME-TIFF files and holds no pixels; open one of these files"
+        )
     if file.suffix not in _OPENERS:
-        raise ValueError(
+        raise ImageFileError(
             f"{file.uri} has the suffix {file.suffix or '(none)'}; supported are {', '.join(READABLE_SUFFIXES)}. "
             f"To read this file, {_CONVERT}"
         )

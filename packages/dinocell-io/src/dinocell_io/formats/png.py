@@ -16,6 +16,7 @@ from dinocell_io.images.orientation import ORIENTATION_TAG, orientation_note
 from dinocell_io.images.scenes import chosen_scene
 from dinocell_io.images.stack_image import whole_image
 from dinocell_io.stores.stored_file import StoredFile
+from dinocell_io.system.image_file_error import ImageFileError
 from dinocell_io.system.memory import check_memory, check_ratio
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -71,7 +72,7 @@ def _displayed(file: StoredFile) -> Shaped[np.ndarray, "channel y x"]:
     pixels = stored.pixels
     if stored.palette is not None:
         if int(pixels.max()) >= len(stored.palette):
-            raise ValueError(f"{file.uri} is damaged: a pixel names a colour outside its palette")
+            raise ImageFileError(f"{file.uri} is damaged: a pixel names a colour outside its palette")
         pixels = stored.palette[pixels[..., 0]]
     elif stored.bits < 8:
         pixels = pixels * np.uint8(255 // (2**stored.bits - 1))
@@ -90,7 +91,7 @@ class _Header:
 def _header_of(file: StoredFile) -> _Header:
     start = file.read(0, min(file.size, 33))
     if not start.startswith(_SIGNATURE) or len(start) < 33:
-        raise ValueError(f"{file.uri} is not a PNG file (it starts with {start[:8]!r}); give it its true suffix")
+        raise ImageFileError(f"{file.uri} is not a PNG file (it starts with {start[:8]!r}); give it its true suffix")
     width, height, bits, colour = struct.unpack_from(">IIBB", start, 16)
     if 0 in (width, height) or colour not in _SAMPLES or bits not in (1, 2, 4, 8, 16):
         raise damaged(
@@ -103,7 +104,7 @@ def _header_of(file: StoredFile) -> _Header:
         num_frames = getattr(opened, "n_frames", 1)
         notes = orientation_note(opened.getexif().get(ORIENTATION_TAG))
     if num_frames > 1:
-        raise ValueError(f"{file.uri} is an animation, expected one image; save its frames as files")
+        raise ImageFileError(f"{file.uri} is an animation, expected one image; save its frames as files")
     return _Header(width, height, bits, colour, notes)
 
 

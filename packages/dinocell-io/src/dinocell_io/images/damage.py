@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dinocell_io.stores.store import StoreError
+from dinocell_io.system.image_file_error import ImageFileError
 
 # parsers of broken bytes fail in every one of these ways (codecs: RuntimeError; XML: SyntaxError); interrupts pass
 DAMAGE = (
@@ -30,24 +31,22 @@ DAMAGE = (
 
 @contextmanager
 def damage_named(uri: str, kind: str, *library_errors: type[Exception]) -> Iterator[None]:
-    """Turn DAMAGE into a ValueError that names the file and its kind; an error that names the file is raised unchanged.
+    """Turn DAMAGE into an ImageFileError that says the kind of the file; one that is raised inside passes unchanged.
 
     library_errors: what the library of this format raises of its own.
     """
     errors: tuple[type[Exception], ...] = (*DAMAGE, *library_errors)
     try:
         yield
-    except StoreError:
+    except (StoreError, ImageFileError):  # they name the file already
         raise
     except errors as error:
-        if isinstance(error, ValueError) and str(error).startswith(uri):  # it names the file already
-            raise
         raise damaged(uri, kind, str(error) or type(error).__name__) from error
 
 
-def damaged(uri: str, kind: str, reason: str) -> ValueError:
+def damaged(uri: str, kind: str, reason: str) -> ImageFileError:
     """The error itself."""
-    return ValueError(
+    return ImageFileError(
         f"{uri} cannot be read as {kind} ({reason}); it is damaged, cut short or of another format, "
         "copy or export it again"
     )

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from dinocell_io.plural import counted
+from dinocell_io.system.image_file_error import ImageFileError
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
 # what a folder of images is searched for; `open_image` reads more, when they are named
@@ -35,14 +36,14 @@ class Image:
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or 0 in self.pixels.shape:
-            raise ValueError(f"{self.uri}: pixels have shape {self.pixels.shape}, expected non-empty [channel y x]")
+            raise ImageFileError(f"{self.uri}: pixels have shape {self.pixels.shape}, expected non-empty [channel y x]")
         if len(self.channels) != self.pixels.shape[0]:
-            raise ValueError(
+            raise ImageFileError(
                 f"{self.uri}: {counted(self.pixels.shape[0], 'channel')} but {counted(len(self.channels), 'name')} "
                 f"({', '.join(self.channels)}); give one name per channel"
             )
         if self.is_rgb and self.pixels.shape[0] != 3:
-            raise ValueError(f"{self.uri}: an RGB image has 3 channels, got {self.pixels.shape[0]}")
+            raise ImageFileError(f"{self.uri}: an RGB image has 3 channels, got {self.pixels.shape[0]}")
 
     def __repr__(self) -> str:
         size = "unknown" if self.pixel_size_um is None else f"{self.pixel_size_um:g} um"
@@ -55,7 +56,7 @@ class Image:
 def check_channel_count(uri: str, count: int) -> None:
     """Raise ValueError for more channels than any instrument has: such a header is damaged, or its axes mixed up."""
     if count > MAX_CHANNELS:
-        raise ValueError(
+        raise ImageFileError(
             f"{uri} says it has {count} channels, expected at most {MAX_CHANNELS}; it is damaged, or another axis is "
             "named as channels: export it again"
         )

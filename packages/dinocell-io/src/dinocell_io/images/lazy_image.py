@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from dinocell_io.plural import counted, listed
+from dinocell_io.system.image_file_error import ImageFileError
 
 Region = tuple[slice, slice]
 _UNNAMED = "i"
@@ -54,9 +55,11 @@ class LazyImage:
 
     def __post_init__(self) -> None:
         if len(self.axes) != len(self.shape) or not self.axes.endswith("cyx") or 0 in self.shape:
-            raise ValueError(f"{self.uri} has the axes {self.axes} and the shape {self.shape}, which is not an image")
+            raise ImageFileError(
+                f"{self.uri} has the axes {self.axes} and the shape {self.shape}, which is not an image"
+            )
         if len(self.channels) != self.size_of("c"):
-            raise ValueError(
+            raise ImageFileError(
                 f"{self.uri}: {counted(self.size_of('c'), 'channel')} but {counted(len(self.channels), 'name')} "
                 f"({', '.join(self.channels)}); expected one name per channel"
             )
@@ -83,11 +86,11 @@ class LazyImage:
         larger than this machine's memory.
         """
         if not 0 <= level < len(self.levels):
-            raise ValueError(f"{self.uri} has the levels 0 to {len(self.levels) - 1}, got {level}")
+            raise ImageFileError(f"{self.uri} has the levels 0 to {len(self.levels) - 1}, got {level}")
         plane_z, plane_t = self._plane(z, t)
         chosen = tuple(range(self.size_of("c"))) if channels is None else tuple(int(index) for index in channels)
         if not chosen or not all(0 <= index < self.size_of("c") for index in chosen):
-            raise ValueError(f"{self.uri} has the channels 0 to {self.size_of('c') - 1}, got {list(chosen)}")
+            raise ImageFileError(f"{self.uri} has the channels 0 to {self.size_of('c') - 1}, got {list(chosen)}")
         rows, columns = self._inside(region, self.levels[level])
         return self.read_planes(chosen, plane_z, plane_t, level, rows, columns)
 
@@ -109,7 +112,7 @@ class LazyImage:
 
     def _outside(self, axis: str, size: int, index: int) -> ValueError:
         if size > 1:
-            return ValueError(f"{self.uri} has {axis} from 0 to {size - 1}, got {index}; {self._sizes()}")
+            return ImageFileError(f"{self.uri} has {axis} from 0 to {size - 1}, got {index}; {self._sizes()}")
         count = self.size_of("c")
         hint = "leave the choice out"
         if not self.is_rgb and index < count:
@@ -117,7 +120,7 @@ class LazyImage:
                 f"its {count} planes are channels ({listed(self.channels, 4)}): choose one by name or index, on the "
                 f"command line --channel {index}"
             )
-        return ValueError(f"{self.uri} has no {axis} axis, got {axis}={index}; {self._sizes()}; {hint}")
+        return ImageFileError(f"{self.uri} has no {axis} axis, got {axis}={index}; {self._sizes()}; {hint}")
 
     def _choose(self, z: int | None, t: int | None) -> ValueError:
         if _UNNAMED in self.axes:
@@ -132,7 +135,7 @@ class LazyImage:
             missing = [axis for axis, index in (("z", z), ("t", t)) if index is None and axis in self.axes]
             what = " and ".join(f"{axis}= (0 to {self.size_of(axis) - 1})" for axis in missing)
             options = " and ".join(f"--{axis}" for axis in missing)
-        return ValueError(
+        return ImageFileError(
             f"{self.uri} has the axes {self._sizes()}, expected one plane; choose {what}, on the command line "
             f"{options}, or save a projection (Fiji: Image > Stacks > Z Project)"
         )
@@ -149,7 +152,7 @@ class LazyImage:
             start = 0 if part.start is None else int(part.start)
             stop = size if part.stop is None else int(part.stop)
             if part.step not in (None, 1) or not 0 <= start < stop <= size:
-                raise ValueError(
+                raise ImageFileError(
                     f"{self.uri}: the region {_shown(region)} is not inside {level.height} x {level.width} pixels; "
                     "expected rows and columns with 0 <= start < stop <= size and no step"
                 )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from dinocell_io.plural import listed
+from dinocell_io.system.image_file_error import ImageFileError
 
 
 def names_or_numbers(names: Sequence[str]) -> tuple[str, ...]:
@@ -28,8 +29,8 @@ def chosen_scene(uri: str, names: Sequence[str], scene: str | int | None, detail
     ]
     there = listed(described, 12, "; ")
     if scene is None:
-        raise ValueError(
+        raise ImageFileError(
             f"{uri} holds {len(names)} images: {there}. Choose one with scene=, on the command line --scene, "
             "by name or by index from 0"
         )
-    raise ValueError(f"{uri} has no scene {scene!r}; it holds {there}")
+    raise ImageFileError(f"{uri} has no scene {scene!r}; it holds {there}")

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from dinocell_io.images.lazy_image import LazyImage, Level, ReadPlanes
+from dinocell_io.system.image_file_error import ImageFileError
 
 
 def stack_image(
@@ -61,7 +62,7 @@ def whole_image(
     ) -> Shaped[np.ndarray, "channel y x"]:
         pixels = decode()
         if pixels.shape != (len(channels), *size) or pixels.dtype != dtype:
-            raise ValueError(
+            raise ImageFileError(
                 f"{uri} says it holds {dtype} [{len(channels)} {size[0]} {size[1]}] but its data decode to "
                 f"{pixels.dtype} {list(pixels.shape)}; it is damaged, copy or export it again"
             )

@@ -11,6 +11,7 @@ from dinocell_io.images.damage import damage_named
 from dinocell_io.images.scenes import chosen_scene
 from dinocell_io.plural import counted
 from dinocell_io.stores.store import Store
+from dinocell_io.system.image_file_error import ImageFileError
 
 
 def read_zarr_labels(
@@ -32,7 +33,7 @@ def read_zarr_labels(
             group = _chosen_labels(group, scene)
         image = open_zarr_image(group.store, group.key, group.uri, may_be_empty=True)
     if len(image.channels) != 1:
-        raise ValueError(f"{group.uri} has {len(image.channels)} channels, expected one plane of labels [y x]")
+        raise ImageFileError(f"{group.uri} has {len(image.channels)} channels, expected one plane of labels [y x]")
     return image.read(z=z, t=t)[0]
 
 
@@ -49,7 +50,7 @@ def _chosen_labels(group: ZarrGroup, scene: str | int | None) -> ZarrGroup:
         labels = open_group(group.store, joined_key(group.key, "labels"), f"{group.uri}/labels")
     names = [str(name) for name in labels.attributes.get("labels") or []]
     if not names or (scene is None and len(names) > 1):
-        raise ValueError(
+        raise ImageFileError(
             f"{group.uri} holds {counted(len(names), 'label image')} ({', '.join(names) or 'none'}), expected one; "
             "give the address of one: image.zarr/labels/NAME"
         )

@@ -11,6 +11,7 @@ from dinocell_io.plural import counted
 from dinocell_io.stores.open_store import open_store
 from dinocell_io.stores.store import Store
 from dinocell_io.stores.uri import local_path
+from dinocell_io.system.image_file_error import ImageFileError
 
 # below this size one request for the complete file beats several for its parts (first byte ~50 ms, 10 to 50 MB/s)
 WHOLE_FILE_BYTES = 4 << 20
@@ -41,7 +42,7 @@ class StoredFile:
         """Bytes start to stop - 1, or to the end; ValueError if they are not all in the file."""
         end = self.size if stop is None else stop
         if not 0 <= start <= end <= self.size:
-            raise ValueError(
+            raise ImageFileError(
                 f"{self.uri} has {counted(self.size, 'byte')}, but bytes {start} to {end} were needed; it is cut short"
             )
         if start == end:
@@ -51,7 +52,7 @@ class StoredFile:
                 file.seek(start)
                 content = file.read(end - start)
             if len(content) != end - start:
-                raise ValueError(f"{self.uri} became shorter while it was read; read it again")
+                raise ImageFileError(f"{self.uri} became shorter while it was read; read it again")
             return content
         assert self.store is not None
         if self.size > WHOLE_FILE_BYTES:
@@ -76,7 +77,7 @@ def stored_file(uri: str | Path, *, store: Store | None = None) -> StoredFile:
         store, key = open_store(text)
     size = store.size(key)
     if size == 0:
-        raise ValueError(f"{text} is empty (0 bytes), expected an image; copy or export it again")
+        raise ImageFileError(f"{text} is empty (0 bytes), expected an image; copy or export it again")
     return StoredFile(text, size, None, store, key)
 
 
@@ -101,7 +102,7 @@ class RangeReader(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._file.size}[whence]
         if start + offset < 0:
-            raise ValueError(f"{self._file.uri}: position {start + offset} lies before the file's first byte")
+            raise ImageFileError(f"{self._file.uri}: position {start + offset} lies before the file's first byte")
         self._position = start + offset
         return self._position
 

@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Shaped
 
+from dinocell_io.system.image_file_error import ImageFileError
 from dinocell_io.system.machine_limits import total_memory_bytes
 
 # deflate packs at most 1032 to 1, LZW less than 1500; only run lengths of zstd, JPEG XL and their like do better
@@ -19,7 +20,7 @@ def check_memory(uri: str, num_bytes: int) -> None:
     """Raise ValueError if `num_bytes` are more than the memory of this machine or container."""
     available = total_memory_bytes()
     if num_bytes > available:
-        raise ValueError(
+        raise ImageFileError(
             f"{uri} needs {num_bytes / 1e9:.1f} GB as an array and this process may use {available / 1e9:.1f} GB of "
             "memory; read regions of it with open_image(...).read(region), or a smaller level"
         )
@@ -28,7 +29,7 @@ def check_memory(uri: str, num_bytes: int) -> None:
 def check_ratio(uri: str, *, stored: int, claimed: int, packed: str = "any") -> None:
     """Raise ValueError if `stored` bytes cannot hold `claimed` bytes of pixels, however they are packed."""
     if claimed > stored * _MAX_RATIO[packed] + (1 << 16):
-        raise ValueError(
+        raise ImageFileError(
             f"{uri} says it holds {claimed} bytes of pixels in {stored} bytes, which no file of its format can; "
             "it is damaged, copy or export it again"
         )

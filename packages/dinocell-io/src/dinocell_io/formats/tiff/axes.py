@@ -2,6 +2,8 @@
 
 import tifffile
 
+from dinocell_io.system.image_file_error import ImageFileError
+
 MAX_PAGES_AS_CHANNELS = 16
 
 
@@ -22,12 +24,12 @@ def axes_of(series: tifffile.TiffPageSeries, uri: str, *, pages_are_channels: bo
     listed = ", ".join(f"{axis}={size}" for axis, size in zip(axes, shape, strict=True) if size > 1)
     unnamed = [axis for axis, _ in longer if axis in "IQ"]
     if any(axis not in "CZTIQ" for axis, _ in longer) or axes.count("Y") != 1 or axes.count("X") != 1:
-        raise ValueError(
+        raise ImageFileError(
             f"{uri} has the axes {listed}; expected channels, Z and T of one plane (T, Z, C, Y, X). Save one plane "
             "per file, or name the axes in the file (Fiji: Image > Properties)"
         )
     if unnamed and len(longer) > 1:
-        raise ValueError(
+        raise ImageFileError(
             f"{uri} has the axes {listed} and does not say what {' and '.join(unnamed)} are; save one plane per file, "
             "or name the axes (Fiji: Image > Properties)"
         )

@@ -8,6 +8,7 @@ from jaxtyping import Shaped
 
 from dinocell_io.images.lazy_image import LazyImage
 from dinocell_io.plural import counted
+from dinocell_io.system.image_file_error import ImageFileError
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
 _PHOTOMETRIC_TAG, _COEFFICIENTS_TAG, _REFERENCE_TAG = 262, 529, 532
@@ -38,7 +39,7 @@ def photometric_of(page: Any, uri: str) -> int:
             page.photometric = WHITE_IS_ZERO if compression in _FAX else BLACK_IS_ZERO
     photometric = int(page.photometric)
     if photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR):
-        raise ValueError(
+        raise ImageFileError(
             f"{uri} has the colour space {getattr(page.photometric, 'name', photometric)}, "
             "expected grey or RGB; save it as RGB"
         )
@@ -49,7 +50,7 @@ def bits_of(page: Any, uri: str) -> int:
     """Bits of a sample; ValueError where the samples of a pixel have different ones."""
     bits = page.bitspersample
     if isinstance(bits, tuple) and len(set(bits)) > 1:
-        raise ValueError(f"{uri} has samples of {bits} bits, expected one number of bits for all; save it as RGB")
+        raise ImageFileError(f"{uri} has samples of {bits} bits, expected one number of bits for all; save it as RGB")
     return int(bits[0] if isinstance(bits, tuple) else bits)
 
 
@@ -61,13 +62,13 @@ def wanted_samples(page: Any, photometric: int, uri: str) -> int:
     if photometric in (RGB, YCBCR):
         if num_samples in (3, 4):
             return 3
-        raise ValueError(
+        raise ImageFileError(
             f"{uri} has the colour space {name} and {counted(num_samples, 'sample')} per pixel, expected 3, or 4 with "
             "alpha; save it as RGB, or as separate channels with photometric interpretation BlackIsZero"
         )
     wanted = num_samples - 1 if num_samples > 1 and extra and extra[-1] in _ALPHA else num_samples
     if photometric == PALETTE and wanted > 1:
-        raise ValueError(f"{uri} has a palette and {num_samples} samples per pixel, expected 1; save it as RGB")
+        raise ImageFileError(f"{uri} has a palette and {num_samples} samples per pixel, expected 1; save it as RGB")
     return wanted
 
 
@@ -99,7 +100,7 @@ def ycbcr_of(page: Any, photometric: int, uri: str) -> YCbCr | None:
     reference = _ratios(page.tags.valueof(_REFERENCE_TAG)) or _FULL_RANGE
     is_sound = len(luma) == 3 and luma[1] != 0 and len(reference) == 6
     if not is_sound or any(black == white for black, white in zip(reference[::2], reference[1::2], strict=True)):
-        raise ValueError(
+        raise ImageFileError(
             f"{uri} has YCbCrCoefficients {luma} and ReferenceBlackWhite {reference}, expected three shares of "
             "red, green and blue and three different pairs of black and white; save it as RGB"
         )
@@ -110,12 +111,12 @@ def _check_samples(page: Any, uri: str) -> None:
     if page.subsampling is None and int(page.compression) == 1 and sum(page.databytecounts) == page.nbytes:
         page.subsampling = (1, 1)  # the tag is missing, and the default (2, 2) contradicts the bytes
     if page.is_subsampled:
-        raise ValueError(
+        raise ImageFileError(
             f"{uri} has the colour space YCbCr with fewer colours than pixels (YCbCrSubSampling "
             f"{page.subsampling or (2, 2)}) outside of JPEG, which is not read here; save it as RGB"
         )
     if np.dtype(page.dtype) != np.uint8:
-        raise ValueError(f"{uri} has the colour space YCbCr in {page.dtype}, expected 8 bits; save it as RGB")
+        raise ImageFileError(f"{uri} has the colour space YCbCr in {page.dtype}, expected 8 bits; save it as RGB")
 
 
 def ycbcr_as_rgb(image: LazyImage, ycbcr: YCbCr) -> LazyImage:

@@ -4,6 +4,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from dinocell_io.system.image_file_error import ImageFileError
+
 _LAYOUT = {
     256: "imagewidth",
     257: "imagelength",
@@ -35,7 +37,7 @@ def check_like_keyframe(uri: str, read: Callable[[int, int], bytes], page: Any) 
         expected = int(getattr(keyframe, name))
         both_whole = name == "rowsperstrip" and min(value, expected) >= keyframe.imagelength
         if value != expected and not both_whole:
-            raise ValueError(
+            raise ImageFileError(
                 f"{uri} describes pages as planes of one image, but page {page.index} has {name} {value} and page "
                 f"{keyframe.index} {expected}; save them with one program, or one of them per file"
             )

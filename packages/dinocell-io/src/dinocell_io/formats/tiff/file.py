@@ -16,6 +16,7 @@ from dinocell_io.formats.tiff.ome_set import SetImage, file_uuid, image_of_set
 from dinocell_io.images.damage import damage_named, damaged
 from dinocell_io.images.image import TIFF_SUFFIXES
 from dinocell_io.stores.stored_file import RangeReader, StoredFile
+from dinocell_io.system.image_file_error import ImageFileError
 
 _IMAGEJ_TAGS = (50838, 50839)
 # what decides on pixels and axes: a fault in any other tag (dates, names, resolution, a vendor's own) does no harm
@@ -156,7 +157,7 @@ def _metadata_file(text: str) -> str | None:
 def _description_in(file: StoredFile, name: str) -> str:
     beside = None if file.path is None or not name else file.path.with_name(name)
     if beside is None or not beside.is_file():
-        raise ValueError(
+        raise ImageFileError(
             f"{file.uri} is one file of a set that {name or 'another file'} describes, which is not beside it; put the "
             "whole set into one folder of this machine, or export the image as one file"
         )
@@ -165,7 +166,7 @@ def _description_in(file: StoredFile, name: str) -> str:
     with tifffile.TiffFile(beside) as tif:
         text = tif.ome_metadata
     if text is None or "BinaryOnly" in text:
-        raise ValueError(f"{file.uri} is one file of a set that {name} describes, which holds no OME-XML of pixels")
+        raise ImageFileError(f"{file.uri} is one file of a set that {name} describes, which holds no OME-XML of pixels")
     return text
 
 

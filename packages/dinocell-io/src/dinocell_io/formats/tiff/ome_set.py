@@ -17,6 +17,7 @@ from dinocell_io.images.damage import damage_named
 from dinocell_io.images.scenes import chosen_scene, names_or_numbers
 from dinocell_io.plural import listed
 from dinocell_io.stores.stored_file import StoredFile
+from dinocell_io.system.image_file_error import ImageFileError
 
 _OUTSIDE = str(2**31 - 1)  # a page that no file has: its plane is missing
 
@@ -55,7 +56,7 @@ def image_of_set(file: StoredFile, xml: str, uuid: str | None, scene: str | int 
         root.remove(image)
     missing = references.settle(images[number])
     if all(data.get("IFD") == _OUTSIDE for data in images[number].iterfind("{*}Pixels/{*}TiffData")):
-        raise ValueError(f"{file.uri}: no plane of the image {names[number]} is there; {_missing_files(missing)}")
+        raise ImageFileError(f"{file.uri}: no plane of the image {names[number]} is there; {_missing_files(missing)}")
     root.set("UUID", "urn:this")  # no reference has it: tifffile compares names and UUIDs no more
     text = ElementTree.tostring(root, encoding="unicode")
     return SetImage(text, names, number, _missing_files(missing) if missing else "")
@@ -118,7 +119,7 @@ class _References:
             # a description of one file, under a name that it no longer has, is of the file that holds it
             self.own = by_uuid or by_name or known[0]
         else:
-            raise ValueError(
+            raise ImageFileError(
                 f"{file.uri} is one file of a set of {len(known)} files but has none of their names "
                 f"({listed(known, 3)}); give it back the name it had"
             )
@@ -127,7 +128,7 @@ class _References:
         """The UUID is that of one file of the set, the name that of another."""
         other = self._uuid_in(by_uuid)
         if other is None:
-            raise ValueError(
+            raise ImageFileError(
                 f"{self.file.uri} says that it is {by_uuid} of its set, but has the name of another file of it, and "
                 f"{by_uuid} is not beside it; give it back the name it had"
             )

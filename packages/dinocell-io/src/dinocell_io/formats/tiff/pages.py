@@ -12,6 +12,7 @@ from jaxtyping import Shaped
 
 from dinocell_io.formats.tiff.directory import check_like_keyframe
 from dinocell_io.stores.stored_file import StoredFile
+from dinocell_io.system.image_file_error import ImageFileError
 from dinocell_io.system.machine_limits import usable_cores
 from dinocell_io.system.memory import check_memory, check_ratio, empty_planes
 
@@ -102,7 +103,7 @@ class PageStack:
 
     def _lacks(self, what: str) -> ValueError:
         stored = sum(page is not None for page in self.pages)
-        return ValueError(
+        return ImageFileError(
             f"{self.file.uri} lacks {what}: {stored} of the {len(self.pages)} planes that it describes are stored; "
             f"{self.why_missing}"
         )
@@ -147,7 +148,7 @@ class PageStack:
     ) -> None:
         keyframe = page.keyframe
         if keyframe.shaped != self.keyframe.shaped or keyframe.dtype != self.keyframe.dtype:
-            raise ValueError(
+            raise ImageFileError(
                 f"{self.file.uri} describes planes of {self.keyframe.dtype} {self.keyframe.shape}, but one of them is "
                 f"{keyframe.dtype} {keyframe.shape} in {file_of(page, self.file).uri}; it is damaged or of another set"
             )

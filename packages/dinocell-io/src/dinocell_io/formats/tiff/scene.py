@@ -11,6 +11,7 @@ from dinocell_io.formats.tiff.axes import size, sizes
 from dinocell_io.formats.tiff.ome_set import SetImage
 from dinocell_io.images.scenes import chosen_scene, names_or_numbers
 from dinocell_io.stores.stored_file import StoredFile
+from dinocell_io.system.image_file_error import ImageFileError
 
 _BESIDE_THE_IMAGE = ("Thumbnail", "Label", "Macro", "Map")
 _SLIDES = ("svs", "ndpi", "scn", "bif", "qpi", "philips", "indica", "avs")
@@ -40,11 +41,11 @@ def chosen_series(
     why_missing = (of_set.why_missing if of_set is not None else "") or _STOPPED
     images = [(i, s) for i, s in enumerate(series_of(tif)) if s.keyframe is not None and _is_image(s)]
     if not images:
-        raise ValueError(f"{file.uri} holds no images; copy or export it again")
+        raise ImageFileError(f"{file.uri} holds no images; copy or export it again")
     if of_set is not None and of_set.names:
         index, series = images[0]
         if series.kind != "ome":  # tifffile could not use the description, and gave the pages of this file
-            raise ValueError(
+            raise ImageFileError(
                 f"{file.uri}: what the OME-XML of its set says of the image {of_set.names[of_set.number]} does not fit "
                 "the pages of its files; export the image as one file"
             )

@@ -54,6 +54,7 @@ from dinocell_io.images.lazy_image import LazyImage, Level, ReadPlanes, bilevel_
 from dinocell_io.images.orientation import ORIENTATION_TAG, orientation_note
 from dinocell_io.images.stack_image import stack_image
 from dinocell_io.stores.stored_file import StoredFile
+from dinocell_io.system.image_file_error import ImageFileError
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +85,7 @@ def open_tiff_image(file: StoredFile, scene: str | int | None = None) -> LazyIma
     if stored.photometric != WHITE_IS_ZERO:
         return image
     if image.dtype.kind != "u":
-        raise ValueError(
+        raise ImageFileError(
             f"{file.uri} stores {image.dtype} with white as zero, which has no defined black; "
             "save it with photometric interpretation BlackIsZero"
         )
@@ -114,7 +115,7 @@ def _stored(
     photometric = photometric_of(page, file.uri)
     dtype = np.dtype(series.dtype)
     if dtype.kind not in "buif":
-        raise ValueError(f"{file.uri} holds {dtype} pixels, expected integers or floats")
+        raise ImageFileError(f"{file.uri} holds {dtype} pixels, expected integers or floats")
     colour = photometric in (RGB, YCBCR)
     is_palette = photometric == PALETTE and not tif.is_imagej and not tif.is_ome
     axis_of = axes_of(series, file.uri, pages_are_channels=not colour and not is_palette)
@@ -122,7 +123,7 @@ def _stored(
     ycbcr = ycbcr_of(page, photometric, file.uri)
     num_planes = size(series, axis_of["c"])
     if colour and num_planes > 1:
-        raise ValueError(f"{file.uri} holds {num_planes} RGB channels, expected one; save one image per file")
+        raise ImageFileError(f"{file.uri} holds {num_planes} RGB channels, expected one; save one image per file")
     levels, stacks = _levels(chosen, file)
     count = num_planes * num_samples
     check_channel_count(file.uri, count)
@@ -155,7 +156,7 @@ def _colormaps(series: tifffile.TiffPageSeries, uri: str) -> tuple[Shaped[np.nda
     pages = [page if page is page.keyframe else page.aspage() for page in series.pages if page is not None]
     colormaps = tuple(page.colormap for page in pages if page.colormap is not None)
     if len(colormaps) < len(pages) or any(colormap.shape[:-1] != (3,) for colormap in colormaps):
-        raise ValueError(f"{uri} has palette colours but a page without a whole colour map; save it as RGB")
+        raise ImageFileError(f"{uri} has palette colours but a page without a whole colour map; save it as RGB")
     return colormaps
 
 
@@ -182,7 +183,7 @@ def _levels(chosen: ChosenSeries, file: StoredFile) -> tuple[tuple[Level, ...], 
         for keyframe in {id(page.keyframe): page.keyframe for page in stored}.values():
             photometric = photometric_of(keyframe, file.uri)
             if photometric != photometric_of(series.keyframe, file.uri):
-                raise ValueError(f"{file.uri} has pages of different colour spaces; save one of them per file")
+                raise ImageFileError(f"{file.uri} has pages of different colour spaces; save one of them per file")
             ycbcr_of(keyframe, photometric, file.uri)
             # both may look into the file, which is closed when pixels are read; they are kept once made
             _ = keyframe.decode, keyframe.jpegheader
@@ -262,7 +263,7 @@ def _looked_up(image: LazyImage, colormaps: tuple[Shaped[np.ndarray, "3 colour"]
         indices = image.read_planes((0,), z, t, level, rows, columns)[0]
         of_page = colours[z if len(colours) > 1 else 0]
         if int(indices.max()) >= of_page.shape[1]:
-            raise ValueError(f"{image.uri} is damaged: a pixel names a colour outside its palette")
+            raise ImageFileError(f"{image.uri} is damaged: a pixel names a colour outside its palette")
         return np.take(of_page[list(channels)], indices, axis=1)
 
     return replace(

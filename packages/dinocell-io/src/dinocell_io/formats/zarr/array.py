@@ -19,6 +19,7 @@ from dinocell_io.images.damage import DAMAGE
 from dinocell_io.plural import counted
 from dinocell_io.stores.local_store import LocalStore
 from dinocell_io.stores.store import NotFound, Store
+from dinocell_io.system.image_file_error import ImageFileError
 from dinocell_io.system.machine_limits import usable_cores
 from dinocell_io.system.memory import check_memory, empty_planes
 
@@ -100,7 +101,7 @@ class ZarrArray:
             try:
                 decoded = self.chunk.decode(content)
             except DAMAGE as error:
-                raise ValueError(
+                raise ImageFileError(
                     f"{self.uri}: chunk {self.chunk_key(position)} is damaged ({error}); copy or export it again"
                 ) from error
             into[...] = decoded[
@@ -119,7 +120,7 @@ class ZarrArray:
             with ThreadPoolExecutor(min(len(positions), usable_cores() if is_local else 16)) as pool:
                 found = list(pool.map(place, positions))
         if not any(found) and not may_be_empty:
-            raise ValueError(
+            raise ImageFileError(
                 f"{self.uri}: not one of the {len(found)} chunks of this plane is stored; the image was not copied "
                 "whole, copy or export it again"
             )
@@ -142,7 +143,7 @@ class ZarrArray:
         try:
             return self.store.get_range(key, start, start + length)
         except ValueError as error:
-            raise ValueError(f"{self.uri}: the index of shard {key} is damaged ({error}); copy it again") from error
+            raise ImageFileError(f"{self.uri}: the index of shard {key} is damaged ({error}); copy it again") from error
 
     def _index_of(self, key: str) -> Shaped[np.ndarray, "..."] | None:
         assert self.shards is not None
@@ -169,7 +170,7 @@ class ZarrArray:
         except DAMAGE as error:
             if isinstance(error, OSError):
                 raise
-            raise ValueError(f"{self.uri}: the index of shard {key} is damaged ({error}); copy it again") from error
+            raise ImageFileError(f"{self.uri}: the index of shard {key} is damaged ({error}); copy it again") from error
 
 
 def get_or_none(store: Store, key: str) -> bytes | None:

@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from dinocell_io.system.image_file_error import ImageFileError
+
 _UM_PER_UNIT = {
     "angstrom": 1e-4,
     "picometer": 1e-6,
@@ -31,7 +33,7 @@ def axis_names(multiscale: Mapping[str, Any], num_axes: int, uri: str) -> str:
     if axes is None and str(multiscale.get("version", "")) in ("0.1", "0.2", "") and num_axes == 5:
         return "tczyx"
     if not axes or len(axes) != num_axes:
-        raise ValueError(
+        raise ImageFileError(
             f"{uri} names {len(axes or ())} axes for an array of {num_axes}; it is damaged, export it again"
         )
     return "".join(_letter(axis) for axis in axes)
@@ -90,7 +92,7 @@ def plane_transformations(described: Mapping[str, Any], axes: str, uri: str) -> 
             continue
         numbers = transformation.get(kind) if kind in ("scale", "translation") else None
         if not isinstance(numbers, list) or len(numbers) != len(axes) or not all(map(_is_finite, numbers)):
-            raise ValueError(
+            raise ImageFileError(
                 f"{uri} is placed by the transformation {transformation}, expected a scale or translation of its "
                 f"{len(axes)} axes, which labels can take over; write them to a .zarr of their own or a .tif"
             )

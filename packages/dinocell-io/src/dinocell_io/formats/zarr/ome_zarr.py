@@ -26,6 +26,7 @@ from dinocell_io.plural import counted
 from dinocell_io.stores.open_store import open_store
 from dinocell_io.stores.store import Store
 from dinocell_io.stores.uri import check_local_folder, is_remote
+from dinocell_io.system.image_file_error import ImageFileError
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def open_zarr_image(
             return _inside(group, series_of(group), scene)
         if group.zarr_format is None:
             return _plain_array(group, scene, may_be_empty=may_be_empty)
-    raise ValueError(
+    raise ImageFileError(
         f"{group.uri} is a Zarr group without an image (no multiscales, plate or well in its attributes); give "
         "the path of an image inside it"
     )
@@ -98,7 +99,7 @@ def open_group(store: Store, key: str, uri: str) -> ZarrGroup:
     attributes = found or {}
     nested = attributes.get("ome") if isinstance(attributes, dict) else None
     if not isinstance(attributes, dict) or not isinstance(nested, dict | None):
-        raise ValueError(f"{uri}: its attributes are not a JSON object; it is damaged, export it again")
+        raise ImageFileError(f"{uri}: its attributes are not a JSON object; it is damaged, export it again")
     return ZarrGroup(uri, key, store, {**attributes, **(nested or {})}, zarr_format)
 
 
@@ -110,7 +111,7 @@ def _multiscale(group: ZarrGroup, scene: str | int | None, *, may_be_empty: bool
     paths = [str(dataset["path"]) for dataset in multiscale["datasets"]]
     arrays = tuple(open_zarr_array(group.store, joined_key(group.key, path), f"{group.uri}/{path}") for path in paths)
     if not arrays:
-        raise ValueError(f"{group.uri} lists no array of pixels; it is not whole, export it again")
+        raise ImageFileError(f"{group.uri} lists no array of pixels; it is not whole, export it again")
     stored_axes = axis_names(multiscale, len(arrays[0].shape), group.uri)
     count = _length(arrays[0], stored_axes, "c")
     check_channel_count(group.uri, count)
@@ -141,11 +142,15 @@ def lazy_from_arrays(
     full = arrays[0]
     for array in arrays:
         if len(array.shape) != len(stored_axes) or array.dtype != full.dtype:
-            raise ValueError(f"{uri}: its levels have different axes or number types; it is damaged, export it again")
+            raise ImageFileError(
+                f"{uri}: its levels have different axes or number types; it is damaged, export it again"
+            )
     sizes = dict(zip(stored_axes, full.shape, strict=True))
     is_known = all(axis in "tczyx" or size == 1 for axis, size in zip(stored_axes, full.shape, strict=True))
     if not is_known or stored_axes[-2:] != "yx" or any(stored_axes.count(axis) > 1 for axis in "tczyx"):
-        raise ValueError(f"{uri} has the axes {stored_axes} {full.shape}; expected t, c, z, y, x, ending with y and x")
+        raise ImageFileError(
+            f"{uri} has the axes {stored_axes} {full.shape}; expected t, c, z, y, x, ending with y and x"
+        )
 
     def read_planes(
         chosen: tuple[int, ...], z: int, t: int, level: int, rows: slice, columns: slice
@@ -185,11 +190,11 @@ def _plain_array(group: ZarrGroup, scene: str | int | None, *, may_be_empty: boo
     named = array.dimension_names
     axes = "".join(name.lower() for name in named) if named else {2: "yx", 3: "cyx"}.get(len(array.shape), "")
     if named and (len(axes) != len(named) or len(axes) != len(array.shape)):
-        raise ValueError(
+        raise ImageFileError(
             f"{group.uri} has the axes {', '.join(named)}; expected t, c, z, y, x. Open its OME-Zarr group"
         )
     if not axes or (not named and len(array.shape) == 3 and array.shape[0] > MAX_PLANES_AS_CHANNELS):
-        raise ValueError(
+        raise ImageFileError(
             f"{group.uri} is an array of shape {array.shape} that does not say what its axes are; open the OME-Zarr "
             "group it belongs to (the folder above it), or save it with dimension_names"
         )
@@ -203,7 +208,7 @@ def _image_of_plate(group: ZarrGroup, scene: str | int | None) -> LazyImage:
     if isinstance(scene, str) and any(scene.startswith(f"{well}/") for well in wells):
         return open_zarr_image(group.store, joined_key(group.key, scene), f"{group.uri}/{scene}", None)
     listed = ", ".join(wells[:12]) + (f" and {len(wells) - 12} more" if len(wells) > 12 else "")
-    raise ValueError(
+    raise ImageFileError(
         f"{group.uri} is a plate of {counted(len(wells), 'well')} ({listed}), expected one field; choose it with "
         f'scene=, on the command line --scene, as well and field: "{wells[0] if wells else "A/1"}/0"'
     )
@@ -211,7 +216,7 @@ def _image_of_plate(group: ZarrGroup, scene: str | int | None) -> LazyImage:
 
 def _inside(group: ZarrGroup, paths: Sequence[str], scene: str | int | None) -> LazyImage:
     if not paths:
-        raise ValueError(f"{group.uri} lists no image; it is not whole, export it again")
+        raise ImageFileError(f"{group.uri} lists no image; it is not whole, export it again")
     number = chosen_scene(group.uri, paths, scene)
     path = paths[number]
     image = open_zarr_image(group.store, joined_key(group.key, path), f"{group.uri}/{path}", None)
