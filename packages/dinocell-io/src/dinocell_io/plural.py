@@ -8,7 +8,7 @@ def counted(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
-def listed(names: Sequence[str], limit: int, separator: str = ", ") -> str:
-    """The first names, and how many more there are: "a, b and 7 more"."""
+def listed(names: Sequence[object], limit: int, separator: str = ", ") -> str:
+    """The first names or numbers, and how many more there are: "a, b and 7 more"."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return separator.join(names[:limit]) + more
+    return separator.join(str(name) for name in names[:limit]) + more

@@ -7,9 +7,11 @@ DATASET/01_RES/mask000.tif, ..., res_track.txt             the result
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from dinocell_io import listed
 
 
 @dataclass(frozen=True)
@@ -109,11 +111,7 @@ def nothing_found(folder: Path, prefix: str, digits: int) -> str:
     others = [name for name in names if re.fullmatch(rf"{prefix}_?[0-9_]+\.tif", name)]
     if others:
         found = len(re.findall(r"[0-9]+", others[0])[0])
-        return f"{folder} has no {first} and so on, but {listed(others)}; the number of digits is {found}, not {digits}"
-    return f"{folder} has no {first} and so on, its TIFF files are: {listed(names) or 'none'}"
-
-
-def listed(names: Collection[object], limit: int = 5) -> str:
-    """The first few of many names, and how many more there are."""
-    shown = [str(name) for name in list(names)[:limit]]
-    return ", ".join(shown) + (f", ... {len(names) - limit} more" if len(names) > limit else "")
+        return (
+            f"{folder} has no {first} and so on, but {listed(others, 5)}; the number of digits is {found}, not {digits}"
+        )
+    return f"{folder} has no {first} and so on, its TIFF files are: {listed(names, 5) or 'none'}"

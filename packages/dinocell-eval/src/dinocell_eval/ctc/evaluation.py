@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Integer
 
-from dinocell_eval.ctc.dataset import CtcSequence, listed, nothing_found
+from dinocell_eval.ctc.dataset import CtcSequence, nothing_found
 from dinocell_eval.ctc.labels import read_ctc_labels
 from dinocell_eval.tracking.correspondence import lineage
 from dinocell_eval.tracking.evaluate_tracking import TrackingEvaluation, evaluate_tracking
 from dinocell_eval.tracking.field_of_interest import keep_in_field, labels_in_field, tracks_in_field
 from dinocell_eval.tracking.tracks import Tracks, read_tracks
-from dinocell_io import counted
+from dinocell_io import counted, listed
 
 MEASURES = ("seg", "det", "tra")
 Labels = Integer[np.ndarray, "..."]
@@ -182,12 +182,13 @@ def _check_results(sequence: CtcSequence, needed: Collection[int], *, missing_as
     missing = [f"mask{frame:0{sequence.digits}d}.tif" for frame in sorted(needed) if frame not in sequence.results]
     if missing and not missing_as_empty:
         raise FileNotFoundError(
-            f"{sequence.result_folder} lacks {listed(missing)}, expected a result for each of the {len(needed)} true "
-            "frames; add them, or pass --missing-as-empty (missing_as_empty=True) to count them as empty images"
+            f"{sequence.result_folder} lacks {listed(missing, 5)}, expected a result for each of the "
+            f"{len(needed)} true frames; add them, or pass --missing-as-empty (missing_as_empty=True) to "
+            "count them as empty images"
         )
-    notes = [f"missing result files are counted as empty images: {listed(missing)}"] if missing else []
+    notes = [f"missing result files are counted as empty images: {listed(missing, 5)}"] if missing else []
     if sequence.markers and (extra := sequence.results.keys() - sequence.markers.keys() - set(needed)):
-        notes.append(f"result files of frames without truth are ignored: {listed(sorted(extra))}")
+        notes.append(f"result files of frames without truth are ignored: {listed(sorted(extra), 5)}")
     return notes
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dinocell_eval.folders.result_files import BESIDE_OUR_LABELS, COMPANIONS, PREDICTED_ENDINGS, TRUTH_ENDINGS
-from dinocell_io import LABEL_SUFFIXES, read_splits
+from dinocell_io import LABEL_SUFFIXES, listed, read_splits
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ def pair_folders(
         partner[left[short]] = predictions.pop(found[short])
     if not partner:
         raise ValueError(
-            f"no file of {predicted_folder} ({_listed(predictions)}) has the name of one of {truth_folder} "
-            f"({_listed(truths)}); expected <name> or <name>_labels for each <name>"
+            f"no file of {predicted_folder} ({listed(sorted(predictions), 5) or 'none'}) has the name of one of "
+            f"{truth_folder} ({listed(sorted(truths), 5) or 'none'}); expected <name> or <name>_labels for each <name>"
         )
     pairs = tuple(FilePair(stem, path, partner.get(stem)) for stem, path in sorted(truths.items()))
     return Pairing(pairs, tuple(path for _, path in sorted(predictions.items())), ignored)
@@ -156,7 +156,7 @@ def chosen_files(
     stem_of = {name: name if name in truths else short_names.get(name) for name in names}
     missing = [name for name, stem in stem_of.items() if stem is None]
     if missing:
-        raise ValueError(f"{folder} has no label file for {_listed(missing)}; check the names of the split")
+        raise ValueError(f"{folder} has no label file for {listed(sorted(missing), 5)}; check the names of the split")
     kept = {stem: truths[stem] for stem in stem_of.values() if stem is not None}
     possible = kept.keys() | {_short(stem, TRUTH_ENDINGS) for stem in kept}
     return kept, {
@@ -168,9 +168,3 @@ def no_labels(folder: Path) -> str:
     """The message for a folder without label files."""
     hint = f"; did you mean {folder / 'masks'}?" if (folder / "masks").is_dir() else ""
     return f"{folder} holds no label images, expected files ending in {', '.join(LABEL_SUFFIXES)}{hint}"
-
-
-def _listed(names: Collection[str], limit: int = 5) -> str:
-    ordered = sorted(names)
-    more = f", ... {len(ordered) - limit} more" if len(ordered) > limit else ""
-    return (", ".join(ordered[:limit]) or "none") + more

@@ -14,6 +14,7 @@ from jaxtyping import Int64
 from dinocell_eval.overlap.matching import majority_match
 from dinocell_eval.overlap.pair_table import PairTable
 from dinocell_eval.tracking.tracks import Tracks
+from dinocell_io import listed
 
 _LISTED = 8
 
@@ -117,17 +118,17 @@ def lineage(
     outside = np.bincount(found.track[~inside], minlength=tracks.num_tracks)
     contradicting = np.flatnonzero((there != expected) | (outside > 0)).tolist()
     if num_problems := len(strangers) + len(contradicting):
-        listed = [
-            f"label {one} is in {_frames(frame[label == one])} but no track has it" for one in strangers[:_LISTED]
-        ]
-        listed += [_difference(found, row, int(last[row])) for row in contradicting[: _LISTED - len(listed)]]
-        more = f"; ... {num_problems - len(listed)} more" if num_problems > len(listed) else ""
+        shown = [f"label {one} is in {_frames(frame[label == one])} but no track has it" for one in strangers[:_LISTED]]
+        shown += [_difference(found, row, int(last[row])) for row in contradicting[: _LISTED - len(shown)]]
+        more = f" and {num_problems - len(shown)} more" if num_problems > len(shown) else ""
         raise ValueError(
-            f"the {role} tracks are not consistent with the image data: {'; '.join(listed)}{more}; "
+            f"the {role} tracks are not consistent with the image data: {'; '.join(shown)}{more}; "
             "correct either of them"
         )
     beyond = tracks.label[tracks.end >= num_frames].tolist()
-    notes = (f"result tracks go on after the last frame, {num_frames - 1}: labels {_some(beyond)}",) if beyond else ()
+    notes = (
+        (f"result tracks go on after the last frame, {num_frames - 1}: labels {listed(beyond, 5)}",) if beyond else ()
+    )
     return found, notes
 
 
@@ -144,8 +145,4 @@ def _difference(found: Lineage, row: int, last: int) -> str:
 
 def _frames(frames: Sequence[int] | Int64[np.ndarray, "frame"]) -> str:
     numbers = sorted({int(frame) for frame in frames})
-    return f"frame {_some(numbers)}" if len(numbers) == 1 else f"frames {_some(numbers)}"
-
-
-def _some(numbers: Sequence[int], limit: int = 5) -> str:
-    return ", ".join(map(str, numbers[:limit])) + (f", ... {len(numbers) - limit} more" if len(numbers) > limit else "")
+    return f"frame {listed(numbers, 5)}" if len(numbers) == 1 else f"frames {listed(numbers, 5)}"

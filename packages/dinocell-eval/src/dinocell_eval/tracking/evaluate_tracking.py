@@ -20,6 +20,7 @@ from dinocell_eval.tracking.sequence import ScannedSequence, scan_sequence
 from dinocell_eval.tracking.tf import tf
 from dinocell_eval.tracking.tra import MISSING_EDGE_WEIGHT, Corrections, aogm, corrections, normalized
 from dinocell_eval.tracking.tracks import TrackRows, Tracks, as_tracks
+from dinocell_io import listed
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,8 +192,10 @@ def _lineages(
     num_frames = int(found.frame.max(initial=-1)) + 1  # later frames are of SEG only
     absent = np.setdiff1d(np.arange(num_frames), found.frame).tolist()
     if absent:
-        listed = ", ".join(map(str, absent[:5])) + (f", ... {len(absent) - 5} more" if len(absent) > 5 else "")
-        return None, (*notes, f"no true image of frame {listed}: only SEG and DET are computed, TRA needs every frame")
+        return None, (
+            *notes,
+            f"no true image of frame {listed(absent, 5)}: only SEG and DET are computed, TRA needs every frame",
+        )
     true_lineage, _ = lineage(
         truth, frame=found.truth_frame, label=found.table.truth_label, num_frames=num_frames, role="truth"
     )

@@ -1,7 +1,7 @@
 """Tracks as the Cell Tracking Challenge writes them: label, first frame, last frame, parent."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from dinocell_io import atomic_path
+from dinocell_io import atomic_path, listed
 
 Row = tuple[int, int, int, int]
 LARGEST_OFFICIAL_LABEL = 65535
@@ -128,11 +128,11 @@ def read_tracks(path: str | Path, *, strict: bool = False) -> Tracks:
     if problems:
         raise _inconsistent(str(path), problems)
     if trailing:
-        notes.append(f"{path} has blanks at the end of line {_listed(trailing)}, which the official tools refuse")
+        notes.append(f"{path} has blanks at the end of line {listed(trailing, 5)}, which the official tools refuse")
     large = [row[0] for row in rows if row[0] > LARGEST_OFFICIAL_LABEL]
     if large:
         notes.append(
-            f"{path} has labels above {LARGEST_OFFICIAL_LABEL} ({_listed(large)}), which the official tools refuse"
+            f"{path} has labels above {LARGEST_OFFICIAL_LABEL} ({listed(large, 5)}), which the official tools refuse"
         )
     if strict and notes:
         raise ValueError("; ".join(notes) + "; remove them or leave out --strict")
@@ -188,11 +188,4 @@ def _checked(rows: list[Row], places: list[str], source: str, notes: tuple[str, 
 
 
 def _inconsistent(source: str, problems: list[str]) -> ValueError:
-    shown = "; ".join(problems[:_LISTED_PROBLEMS])
-    more = f"; ... {len(problems) - _LISTED_PROBLEMS} more" if len(problems) > _LISTED_PROBLEMS else ""
-    return ValueError(f"{source}: {shown}{more}")
-
-
-def _listed(numbers: Sequence[int], limit: int = 5) -> str:
-    more = f", ... {len(numbers) - limit} more" if len(numbers) > limit else ""
-    return ", ".join(map(str, numbers[:limit])) + more
+    return ValueError(f"{source}: {listed(problems, _LISTED_PROBLEMS, '; ')}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from dinocell_io.datasets.dataset_write import NewSample, write_dataset
 from dinocell_io.images.image import IMAGE_SUFFIXES
 from dinocell_io.labels.read_labels import read_labels
+from dinocell_io.plural import listed
 
 _MASKS, _IMAGE = "_masks", "_img"
 
@@ -41,8 +42,7 @@ def _samples(folder: Path, split: str, *, prefix: str) -> Iterator[NewSample]:
     alone = sorted(f"{images[name].name} has no masks" for name in images.keys() - masks.keys())
     alone += sorted(f"{masks[name].name} has no image" for name in masks.keys() - images.keys())
     if alone:
-        more = f" and {len(alone) - 10} more" if len(alone) > 10 else ""
-        raise ValueError(f"{folder} holds unpaired files: {', '.join(alone[:10])}{more}; add or remove these")
+        raise ValueError(f"{folder} holds unpaired files: {listed(alone, 10)}; add or remove these")
     for name in sorted(images):
         yield NewSample(prefix + name, images[name], read_labels(masks[name]), split)
 

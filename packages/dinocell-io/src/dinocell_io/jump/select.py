@@ -13,6 +13,7 @@ from jaxtyping import Bool, Int64
 from dinocell_io.jump.denylist import Denied, denied_sites, shipped_denylist
 from dinocell_io.jump.index import JumpIndex, JumpPlate
 from dinocell_io.jump.tables import STAINS
+from dinocell_io.plural import listed
 from dinocell_io.stream.order import permutation, random_keys
 
 STRATA = ("source", "plate_type", "batch", "plate")
@@ -95,10 +96,7 @@ def _matching(what: str, patterns: Sequence[str], plates: Sequence[JumpPlate]) -
     for pattern in patterns:
         if not any(fnmatchcase(value, pattern) for value in values):
             known = sorted(set(values))
-            raise ValueError(
-                f"no {what} matches {pattern}; this index has {', '.join(known[:20])}"
-                + (f" and {len(known) - 20} more" if len(known) > 20 else "")
-            )
+            raise ValueError(f"no {what} matches {pattern}; this index has {listed(known, 20)}")
     return np.array([any(fnmatchcase(value, pattern) for pattern in patterns) for value in values])
 
 

@@ -22,7 +22,7 @@ from dinocell_io.images.image import check_channel_count, numbered_channels
 from dinocell_io.images.lazy_image import LazyImage, Level
 from dinocell_io.images.scenes import chosen_scene, names_or_numbers
 from dinocell_io.images.stack_image import stack_image
-from dinocell_io.plural import counted
+from dinocell_io.plural import counted, listed
 from dinocell_io.stores.open_store import open_store
 from dinocell_io.stores.store import Store
 from dinocell_io.stores.uri import check_local_folder, is_remote
@@ -207,10 +207,9 @@ def _image_of_plate(group: ZarrGroup, scene: str | int | None) -> LazyImage:
     wells = [str(well["path"]) for well in group.attributes["plate"]["wells"]]
     if isinstance(scene, str) and any(scene.startswith(f"{well}/") for well in wells):
         return open_zarr_image(group.store, joined_key(group.key, scene), f"{group.uri}/{scene}", None)
-    listed = ", ".join(wells[:12]) + (f" and {len(wells) - 12} more" if len(wells) > 12 else "")
     raise ImageFileError(
-        f"{group.uri} is a plate of {counted(len(wells), 'well')} ({listed}), expected one field; choose it with "
-        f'scene=, on the command line --scene, as well and field: "{wells[0] if wells else "A/1"}/0"'
+        f"{group.uri} is a plate of {counted(len(wells), 'well')} ({listed(wells, 12)}), expected one field; choose it "
+        f'with scene=, on the command line --scene, as well and field: "{wells[0] if wells else "A/1"}/0"'
     )
 
 
