@@ -145,6 +145,9 @@ def test_a_run_stopped_between_its_last_checkpoint_and_the_backbone_gets_it(fini
 def test_a_stopped_run_continues_exactly(finished, folder, tmp_path):
     with pytest.raises(CollapseError, match="stopped at 3"):
         pretrain(recipe_of(folder), tmp_path, monitors=[StopAt(3)])
+    contents = torch.load(latest_checkpoint(tmp_path), weights_only=True)
+    assert "rng" not in contents
+    torch.save({**contents, "rng": torch.get_rng_state()}, latest_checkpoint(tmp_path))  # as older versions wrote it
     torch.manual_seed(999)  # whatever happened in between
     pretrain(recipe_of(folder), tmp_path)
     assert_same_result(tmp_path, finished)

@@ -1,7 +1,7 @@
 """Checkpoints: everything a run needs to continue exactly, and which checkpoints are kept.
 
 Random numbers need none: crops, masks and the randomness of the student are functions of the recipe's seed and the
-step. The generator's state is kept for monitors that draw from it.
+step. The state of a generator (`rng`) that older checkpoints hold is not used.
 """
 
 import pickle
@@ -77,7 +77,6 @@ def checkpoint_contents(
         "data": dict(data),
         "start": dict(start),
         "recipe": state.recipe,
-        "rng": torch.get_rng_state(),
     }
 
 
@@ -118,7 +117,6 @@ def load_checkpoint(path: Path, state: TrainState, *, data: Mapping[str, Any]) -
     load_optimizer(state.optimizer, contents["optimizer"])
     state.step = contents["step"]
     state.skipped_steps = contents["skipped_steps"]
-    torch.set_rng_state(contents["rng"])
     device = next(state.student.parameters()).device
     return {head: center.to(device) for head, center in contents["centers"].items()}
 
