@@ -8,6 +8,7 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dinocell_io.formats.read_image import read_image
 from dinocell_io.stream.decode import BadObject, decode_image, decode_plane, is_constant
 
 PLANE = np.random.default_rng(0).integers(0, 4000, (30, 41)).astype(np.uint16)
@@ -137,8 +138,23 @@ def test_an_image_of_any_kind_is_read_from_its_bytes_under_its_own_name(tmp_path
     assert image.uri == "plate/a.tif"
     with pytest.raises(ValueError, match=r"^plate/a.png "):
         decode_image(b"no png at all", "plate/a.png")
+    with pytest.raises(ValueError, match=r"^plate/a.tif is empty"):
+        decode_image(b"", "plate/a.tif")
     with pytest.raises(ValueError, match=r"notes.txt has the suffix .txt"):
         decode_image(b"text", "notes.txt")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"rowsperstrip": 64}, {"tile": (256, 256), "compression": "zlib"}, {"bigtiff": True}, {"compression": "lzw"}],
+)
+def test_an_image_is_read_from_its_bytes_as_from_its_file(options, tmp_path: Path):
+    pixels = np.random.default_rng(0).integers(0, 4000, (3, 900, 1100)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack", **options)
+    image = decode_image((tmp_path / "a.tif").read_bytes(), "plate/a.tif")
+    expected = read_image(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.pixels, expected.pixels)
+    assert image.channels == expected.channels
 
 
 @pytest.mark.real_data

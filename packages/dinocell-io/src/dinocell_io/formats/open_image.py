@@ -87,10 +87,16 @@ def open_image(uri: str | Path, *, scene: str | int | None = None, store: Store 
     if is_zarr(uri, store):
         from dinocell_io.formats.zarr.ome_zarr import open_ome_zarr
 
-        image = open_ome_zarr(uri, scene=scene, store=store)
-    else:
-        file = stored_file(uri, store=store)
-        image = _opener_of(file)(file, scene)
+        return _pixels_as_numbers(open_ome_zarr(uri, scene=scene, store=store))
+    return open_stored_image(stored_file(uri, store=store), scene)
+
+
+def open_stored_image(file: StoredFile, scene: str | int | None = None) -> LazyImage:
+    """`open_image` for a file that is found already."""
+    return _pixels_as_numbers(_opener_of(file)(file, scene))
+
+
+def _pixels_as_numbers(image: LazyImage) -> LazyImage:
     return bilevel_as_grey(image) if image.dtype == np.bool_ else image
 
 

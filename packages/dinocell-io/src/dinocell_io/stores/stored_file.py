@@ -21,7 +21,7 @@ _MAX_BLOCKS = 32
 
 @dataclass(frozen=True, eq=False)
 class StoredFile:
-    """A non-empty file: `size` bytes long, under `key` in `store`, or at `path` on this machine.
+    """A non-empty file: `size` bytes long, under `key` in `store`, at `path` on this machine, or in memory.
 
     A small file of a store is fetched once, at the first read, and kept as long as this object.
     """
@@ -47,6 +47,8 @@ class StoredFile:
             )
         if start == end:
             return b""
+        if self._whole:
+            return self._whole[0][start:end]
         if self.path is not None:
             with self.path.open("rb") as file:
                 file.seek(start)
@@ -57,8 +59,7 @@ class StoredFile:
         assert self.store is not None
         if self.size > WHOLE_FILE_BYTES:
             return self.store.get_range(self.key, start, end)
-        if not self._whole:
-            self._whole.append(self.store.get(self.key))
+        self._whole.append(self.store.get(self.key))
         return self._whole[0][start:end]
 
 
@@ -76,9 +77,19 @@ def stored_file(uri: str | Path, *, store: Store | None = None) -> StoredFile:
             return StoredFile(str(path), path.stat().st_size, path)
         store, key = open_store(text)
     size = store.size(key)
-    if size == 0:
-        raise ImageFileError(f"{text} is empty (0 bytes), expected an image; copy or export it again")
+    _check_not_empty(text, size)
     return StoredFile(text, size, None, store, key)
+
+
+def file_in_memory(name: str, content: bytes) -> StoredFile:
+    """A file whose content was fetched already; ValueError if it is empty."""
+    _check_not_empty(name, len(content))
+    return StoredFile(name, len(content), _whole=[content])
+
+
+def _check_not_empty(name: str, size: int) -> None:
+    if size == 0:
+        raise ImageFileError(f"{name} is empty (0 bytes), expected an image; copy or export it again")
 
 
 class RangeReader(io.RawIOBase):

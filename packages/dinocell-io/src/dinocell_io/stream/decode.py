@@ -5,14 +5,14 @@ the header, the page count, the type and the presence of every strip are looked 
 """
 
 import struct
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Shaped, UInt16
 
-from dinocell_io.formats.read_image import read_image
+from dinocell_io.formats.open_image import open_stored_image
 from dinocell_io.images.image import IMAGE_SUFFIXES, Image
+from dinocell_io.stores.stored_file import file_in_memory
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIP_OFFSETS, _SAMPLES, _STRIP_COUNTS, _TILE_OFFSETS, _SAMPLE_FORMAT = 273, 277, 279, 324, 339
@@ -54,14 +54,8 @@ def decode_image(data: bytes, name: str) -> Image:
     suffix = Path(name).suffix.lower()
     if suffix not in IMAGE_SUFFIXES:
         raise ValueError(f"{name} has the suffix {suffix or '(none)'}; supported are {', '.join(IMAGE_SUFFIXES)}")
-    with tempfile.TemporaryDirectory(prefix="dinocell-") as folder:
-        path = Path(folder, f"image{suffix}")
-        path.write_bytes(data)
-        try:
-            image = read_image(path)
-        except (ValueError, OSError) as error:
-            raise ValueError(str(error).replace(str(path), name)) from error
-    return Image(image.pixels, image.channels, image.pixel_size_um, image.is_rgb, name)
+    image = open_stored_image(file_in_memory(name, data))
+    return Image(image.read(), image.channels, image.pixel_size_um, image.is_rgb, name)
 
 
 def is_constant(plane: Shaped[np.ndarray, "y x"]) -> bool:
