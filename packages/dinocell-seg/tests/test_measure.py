@@ -51,7 +51,7 @@ def blobs(seed: int = 0, shape: tuple[int, int] = (80, 100)) -> np.ndarray:
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("block", [10_000, 250])
 def test_measurements_equal_skimage(seed: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dinocell_seg.measure._BLOCK_PIXELS", block)
+    monkeypatch.setattr("dinocell_seg.row_blocks.BLOCK_PIXELS", block)
     labels = blobs(seed)
     rng = np.random.default_rng(seed)
     dna, er = rng.integers(0, 60_000, (2, *labels.shape)).astype(np.uint16)

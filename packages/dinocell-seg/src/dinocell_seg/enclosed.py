@@ -1,42 +1,47 @@
 """Holes and vacuoles: what lies inside one cell belongs to it."""
 
-from collections.abc import Iterator
-
 import numpy as np
 from jaxtyping import Bool, Int32, Int64
 
-from dinocell_kernels import connected_components, relabel
-
-_ROWS_AT_ONCE = 256
+from dinocell_kernels import connected_components
+from dinocell_seg.row_blocks import row_blocks
 
 
 def with_enclosed_filled(labels: Int32[np.ndarray, "y x"]) -> Int32[np.ndarray, "y x"]:
-    """Labels whose cells hold what they enclose; cells are again 1..n, by their first pixel.
+    """Labels whose cells hold what they enclose; cells are again 1..n, in the order that they had.
 
     Background that touches neither the image's border nor a second cell becomes the cell's around it, with smaller
     cells that lie alone in it; so does a smaller cell that touches nothing but that one: a vacuole, or a nucleolus,
     that was taken for a cell. What two or more cells enclose stays. The argument is not changed.
     """
+    while (filled := _filled_once(labels)) is not None:
+        labels = filled  # what was filled may itself lie alone in something
+    return labels
+
+
+def _filled_once(labels: Int32[np.ndarray, "y x"]) -> Int32[np.ndarray, "y x"] | None:
+    """None where no cell encloses anything."""
     num_cells = int(labels.max(initial=0))
     if num_cells == 0:
-        return labels
+        return None
     regions = _regions(labels, num_cells)
     pairs, area, at_border = _facts(regions)
     owner = _owners(pairs, area, at_border, num_cells)
     if (owner == np.arange(len(owner))).all():
-        return labels
-    owner[num_cells + 1 :][owner[num_cells + 1 :] > num_cells] = 0  # background that no single cell encloses
-    for rows in _row_blocks(regions):
-        regions[rows] = owner[regions[rows]]
-    return with_enclosed_filled(relabel(regions)[0])  # what was filled may itself lie alone in something
+        return None
+    is_cell = (owner == np.arange(len(owner))) & (area > 0)
+    is_cell[0] = is_cell[num_cells + 1 :] = False  # background that no single cell encloses
+    number = np.where(is_cell, np.cumsum(is_cell, dtype=np.int32), 0)[owner]
+    for rows in row_blocks(regions.shape):
+        regions[rows] = number[regions[rows]]
+    return regions
 
 
 def _regions(labels: Int32[np.ndarray, "y x"], num_cells: int) -> Int32[np.ndarray, "y x"]:
     """Cells as they are numbered, and after them the separate areas of the background."""
-    background = labels == 0
-    regions: Int32[np.ndarray, "y x"] = connected_components(background)[0]
-    np.add(regions, num_cells, out=regions, where=background)
-    np.copyto(regions, labels, where=~background)
+    regions: Int32[np.ndarray, "y x"] = connected_components(labels == 0)[0]
+    for rows in row_blocks(regions.shape):
+        regions[rows] = np.where(labels[rows] == 0, regions[rows] + num_cells, labels[rows])
     return regions
 
 
@@ -47,9 +52,9 @@ def _facts(
     num_regions = int(regions.max()) + 1
     keys: list[np.ndarray] = []
     area = np.zeros(num_regions, np.int64)
-    for rows in _row_blocks(regions):
+    for rows in row_blocks(regions.shape):
         block = regions[rows.start : rows.stop + 1].astype(np.int64)  # with the row below
-        area += np.bincount(regions[rows].ravel(), minlength=num_regions)
+        np.add.at(area, block[: rows.stop - rows.start].ravel(), 1)
         for one, other in ((block[:, :-1], block[:, 1:]), (block[:-1], block[1:])):
             differ = one != other
             keys.append(np.unique(one[differ] * num_regions + other[differ]))
@@ -86,8 +91,3 @@ def _owners(
     while (owner[owner] != owner).any():
         owner = owner[owner]
     return owner
-
-
-def _row_blocks(regions: Int32[np.ndarray, "y x"]) -> Iterator[slice]:
-    for start in range(0, len(regions), _ROWS_AT_ONCE):
-        yield slice(start, min(start + _ROWS_AT_ONCE, len(regions)))

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32, Integer, Num
+from jaxtyping import Float, Float32, Int, Int32, Integer, Num
 
 from dinocell_io import Image, atomic_path
+from dinocell_seg.row_blocks import row_blocks
 
 Table = dict[str, np.ndarray]
 
-_BLOCK_PIXELS = 1 << 22
 _NEIGHBOURS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0)]
 
 
@@ -46,22 +46,23 @@ def measure_cells(
     sum_y, sum_x = np.zeros(num_cells + 1), np.zeros(num_cells + 1)
     for row, inside, label in _blocks(labels):
         y, x = np.nonzero(inside)
-        area += np.bincount(label, minlength=num_cells + 1)
-        sum_y += np.bincount(label, weights=y + row, minlength=num_cells + 1)
-        sum_x += np.bincount(label, weights=x, minlength=num_cells + 1)
+        np.add.at(area, label, 1)
+        np.add.at(sum_y, label, (y + row).astype(np.float64))
+        np.add.at(sum_x, label, x.astype(np.float64))
     present = np.flatnonzero(area)
     pixels = np.maximum(area, 1)
     centroid_y, centroid_x = sum_y / pixels, sum_x / pixels
     moments = _central_moments(labels, centroid_y, centroid_x) / pixels
+    boxes = _boxes(labels, num_cells)
     table: Table = {
         "label": np.arange(num_cells + 1),
         "area_px": area,
         "centroid_y_px": centroid_y,
         "centroid_x_px": centroid_x,
-        **_boxes(labels, num_cells),
+        **boxes,
         **_ellipses(moments),
         "equivalent_diameter_px": np.sqrt(4 * area / math.pi),
-        **_outlines(labels, area),
+        **_outlines(labels, area, boxes["bbox_bottom"]),
     }
     if confidence is not None:
         table["confidence"] = np.concatenate([[0], confidence])
@@ -89,11 +90,10 @@ def _text(value: bool | int | float) -> str:
 
 def _blocks(labels: Integer[np.ndarray, "y x"]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Row blocks as (first row, mask of cell pixels, their labels)."""
-    step = max(1, _BLOCK_PIXELS // max(1, labels.shape[1]))
-    for row in range(0, labels.shape[0], step):
-        block = labels[row : row + step]
+    for rows in row_blocks(labels.shape):
+        block = labels[rows]
         inside = block > 0
-        yield row, inside, block[inside].astype(np.int64)
+        yield rows.start, inside, block[inside].astype(np.intp)
 
 
 def _central_moments(
@@ -104,7 +104,7 @@ def _central_moments(
         y, x = np.nonzero(inside)
         dy, dx = y + row - centroid_y[label], x - centroid_x[label]
         for moment, product in zip(moments, (dy * dy, dx * dx, dy * dx), strict=True):
-            moment += np.bincount(label, weights=product, minlength=len(moment))
+            np.add.at(moment, label, product)
     return moments
 
 
@@ -145,42 +145,58 @@ def _boxes(labels: Integer[np.ndarray, "y x"], num_cells: int) -> Table:
     }
 
 
-def _outlines(labels: Integer[np.ndarray, "y x"], area: np.ndarray) -> Table:
-    """Perimeter and solidity, from the edge pixels only.
+def _outlines(labels: Integer[np.ndarray, "y x"], area: np.ndarray, bottom: np.ndarray) -> Table:
+    """Perimeter and solidity, from the edge pixels only; those of a cell are kept until its last row is read.
 
     The perimeter is skimage's 4-neighbour estimate (Benkrid & Crookes 2000).
     """
-    y, x = _edge_pixels(labels)
-    label = labels[y, x].astype(np.int64)
-    edges = np.zeros((labels.shape[0] + 2, labels.shape[1] + 2), labels.dtype)
-    edges[y + 1, x + 1] = labels[y, x]
-    pattern = np.ones(len(y), np.int64)
-    for dy, dx in _NEIGHBOURS:
-        same = edges[y + 1 + dy, x + 1 + dx] == label
-        pattern += np.where(same, 10 if dy and dx else 2, 0)
     weights = np.zeros(64)
     weights[[5, 7, 15, 17, 25, 27]] = 1
     weights[[21, 33]] = math.sqrt(2)
     weights[[13, 23]] = (1 + math.sqrt(2)) / 2
-    perimeter = np.bincount(label, weights=weights[pattern], minlength=len(area))
-    order = np.argsort(label, kind="stable")
-    points = np.stack([x[order], y[order]], axis=-1).astype(np.int32)
-    cells, starts = np.unique(label[order], return_index=True)
-    hull = np.ones(len(area))
-    for cell, start, end in zip(cells, starts, np.append(starts[1:], len(points))[: len(cells)], strict=True):
-        hull[cell] = _pixels_in_hull(points[start:end])
+    perimeter, hull = np.zeros(len(area)), np.ones(len(area))
+    label, points = np.zeros(0, np.intp), np.zeros((0, 2), np.int32)
+    for rows in row_blocks(labels.shape):
+        label_here, points_here, pattern = _edge_pixels(labels, rows)
+        np.add.at(perimeter, label_here, weights[pattern])
+        label, points = np.concatenate([label, label_here]), np.concatenate([points, points_here])
+        whole = bottom[label] <= rows.stop
+        for cell, points_of_cell in _by_cell(label[whole], points[whole]):
+            hull[cell] = _pixels_in_hull(points_of_cell)
+        label, points = label[~whole], points[~whole]
     return {"perimeter_px": perimeter, "solidity": area / hull}
 
 
-def _edge_pixels(labels: Integer[np.ndarray, "y x"]) -> tuple[np.ndarray, np.ndarray]:
-    """Cell pixels with a 4-neighbour of another label; outside the image counts as another."""
-    padded = np.pad(labels, 1)
+def _edge_pixels(
+    labels: Integer[np.ndarray, "y x"], rows: slice
+) -> tuple[Int[np.ndarray, " pixel"], Int32[np.ndarray, "pixel xy"], Int[np.ndarray, " pixel"]]:
+    """Labels and places of the cell pixels in some rows with a 4-neighbour of another label, and their patterns.
+
+    Outside the image counts as another label. A pattern is 1 plus 2 for each 4-neighbour and 10 for each diagonal one
+    that is an edge pixel of the same cell.
+    """
+    top = max(0, rows.start - 2)  # whether a neighbour is at the edge depends on the row beyond it
+    padded = np.pad(labels[top : rows.stop + 2], 1)
     centre = padded[1:-1, 1:-1]
-    edge = np.zeros(labels.shape, bool)
+    at_edge = np.zeros(centre.shape, bool)
     for neighbour in (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]):
-        edge |= centre != neighbour
-    y, x = np.nonzero(edge & (labels > 0))
-    return y, x
+        at_edge |= centre != neighbour
+    centre[~at_edge] = 0  # padded is a copy
+    y, x = np.nonzero(centre[rows.start - top : rows.stop - top] > 0)
+    y += rows.start - top
+    label = centre[y, x]
+    pattern = np.ones(len(y), np.intp)
+    for dy, dx in _NEIGHBOURS:
+        pattern += np.where(padded[y + 1 + dy, x + 1 + dx] == label, 10 if dy and dx else 2, 0)
+    return label.astype(np.intp), np.stack([x, y + top], axis=-1).astype(np.int32), pattern
+
+
+def _by_cell(
+    label: Int[np.ndarray, " pixel"], points: Int32[np.ndarray, "pixel xy"]
+) -> Iterator[tuple[int, Int32[np.ndarray, "point xy"]]]:
+    order = np.argsort(label, kind="stable")
+    cells, starts = np.unique(label[order], return_index=True)
+    yield from zip(cells, np.split(points[order], starts[1:]), strict=False)  # without cells, one empty part
 
 
 def _pixels_in_hull(points: Integer[np.ndarray, "point 2"]) -> float:
@@ -198,8 +214,8 @@ def _intensities(labels: Integer[np.ndarray, "y x"], plane: Num[np.ndarray, "y x
     low, high = np.full(num_cells + 1, np.inf), np.full(num_cells + 1, -np.inf)
     for row, inside, label in _blocks(labels):
         values = plane[row : row + len(inside)][inside].astype(np.float64)
-        total += np.bincount(label, weights=values, minlength=num_cells + 1)
-        count += np.bincount(label, minlength=num_cells + 1)
+        np.add.at(total, label, values)
+        np.add.at(count, label, 1)
         np.minimum.at(low, label, values)
         np.maximum.at(high, label, values)
     if np.issubdtype(plane.dtype, np.integer) and plane.dtype.itemsize <= 4:  # written with all their digits

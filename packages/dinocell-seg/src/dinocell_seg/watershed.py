@@ -4,15 +4,14 @@ import math
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64, Integer
+from jaxtyping import Float32, Float64, Int32, Int64, Integer
 from torch import Tensor
 
 import dinocell_kernels
 from dinocell_kernels import torch_ops
 from dinocell_seg.enclosed import with_enclosed_filled
-
-_ROWS_AT_ONCE = 256
-_LEVELS = 65_535  # distances are rounded to 16 bits to sort them within their cells
+from dinocell_seg.row_blocks import row_blocks
+from dinocell_seg.top_tenth import mean_of_top_tenth
 
 
 def labels_from_distance_map(
@@ -93,13 +92,13 @@ def median_diameter(labels: Int32[np.ndarray, "y x"] | Int32[Tensor, "y x"]) -> 
     return 2 * math.sqrt(float(np.median(areas[areas > 0])) / math.pi) if areas.any() else 0.0
 
 
-def _areas(labels: Int32[np.ndarray, "y x"] | Int32[Tensor, "y x"]) -> Int64[np.ndarray, " cell"]:
+def _areas(labels: Integer[np.ndarray, "y x"] | Int32[Tensor, "y x"]) -> Int64[np.ndarray, " cell"]:
     if isinstance(labels, Tensor):
         on_gpu: Int64[np.ndarray, " cell"] = labels.flatten().bincount()[1:].cpu().numpy()
         return on_gpu
     areas = np.zeros(int(labels.max(initial=0)) + 1, np.int64)
-    for start in range(0, len(labels), _ROWS_AT_ONCE):  # np.bincount takes eight bytes a pixel
-        areas += np.bincount(labels[start : start + _ROWS_AT_ONCE].ravel(), minlength=len(areas))
+    for rows in row_blocks(labels.shape):
+        np.add.at(areas, labels[rows].ravel().astype(np.intp), 1)
     return areas[1:]
 
 
@@ -114,16 +113,25 @@ def confidence(
     a cell cut off from its neighbour along a shallow valley, and one hardly above the threshold, come out
     low. It ranks cells; it is not a probability. A label that does not occur gets 0.
     """
-    num_cells = int(labels.max(initial=0))
-    if num_cells == 0:
+    area = _areas(labels)
+    if len(area) == 0:
         return np.zeros(0, np.float32)
-    top = _mean_of_top_tenth(distance_map, labels, num_cells)
-    at_edge = inner_boundaries(labels)
-    edge_labels = labels[at_edge]
-    pixels = np.bincount(edge_labels, minlength=num_cells + 1)[1:]
-    total = np.bincount(edge_labels, weights=distance_map[at_edge], minlength=num_cells + 1)[1:]
-    edge = total / np.maximum(pixels, 1)
-    return np.clip(top - edge, 0, 1).astype(np.float32)
+    top = mean_of_top_tenth(distance_map, labels, area)
+    return np.clip(top - _mean_at_edge(distance_map, labels, len(area)), 0, 1).astype(np.float32)
+
+
+def _mean_at_edge(
+    distance_map: Float32[np.ndarray, "y x"], labels: Integer[np.ndarray, "y x"], num_cells: int
+) -> Float64[np.ndarray, " cell"]:
+    pixels, total = np.zeros(num_cells + 1, np.int64), np.zeros(num_cells + 1)
+    for rows in row_blocks(labels.shape):
+        top = max(0, rows.start - 1)
+        at_edge = inner_boundaries(labels[top : rows.stop + 1])[rows.start - top :][: rows.stop - rows.start]
+        label = labels[rows][at_edge].astype(np.intp)
+        np.add.at(pixels, label, 1)
+        np.add.at(total, label, distance_map[rows][at_edge].astype(np.float64))
+    mean: np.ndarray = total[1:] / np.maximum(pixels[1:], 1)
+    return mean
 
 
 def inner_boundaries(labels: Integer[np.ndarray, "y x"]) -> np.ndarray:
@@ -136,17 +144,3 @@ def inner_boundaries(labels: Integer[np.ndarray, "y x"]) -> np.ndarray:
     differs[:, 1:] |= right
     differs[:, :-1] |= right
     return differs & (labels > 0)
-
-
-def _mean_of_top_tenth(
-    distance_map: Float32[np.ndarray, "y x"], labels: Integer[np.ndarray, "y x"], num_cells: int
-) -> np.ndarray:
-    inside = labels > 0
-    level = np.rint(np.clip(distance_map[inside], 0, 1) * _LEVELS).astype(np.int64)
-    key = np.sort((labels[inside].astype(np.int64) << 16) | level)  # by cell, then by distance
-    sums = np.concatenate([[0], np.cumsum(key & 0xFFFF)])
-    pixels = np.bincount(key >> 16, minlength=num_cells + 1)[1:]
-    ends = np.cumsum(pixels)
-    highest = (pixels + 9) // 10
-    mean: np.ndarray = (sums[ends] - sums[ends - highest]) / np.maximum(highest, 1) / _LEVELS
-    return mean
