@@ -127,3 +127,4 @@ from .system.file_hash import file_sha256 as file_sha256
 from .system.file_lock import file_lock as file_lock
 from .system.file_lock import held_alone as held_alone
 from .system.machine_limits import usable_cores as usable_cores
+from .system.peak_memory import peak_rss_bytes as peak_rss_bytes

@@ -2,7 +2,6 @@
 
 import json
 import platform
-import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -11,7 +10,7 @@ from typing import Any
 
 import torch
 
-from dinocell_io import Image, atomic_path, channel_index, file_sha256, split_uri
+from dinocell_io import Image, atomic_path, channel_index, file_sha256, peak_rss_bytes, split_uri
 from dinocell_seg.pipeline import DINOCellPipeline
 from dinocell_seg.plane_choice import PlaneChoice
 from dinocell_seg.predict import Prediction
@@ -155,16 +154,6 @@ def sha256_of(uri: str | Path) -> str | None:
     scheme, root, key = split_uri(uri)
     path = Path(root, key)
     return file_sha256(path) if scheme == "file" and path.is_file() else None
-
-
-def peak_rss_bytes() -> int | None:
-    """Highest resident memory of this process so far; None on Windows."""
-    if sys.platform == "win32":
-        return None
-    import resource  # exists on POSIX only
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _version(distribution: str) -> str | None:

@@ -1,13 +1,12 @@
 """How fast a run goes: images per second, the share of time spent waiting for data, peak memory."""
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-from dinocell_io import StreamReads
+from dinocell_io import StreamReads, peak_rss_bytes
 
 
 class Pace:
@@ -96,9 +95,4 @@ def peak_memory_bytes(device: torch.device) -> int:
     """Peak memory of the device's tensors, or of this process on a CPU (0 if the system does not say)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    if sys.platform == "win32":
-        return 0
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return peak_rss_bytes() or 0
