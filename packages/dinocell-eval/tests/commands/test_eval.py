@@ -377,6 +377,29 @@ def contents(folder):
     return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.parametrize(("folder", "what"), [("masks", "one plane of labels"), ("images", "--images: ")])
+@pytest.mark.parametrize("several", ["planes", "series"])
+def test_messages_of_files_with_several_planes_name_no_option_that_eval_lacks(app, folders, folder, what, several):
+    (folders / "images").mkdir()
+    for name in NAMES:
+        write_picture(folders / "images" / f"{name}.tif", CASES[name].truth.shape)
+    shape = CASES["split_cell"].truth.shape
+    if several == "planes":
+        pages = np.ones((5, *shape), np.uint8)
+        options = {"metadata": {"axes": "ZYX"}, "photometric": "minisblack"}
+        tifffile.imwrite(folders / folder / "split_cell.tif", pages, **options)
+    else:
+        with tifffile.TiffWriter(folders / folder / "split_cell.tif", ome=True) as file:
+            for _ in range(2):
+                file.write(np.ones(shape, np.uint8), metadata={"axes": "YX"}, photometric="minisblack")
+    result = app(folders / "masks", folders / "out", "--output", folders / "report", "--images", folders / "images")
+    assert (result.exit_code, what in result.stderr, "split_cell.tif" in result.stderr) == (1, True, True), (
+        result.output
+    )
+    assert "--z" not in result.stderr
+    assert "--scene" not in result.stderr
+
+
 def test_an_image_that_cannot_be_drawn_leaves_an_earlier_report_as_it_was(app, folders):
     assert app(folders / "masks", folders / "masks", "--output", folders / "report").exit_code == 0
     before = contents(folders / "report")

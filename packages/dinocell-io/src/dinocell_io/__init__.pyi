@@ -126,5 +126,6 @@ from .system.byte_sizes import parse_bytes as parse_bytes
 from .system.file_hash import file_sha256 as file_sha256
 from .system.file_lock import file_lock as file_lock
 from .system.file_lock import held_alone as held_alone
+from .system.image_file_error import ChoiceMissingError as ChoiceMissingError
 from .system.machine_limits import usable_cores as usable_cores
 from .system.peak_memory import peak_rss_bytes as peak_rss_bytes

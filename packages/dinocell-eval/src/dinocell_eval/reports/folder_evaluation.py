@@ -19,7 +19,7 @@ from dinocell_eval.images.evaluate import Evaluation, check_settings, evaluate
 from dinocell_eval.metrics.average_precision import COCO_THRESHOLDS
 from dinocell_eval.reports.printed import print_comparison, print_metrics
 from dinocell_eval.reports.report import comparison_json, describe_inputs, report_texts, write_texts
-from dinocell_io import IMAGE_SUFFIXES, counted, grey_image, listed, read_image
+from dinocell_io import IMAGE_SUFFIXES, ChoiceMissingError, counted, grey_image, listed, read_image
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -177,7 +177,13 @@ def _plane(path: Path | None) -> Num[np.ndarray, "y x"] | None:
     """The grey image in a file; the first channel where there are several."""
     if path is None:
         return None
-    image = read_image(path)
+    try:
+        image = read_image(path)
+    except ChoiceMissingError as error:
+        raise ValueError(
+            f"--images: {path} holds several planes or images, expected one plane; save the plane that was segmented "
+            "as a file of its own"
+        ) from error
     return grey_image(image, channel=None if image.is_rgb or len(image.channels) == 1 else 0)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from dinocell_io.plural import counted, listed
-from dinocell_io.system.image_file_error import ImageFileError
+from dinocell_io.system.image_file_error import ChoiceMissingError, ImageFileError
 
 Region = tuple[slice, slice]
 _UNNAMED = "i"
@@ -122,7 +122,7 @@ class LazyImage:
             )
         return ImageFileError(f"{self.uri} has no {axis} axis, got {axis}={index}; {self._sizes()}; {hint}")
 
-    def _choose(self, z: int | None, t: int | None) -> ValueError:
+    def _choose(self, z: int | None, t: int | None) -> ChoiceMissingError:
         if _UNNAMED in self.axes:
             what = f"one of its {self.size_of(_UNNAMED)} pages, which the file does not name, with z= or t="
             options = "--z or --t"
@@ -135,7 +135,7 @@ class LazyImage:
             missing = [axis for axis, index in (("z", z), ("t", t)) if index is None and axis in self.axes]
             what = " and ".join(f"{axis}= (0 to {self.size_of(axis) - 1})" for axis in missing)
             options = " and ".join(f"--{axis}" for axis in missing)
-        return ImageFileError(
+        return ChoiceMissingError(
             f"{self.uri} has the axes {self._sizes()}, expected one plane; choose {what}, on the command line "
             f"{options}, or save a projection (Fiji: Image > Stacks > Z Project)"
         )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from dinocell_io.plural import listed
-from dinocell_io.system.image_file_error import ImageFileError
+from dinocell_io.system.image_file_error import ChoiceMissingError, ImageFileError
 
 
 def names_or_numbers(names: Sequence[str]) -> tuple[str, ...]:
@@ -29,7 +29,7 @@ def chosen_scene(uri: str, names: Sequence[str], scene: str | int | None, detail
     ]
     there = listed(described, 12, "; ")
     if scene is None:
-        raise ImageFileError(
+        raise ChoiceMissingError(
             f"{uri} holds {len(names)} images: {there}. Choose one with scene=, on the command line --scene, "
             "by name or by index from 0"
         )

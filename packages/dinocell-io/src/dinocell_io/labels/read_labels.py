@@ -10,6 +10,7 @@ from dinocell_io.formats.zarr.ome_zarr_path import is_zarr
 from dinocell_io.images.image import TIFF_SUFFIXES
 from dinocell_io.stores.store import Store
 from dinocell_io.stores.stored_file import StoredFile, stored_file
+from dinocell_io.system.image_file_error import ChoiceMissingError
 from dinocell_io.system.memory import check_memory
 
 LABEL_SUFFIXES = (".png", *TIFF_SUFFIXES, ".npy")
@@ -34,6 +35,21 @@ def read_labels(
     Raises ValueError for colour, several planes, fractions, NaN or negative numbers, for JPEG (it changes
     numbers), and for pickled npy (it could run code); else as `read_image`.
     """
+    try:
+        return _read_labels(uri, scene=scene, z=z, t=t, store=store)
+    except ChoiceMissingError as error:
+        if any(choice is not None for choice in (scene, z, t)):
+            raise
+        # no command that reads labels has options to choose a plane of them
+        raise ChoiceMissingError(
+            f"{uri} holds several planes or images, expected one plane of labels; save the plane as a file of its own, "
+            "or read it with scene=, z= or t= in Python"
+        ) from error
+
+
+def _read_labels(
+    uri: str | Path, *, scene: str | int | None, z: int | None, t: int | None, store: Store | None
+) -> Integer[np.ndarray, "y x"]:
     if is_zarr(uri, store):
         from dinocell_io.labels.read_zarr_labels import read_zarr_labels
 
