@@ -1,10 +1,9 @@
 """Pictures of the worst images: outlines of true and predicted objects over the image, coloured by error class."""
 
 import base64
-import struct
-import zlib
 from dataclasses import dataclass
 
+import imagecodecs
 import numpy as np
 from jaxtyping import Integer, Num, UInt8
 
@@ -114,21 +113,7 @@ def data_uri(content: bytes) -> str:
 
 def png(pixels: UInt8[np.ndarray, "y x *c"]) -> bytes:
     """An 8-bit grey [y x] or RGBA [y x 4] image as PNG."""
-    height, width = pixels.shape[:2]
-    rows = np.ascontiguousarray(pixels).reshape(height, -1)
-    filtered = np.concatenate([np.zeros((height, 1), np.uint8), rows], axis=1)
-    header = struct.pack(">IIBBBBB", width, height, 8, 0 if pixels.ndim == 2 else 6, 0, 0, 0)
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        body = name + content
-        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
-
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(filtered.tobytes(), 6))
-        + chunk(b"IEND", b"")
-    )
+    return bytes(imagecodecs.png_encode(np.ascontiguousarray(pixels), level=6))
 
 
 def _outlines(
