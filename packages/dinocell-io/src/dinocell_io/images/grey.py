@@ -4,7 +4,6 @@ import numpy as np
 from jaxtyping import Shaped
 
 from dinocell_io.images.image import Image
-from dinocell_io.system.image_file_error import ImageFileError
 
 # ITU-R BT.601 luma in thousandths: exact in integers, and grey in gives the same grey out
 _LUMA = (299, 587, 114)
@@ -28,7 +27,7 @@ def grey_image(image: Image, *, channel: str | int | None = None) -> Shaped[np.n
         return _luma(image.pixels)
     if len(image.channels) == 1:
         return image.pixels[0]
-    raise ImageFileError(
+    raise ValueError(
         f"{image.uri} has {len(image.channels)} channels ({', '.join(image.channels)}) and none was "
         "chosen; choose one with channel=, on the command line --channel, by name or by index from 0"
     )
@@ -48,7 +47,7 @@ def channel_index(image: Image, channel: str | int) -> int:
     else:
         problem = f"{len(found) or 'no'} channel{'s are' if found else ' is'} named {channel!r}"
         problem += " or has that index" if channel.isdecimal() and not found else ""
-    raise ImageFileError(
+    raise ValueError(
         f"{image.uri}: {problem}; it has {', '.join(image.channels)}. "
         f"Choose one of these names or an index from 0 to {len(image.channels) - 1}"
     )
