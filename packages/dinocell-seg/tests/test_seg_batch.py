@@ -239,6 +239,34 @@ def test_a_result_that_is_made_again_leaves_no_map_of_the_earlier_one(
     assert not (tmp_path / "out" / "a_distance_map.tif").exists()
 
 
+@pytest.mark.parametrize("killed_at", range(5))
+def test_a_run_killed_while_it_withdraws_leaves_no_map_beside_new_labels(
+    killed_at: int, pipeline: DINOCellPipeline, images: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+    segment_file(images[0], output, pipeline, save_distance_map=True)
+    removed: list[Path] = []
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        if len(removed) == killed_at:
+            raise KeyboardInterrupt
+        removed.append(path)
+        os.unlink(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", unlink)
+        with pytest.raises(KeyboardInterrupt):
+            segment_file(images[0], output, pipeline)
+    assert (output / "a_run.json").exists() == (killed_at == 0)
+    segment_file(images[0], output, pipeline)
+    assert sorted(path.name for path in output.iterdir()) == [
+        "a_cells.csv",
+        "a_labels.tif",
+        "a_overlay.png",
+        "a_run.json",
+    ]
+
+
 def test_a_map_that_no_run_wrote_is_left_alone(pipeline: DINOCellPipeline, images: list[str], tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     somebodys = tmp_path / "out" / "a_distance_map.tif"

@@ -102,7 +102,7 @@ def segment_file(
     file without them, and a plane that is not there.
     Writes <stem>_labels.tif, _cells.csv, _overlay.png, and last _run.json, whose presence therefore says
     that the others are complete; with `save_distance_map` also _distance_map.tif (float32). Each appears
-    completely or not at all. Of an earlier result _run.json is removed first, and a distance map that is not remade.
+    completely or not at all. Of an earlier result _run.json is removed first, then all its other files.
     An image without cells is a result like any other: its table has only a header.
     """
     opened = open_image_to_segment(uri, PlaneChoice(channel, scene, z, t))
@@ -167,7 +167,10 @@ def write_segmentation(
 
 
 def _withdraw(files: Mapping[str, Path]) -> None:
-    """Take away what says that an earlier result is whole, and its distance map: the new one may have none."""
-    if files["run"].exists():
-        files["run"].unlink()
-        files["distance_map"].unlink(missing_ok=True)
+    """Take away an earlier result: first what says that it is whole, and next its distance map, for which there may
+    be no new one. The others go last: they tell the next run of a map that is left where this one is killed.
+    """
+    others = [path for kind, path in files.items() if kind not in ("run", "distance_map")]
+    if files["run"].exists() or any(path.exists() for path in others):
+        for path in (files["run"], files["distance_map"], *others):
+            path.unlink(missing_ok=True)
