@@ -10,6 +10,8 @@ import tifffile
 from torch import nn
 
 from dinocell_io import Image, read_image, read_labels
+from dinocell_seg.exports import overlay
+from dinocell_seg.normalize import prepare
 from dinocell_seg.output_files import output_stem
 from dinocell_seg.pipeline import DINOCellPipeline
 from dinocell_seg.plane_choice import PlaneChoice
@@ -202,3 +204,17 @@ def test_nan_pixels_are_refused(pipeline: DINOCellPipeline) -> None:
 )
 def test_outputs_are_named_after_the_file(uri: str | Path, stem: str) -> None:
     assert output_stem(uri) == stem
+
+
+def test_the_written_overlay_has_the_contrast_of_the_run(
+    stand_in: nn.Module, three_discs: np.ndarray, tmp_path: Path
+) -> None:
+    plane = (three_discs.astype(np.float32) + np.random.default_rng(0).random(three_discs.shape)).astype(np.float32)
+    tifffile.imwrite(tmp_path / "a.tif", plane)
+    settings = {"low_percentile": 30.0, "high_percentile": 60.0, "robust": False}
+    pipeline = DINOCellPipeline(stand_in, device="cpu", tile=64, overlap=16, normalization=settings)
+    files = segment_file(tmp_path / "a.tif", tmp_path / "out", pipeline).files
+    labels = read_labels(files["labels"])
+    written = cv2.imread(str(files["overlay"]))[..., ::-1]
+    np.testing.assert_array_equal(written, overlay(prepare(plane, pipeline.settings.normalization), labels))
+    assert (written != overlay(prepare(plane), labels)).any(), "test invalid"

@@ -6,11 +6,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import tifffile
-from jaxtyping import Float32, Integer, Shaped, UInt8
+from jaxtyping import Float32, Integer, UInt8
 
 from dinocell_io import atomic_path
-from dinocell_seg.normalize import prepare
+from dinocell_seg.normalize import PreparedPlane
 from dinocell_seg.resizing import resized
+from dinocell_seg.row_blocks import row_blocks
 from dinocell_seg.watershed import inner_boundaries
 
 MAX_OVERLAY_PX = 4096
@@ -18,35 +19,36 @@ _NUM_COLOURS = 64
 _GOLDEN_RATIO = 0.618034  # neighbouring labels get hues far apart
 
 
-def overlay(plane: Shaped[np.ndarray, "y x"], labels: Integer[np.ndarray, "y x"]) -> UInt8[np.ndarray, "y_out x_out 3"]:
-    """The image in grey, stretched from its 1st to its 99.8th percentile, with each cell's outline in
-    colour (RGB).
+def overlay(prepared: PreparedPlane, labels: Integer[np.ndarray, "y x"]) -> UInt8[np.ndarray, "y_out x_out 3"]:
+    """The image in grey, as its normalisation stretches it, with each cell's outline in colour (RGB).
 
     Images wider or higher than 4096 pixels are shrunk to that; labels are then sampled, never mixed.
     """
-    prepared = prepare(plane)
     height, width = labels.shape
     scale = min(1.0, MAX_OVERLAY_PX / max(height, width))
     shape = (max(1, round(height * scale)), max(1, round(width * scale)))
-    values = resized(prepared.pixels, shape).astype(np.float32)
-    values = values * np.float32(prepared.affine.scale) + np.float32(prepared.affine.offset)
-    grey = np.rint(np.clip((values + 2) / 4, 0, 1) * 255).astype(np.uint8)  # network input -2..2 is v 0..1
-    picture = np.repeat(grey[..., None], 3, axis=-1)
+    pixels = resized(prepared.pixels, shape)
+    picture = np.empty((*shape, 3), np.uint8)
+    for block in row_blocks(shape):
+        values = pixels[block] * np.float32(prepared.affine.scale) + np.float32(prepared.affine.offset)
+        grey = np.rint(np.clip((values + 2) / 4, 0, 1) * 255)  # network input -2..2 is v 0..1
+        picture[block] = grey.astype(np.uint8)[..., None]
     rows = np.arange(shape[0]) * height // shape[0]
     columns = np.arange(shape[1]) * width // shape[1]
-    shown = labels[np.ix_(rows, columns)]
+    shown = labels if shape == labels.shape else labels[np.ix_(rows, columns)]
     edges = inner_boundaries(shown)
     picture[edges] = _palette()[shown[edges].astype(np.int64) % _NUM_COLOURS]
     return picture
 
 
-def write_overlay(path: str | Path, plane: Shaped[np.ndarray, "y x"], labels: Integer[np.ndarray, "y x"]) -> None:
+def write_overlay(path: str | Path, prepared: PreparedPlane, labels: Integer[np.ndarray, "y x"]) -> None:
     """Write `overlay` as a PNG, completely or not at all."""
-    picture = cv2.cvtColor(overlay(plane, labels), cv2.COLOR_RGB2BGR)
+    picture = overlay(prepared, labels)
+    cv2.cvtColor(picture, cv2.COLOR_RGB2BGR, dst=picture)
     encoded, png = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     assert encoded
     with atomic_path(path) as temporary:
-        Path(temporary).write_bytes(png.tobytes())
+        Path(temporary).write_bytes(png.data)
 
 
 def write_distance_map(path: str | Path, distance_map: Float32[np.ndarray, "y x"]) -> None:

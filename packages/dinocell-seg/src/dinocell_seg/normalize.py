@@ -130,6 +130,14 @@ def prepare(plane: Shaped[np.ndarray, "y x"], settings: Normalization | None = N
     )
 
 
+def prepare_as_fitted(
+    plane: Shaped[np.ndarray, "y x"], settings: Normalization, affine: AffineNormalization
+) -> PreparedPlane:
+    """The pixels of an image whose normalisation was fitted before; a frame keeps its own intensity."""
+    pixels = equalize(plane) if settings.method == "clahe" else plane
+    return _prepared(FittedPlane(pixels, affine.low_value, affine.high_value, affine.basis))
+
+
 def equalize(plane: Num[np.ndarray, "y x"]) -> UInt8[np.ndarray, "y x"]:
     """CLAHE of the whole image with SAMCell's constants, after one min-max rescaling to 8 bit."""
     low, high = float(plane.min()), float(plane.max())

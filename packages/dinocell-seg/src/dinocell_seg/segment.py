@@ -12,6 +12,7 @@ from dinocell_io import Image, read_image, write_labels
 from dinocell_seg.exports import write_distance_map, write_overlay
 from dinocell_seg.image_sets import check_holds_pixels
 from dinocell_seg.measure import measure_cells, write_table
+from dinocell_seg.normalize import prepare_as_fitted
 from dinocell_seg.output_files import output_files
 from dinocell_seg.pipeline import DINOCellPipeline, grey_plane
 from dinocell_seg.plane_choice import PlaneChoice
@@ -144,7 +145,9 @@ def write_segmentation(
     table = measure_cells(labels, image, confidence=segmentation.confidence, pixel_size_um=pixel_size_um)
     write_labels(files["labels"], labels, pixel_size_um=pixel_size_um)
     write_table(files["cells"], table)
-    write_overlay(files["overlay"], opened.plane, labels)
+    normalization = segmentation.prediction.normalization
+    prepared = prepare_as_fitted(opened.plane, pipeline.settings.normalization, normalization)
+    write_overlay(files["overlay"], prepared, labels)
     if save_distance_map:
         write_distance_map(files["distance_map"], segmentation.distance_map)
     seconds = {"read": opened.seconds, **segmentation.seconds, "write": time.perf_counter() - started}
