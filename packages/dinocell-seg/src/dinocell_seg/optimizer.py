@@ -1,12 +1,12 @@
 """AdamW with layer-wise learning rates, warm-up and cosine decay."""
 
 import math
-import re
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from dinocell_core import DINOCell
+from dinocell_core.layer_decay import layers_above
 
 
 class Optimization(BaseModel):
@@ -55,12 +55,8 @@ def create_optimizer(model: DINOCell, settings: Optimization) -> torch.optim.Ada
 
 def _layers_above(name: str, num_blocks: int) -> int:
     """How many layers lie between a parameter and the decoder; 0 outside the backbone."""
-    if not name.startswith("backbone."):
-        return 0
-    block = re.match(r"backbone\.blocks\.(\d+)\.", name)
-    if block:
-        return num_blocks - int(block.group(1))
-    return 0 if "norm" in name else num_blocks + 1
+    part, _, rest = name.partition(".")
+    return layers_above(rest, num_blocks) if part == "backbone" else 0
 
 
 def learning_rate_factor(step: int, settings: Optimization, *, total: int) -> float:

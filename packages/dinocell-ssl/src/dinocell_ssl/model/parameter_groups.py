@@ -1,13 +1,14 @@
 """Groups of parameters with one learning rate and one weight decay each: layer-wise decay as in DINOv3."""
 
 import math
-import re
 from collections.abc import Mapping
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 from torch.distributed.tensor import DTensor
+
+from dinocell_core.layer_decay import layers_above
 
 PARTS = ("backbone", "dino_head", "ibot_head")
 
@@ -99,12 +100,9 @@ def _multipliers(part: str, name: str, num_blocks: int, settings: Optimization) 
     decay = 0.0 if name.endswith("bias") or "norm" in name or "gamma" in name else 1.0
     if part != "backbone":
         return 1.0, decay
-    block = re.match(r"blocks\.(\d+)\.", name)
-    if block:
-        return settings.layer_decay ** (num_blocks - int(block.group(1))), decay
-    lowest = settings.layer_decay ** (num_blocks + 1)
+    rate = settings.layer_decay ** layers_above(name, num_blocks)
     if name.startswith("patch_embed."):
-        return lowest * settings.patch_embed_factor, decay
+        return rate * settings.patch_embed_factor, decay
     if name.endswith(("_token", "_tokens")):
-        return lowest, decay if settings.decay_tokens else 0.0
-    return 1.0, decay
+        return rate, decay if settings.decay_tokens else 0.0
+    return rate, decay
