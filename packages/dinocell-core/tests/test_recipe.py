@@ -91,6 +91,9 @@ def test_a_word_below_a_value_is_refused() -> None:
     [
         ({"degres": 30}, r"unknown setting 'degres'; did you mean 'degrees'\?"),
         ({"spin": {"fastes": 800}}, r"unknown setting 'spin\.fastes'; did you mean 'fastest'\?"),
+        ({"fastest": 800}, r"unknown setting 'fastest'; did you mean 'spin\.fastest'\?"),
+        ({"fastes": 800}, r"unknown setting 'fastes'; did you mean 'spin\.fastest'\?"),
+        ({"spin": {"degrees": 30}}, r"unknown setting 'spin\.degrees'; did you mean 'degrees'\?"),
         ({"zzz": 1}, r"unknown setting 'zzz'; known here: degrees, fabric, spin$"),
         ({"spin": {"zzz": 1}}, r"unknown setting 'spin\.zzz'; known here: fastest, slowest$"),
         ({"degrees": "hot"}, r"degrees: Input should be a valid integer, .* \(it is 'hot'\)$"),

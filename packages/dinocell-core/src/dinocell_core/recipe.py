@@ -72,7 +72,8 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 def validated(settings: type[Settings], values: Mapping[str, Any]) -> Settings:
     """An instance of a settings class.
 
-    Raises ValueError; the message names every unknown key with the nearest known one, and every value out of range.
+    Raises ValueError; the message names every unknown key with the nearest known one, in whatever section,
+    and every value out of range.
     """
     try:
         return settings.model_validate(dict(values))
@@ -106,10 +107,22 @@ def _problem(settings: type[BaseModel], location: tuple[int | str, ...], kind: s
     message = message.removeprefix("Value error, ")
     if kind != "extra_forbidden":
         return f"{name}: {message}" if name else message
-    known = sorted(_known_keys(settings, location[:-1]))
-    nearest = difflib.get_close_matches(str(location[-1]), known, n=1)
-    hint = f"did you mean {nearest[0]!r}?" if nearest else f"known here: {', '.join(known)}"
-    return f"unknown setting {name!r}; {hint}"
+    return f"unknown setting {name!r}; {_hint(settings, str(location[-1]), location[:-1])}"
+
+
+def _hint(settings: type[BaseModel], key: str, sections: tuple[int | str, ...]) -> str:
+    """What an unknown key may mean: this name in another section, the nearest one in its own, or in another."""
+    known = sorted(_known_keys(settings, sections))
+    paths = _all_keys(settings)
+    names = [path.rpartition(".")[2] for path in paths]
+    near_here = difflib.get_close_matches(key, known, n=1)
+    near = difflib.get_close_matches(key, names, n=1)
+    meant = (
+        [path for path, name in zip(paths, names, strict=True) if name == key]
+        or near_here
+        or [path for path, name in zip(paths, names, strict=True) if name in near]
+    )
+    return f"did you mean {' or '.join(map(repr, meant))}?" if meant else f"known here: {', '.join(known)}"
 
 
 def _known_keys(settings: type[BaseModel], sections: tuple[int | str, ...]) -> list[str]:
@@ -120,6 +133,15 @@ def _known_keys(settings: type[BaseModel], sections: tuple[int | str, ...]) -> l
             break
         settings = below
     return list(settings.model_fields)
+
+
+def _all_keys(settings: type[BaseModel], prefix: str = "") -> list[str]:
+    """Every setting of all sections, as `section.key`."""
+    keys = []
+    for name, field in settings.model_fields.items():
+        below = _model_in(field.annotation)
+        keys += [prefix + name, *(_all_keys(below, f"{prefix}{name}.") if below else [])]
+    return keys
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
