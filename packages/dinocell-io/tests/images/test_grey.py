@@ -99,5 +99,5 @@ def test_a_number_may_be_a_name(names: tuple[str, ...], choice: str | int, index
 
 
 def test_a_name_that_two_channels_share_is_refused() -> None:
-    with pytest.raises(ValueError, match="2 channels are named 'dna'"):
+    with pytest.raises(ValueError, match=r"2 channels are named 'dna'; choose by index, 0 or 1$"):
         grey_image(stains("DNA", "Dna"), channel="dna")

@@ -42,11 +42,14 @@ def channel_index(image: Image, channel: str | int) -> int:
         return found[0]
     if isinstance(channel, str) and not found and channel.isdecimal() and int(channel) < len(image.channels):
         return int(channel)
+    if len(found) > 1:
+        choice = " or ".join(map(str, found))
+        raise ValueError(f"{image.uri}: {len(found)} channels are named {channel!r}; choose by index, {choice}")
     if isinstance(channel, int):
         problem = f"there is no channel {channel}"
     else:
-        problem = f"{len(found) or 'no'} channel{'s are' if found else ' is'} named {channel!r}"
-        problem += " or has that index" if channel.isdecimal() and not found else ""
+        problem = f"no channel is named {channel!r}"
+        problem += " or has that index" if channel.isdecimal() else ""
     raise ValueError(
         f"{image.uri}: {problem}; it has {', '.join(image.channels)}. "
         f"Choose one of these names or an index from 0 to {len(image.channels) - 1}"
