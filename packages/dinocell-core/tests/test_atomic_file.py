@@ -87,3 +87,8 @@ def test_a_folder_that_may_not_be_written_is_named(tmp_path):
 def test_the_error_of_a_full_disk_names_the_file_and_the_room_that_is_left(tmp_path):
     assert "model could not be written (" in str(not_written(tmp_path / "model", "why"))
     assert " MB free): why" in str(not_written(tmp_path / "model", "why"))
+
+
+def test_what_torch_says_of_a_full_disk_is_left_out(tmp_path):
+    reason = RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598")
+    assert str(not_written(tmp_path / "last.ckpt", reason)).endswith(" MB free)")

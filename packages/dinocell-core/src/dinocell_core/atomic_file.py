@@ -40,7 +40,9 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
 def not_written(path: str | Path, reason: object) -> OSError:
     """The error of a file whose writer failed, with the room that is left: safetensors does not name a full disk."""
     free = shutil.disk_usage(Path(path).absolute().parent).free
-    return OSError(f"{path} could not be written ({free / 1e6:.0f} MB free): {reason}")
+    # torch says of a full disk only where in its own code the positions in a file differ
+    why = "" if "[enforce fail at inline_container" in str(reason) else f": {reason}"
+    return OSError(f"{path} could not be written ({free / 1e6:.0f} MB free){why}")
 
 
 def _created(temporary: Path) -> int:

@@ -7,7 +7,6 @@ from .commands.errors import FAILED as FAILED
 from .commands.errors import WRONG_COMMAND_LINE as WRONG_COMMAND_LINE
 from .commands.errors import errors_told as errors_told
 from .commands.output_folder import check_output_folder as check_output_folder
-from .commands.output_folder import not_written as not_written
 from .commands.output_folder import run_folder as run_folder
 from .datasets.convert_cellpose import convert_cellpose as convert_cellpose
 from .datasets.convert_dsb2018 import convert_dsb2018 as convert_dsb2018

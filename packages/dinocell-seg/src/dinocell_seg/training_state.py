@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from dinocell_core import DINOCell
+from dinocell_core.atomic_file import not_written
 from dinocell_core.checkpoint_file import UNREADABLE
 from dinocell_core.integrity import damaged_record, not_finite
 from dinocell_core.recipe import differences, merged
-from dinocell_io import atomic_path, counted, not_written
+from dinocell_io import atomic_path, counted
 
 # Settings that may change when a run is resumed, so that a diverged run can continue; changes are kept with the run.
 _MAY_CHANGE = ("optimization.learning_rate", "optimization.final_factor", "optimization.clip_norm", "precision")

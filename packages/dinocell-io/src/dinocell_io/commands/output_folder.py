@@ -2,7 +2,7 @@
 
 import os
 import re
-import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +12,8 @@ from dinocell_io.system.file_lock import held_alone
 
 
 def check_output_folder(output: Path, *, name: str = "--output") -> None:
-    """Raise ValueError if no folder can be written there: an address, inside an OME-Zarr, below a file, or forbidden.
+    """Raise ValueError if no folder can be written there: an address, inside an OME-Zarr, below a file, forbidden,
+    or on a file system that takes none.
 
     A folder that does not exist is made where it is written. `name` is what the error calls it.
     """
@@ -29,12 +30,12 @@ def check_output_folder(output: Path, *, name: str = "--output") -> None:
             f"{name} {output}: the folder {there} may not be written by this user; change its permissions, or give "
             "another folder"
         )
-
-
-def not_written(path: str | Path, reason: object) -> OSError:
-    """The error of a file whose writer failed, with the room that is left: libraries do not always name a full disk."""
-    free = shutil.disk_usage(Path(path).absolute().parent).free
-    return OSError(f"{path} could not be written ({free / 1e6:.0f} MB free): {reason}")
+    try:  # what the permissions do not tell: a file system that is read-only or takes no folders, such as /proc
+        os.rmdir(tempfile.mkdtemp(prefix=".dinocell", dir=there))
+    except OSError as error:
+        raise ValueError(
+            f"{name} {output}: nothing can be written in {there} ({error.strerror}); give another folder"
+        ) from error
 
 
 @contextmanager

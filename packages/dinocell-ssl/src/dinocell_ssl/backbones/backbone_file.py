@@ -2,7 +2,6 @@
 
 import json
 import pickle
-import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dinocell_core import DinoVisionTransformer, ViTConfig
+from dinocell_core.atomic_file import not_written
 from dinocell_io import atomic_path
 from dinocell_ssl.data.intensity import NORMALIZATION
 
@@ -45,12 +45,7 @@ def save_backbone_weights(
         try:
             save_file(tensors, temporary, metadata={_HEADER: json.dumps(header, sort_keys=True, allow_nan=False)})
         except SafetensorError as error:  # how its writer reports a full disk
-            raise OSError(f"{path} could not be written ({free_space(Path(path))}): {error}") from error
-
-
-def free_space(path: Path) -> str:
-    """The free space on the disk of `path`, for messages."""
-    return f"{shutil.disk_usage(path.parent).free / 1e6:.0f} MB free"
+            raise not_written(path, error) from error
 
 
 def read_backbone_facts(path: str | Path) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dinocell_core.atomic_file import not_written
 from dinocell_core.recipe import differences, merged
 from dinocell_io import atomic_path
-from dinocell_ssl.backbones.backbone_file import free_space
 from dinocell_ssl.model.sharded import copy_into, gathered, load_optimizer
 from dinocell_ssl.run.recipe import PretrainRecipe
 from dinocell_ssl.watch.monitor import TrainState
@@ -87,7 +87,7 @@ def save_checkpoint(path: Path, contents: Mapping[str, Any]) -> None:
         try:
             torch.save(dict(contents), temporary)
         except RuntimeError as error:  # torch's own writer has no OSError
-            raise OSError(f"{path} could not be written ({free_space(path)}): {error}") from error
+            raise not_written(path, error) from error
 
 
 def load_checkpoint(path: Path, state: TrainState, *, data: Mapping[str, Any]) -> dict[str, Tensor]:
