@@ -175,3 +175,23 @@ def test_labels_of_another_image_are_refused() -> None:
         ValueError, match=r"the labels are \(5, 6\) but a\.tif is \(8, 6\); give the labels of this image"
     ):
         measure_cells(np.ones((5, 6), np.int32), image)
+
+
+def test_an_array_is_measured_as_an_image_whose_channels_have_numbers() -> None:
+    labels = blobs()
+    planes = np.random.default_rng(0).integers(0, 60_000, (2, *labels.shape)).astype(np.uint16)
+    expected = measure_cells(labels, image_of(*planes, channels=("C0", "C1")))
+    table = measure_cells(labels, planes)
+    assert [*table] == [*expected]
+    for name, column in expected.items():
+        np.testing.assert_array_equal(table[name], column)
+    np.testing.assert_array_equal(measure_cells(labels, planes[0])["mean_C0"], expected["mean_C0"])
+    narrow = measure_cells(labels[:, :3], planes[:, :, :3])
+    assert "mean_C1" in narrow
+    rgb = np.stack([planes[0], planes[1], planes[0]], axis=-1)
+    np.testing.assert_array_equal(measure_cells(labels, rgb)["mean_green"], expected["mean_C1"])
+
+
+def test_an_array_with_more_axes_than_an_image_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"got an array of shape \(1, 1, 8, 6\); expected an array \[y x\], .* or a dinocell_io\.Image$"):
+        measure_cells(np.ones((8, 6), np.int32), np.zeros((1, 1, 8, 6)))

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, Int32, Integer, Num
 
 from dinocell_io import Image, atomic_path
+from dinocell_io.images.image import RGB_CHANNELS
 from dinocell_seg.row_blocks import row_blocks
 
 Table = dict[str, np.ndarray]
@@ -24,7 +25,7 @@ _NEIGHBOURS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) !=
 
 def measure_cells(
     labels: Integer[np.ndarray, "y x"],
-    image: Image,
+    image: Image | Num[np.ndarray, "..."],
     *,
     confidence: Float32[np.ndarray, " cell"] | None = None,
     pixel_size_um: float | None = None,
@@ -35,8 +36,10 @@ def measure_cells(
     bbox_bottom and bbox_right are one past the last row and column. Solidity is the area over the number of
     pixels whose centres lie in the convex hull of the cell's pixel centres (1 for every digitally convex
     cell; skimage's hull is up to half a pixel wider). Intensities are of every channel of the image, in the
-    file's unit. Raises ValueError if the labels are not of the image's shape.
+    file's unit. An array [y x] or [channel y x] has the channels C0, C1 ..., and RGB [y x 3] those of its colours.
+    Raises ValueError if the labels are not of the image's shape.
     """
+    image = _with_channels(image, labels.shape)
     if labels.shape != image.pixels.shape[1:]:
         raise ValueError(
             f"the labels are {labels.shape} but {image.uri} is {image.pixels.shape[1:]}; give the labels of this image"
@@ -73,6 +76,18 @@ def measure_cells(
         columns = _intensities(labels, plane, num_cells)
         table |= {f"{kind}_{name}": column[present] for kind, column in columns.items()}
     return table
+
+
+def _with_channels(image: Image | Num[np.ndarray, "..."], shape: tuple[int, ...]) -> Image:
+    """An array as an image of this shape [y x]."""
+    if isinstance(image, Image):
+        return image
+    if not isinstance(image, np.ndarray) or image.ndim not in (2, 3):
+        found = f"an array of shape {image.shape}" if isinstance(image, np.ndarray) else f"a {type(image).__name__}"
+        raise ValueError(f"got {found}; expected an array [y x], [channel y x] or RGB [y x 3], or a dinocell_io.Image")
+    if image.shape == (*shape, 3):
+        return Image(np.moveaxis(image, -1, 0), RGB_CHANNELS, is_rgb=True)
+    return Image(image if image.ndim == 3 else image[None])
 
 
 def write_table(path: str | Path, table: Mapping[str, np.ndarray]) -> None:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from dinocell_io.images.damage import DAMAGE
 from dinocell_io.images.image import TIFF_SUFFIXES
 from dinocell_io.stores.uri import split_uri
 
@@ -29,5 +28,5 @@ def _may_be_of_a_set(path: Path) -> bool:
         with tifffile.TiffFile(path) as tif:
             text = tif.ome_metadata or ""
             return "FileName" in text or "BinaryOnly" in text or tif.is_mmstack
-    except (*DAMAGE, tifffile.TiffFileError):
+    except (OSError, ValueError, tifffile.TiffFileError):
         return False  # the error is reported when the file is read

@@ -23,20 +23,22 @@ class Image:
     TIFF is memory-mapped copy-on-write, so writing to it never changes the file.
     `channels` are the file's names, or "C0", "C1" ... where it has none. `pixel_size_um` is the
     side of a square pixel, None where the file does not say or its pixels are not square.
-    `files` and `notes` are those of `LazyImage`.
+    `files` and `notes` are those of `LazyImage`. An array becomes an image by `Image(pixels)`.
     """
 
     pixels: Shaped[np.ndarray, "channel y x"]
-    channels: tuple[str, ...]
-    pixel_size_um: float | None
-    is_rgb: bool
-    uri: str
+    channels: tuple[str, ...] = ()
+    pixel_size_um: float | None = None
+    is_rgb: bool = False
+    uri: str = "array"
     files: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or 0 in self.pixels.shape:
             raise ImageFileError(f"{self.uri}: pixels have shape {self.pixels.shape}, expected non-empty [channel y x]")
+        if not self.channels:
+            object.__setattr__(self, "channels", numbered_channels(self.pixels.shape[0]))
         if len(self.channels) != self.pixels.shape[0]:
             raise ImageFileError(
                 f"{self.uri}: {counted(self.pixels.shape[0], 'channel')} but {counted(len(self.channels), 'name')} "
