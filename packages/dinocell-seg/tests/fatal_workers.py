@@ -69,3 +69,33 @@ def die_at_start(connection: Connection, request: SegmentRequest) -> None:
     with (request.output.parent / "starts").open("a") as file:
         file.write("start\n")
     os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def crash_when_looked_at(connection: Connection, request: SegmentRequest) -> None:
+    from dinocell_seg import worker_process
+
+    original = worker_process.parts_of_images
+
+    def parts(images: list[str], scene: Any) -> Any:
+        if any(image.endswith("2.tif") for image in images):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return {image: "part of 0.tif" for image in images if image.endswith("3.tif")} or original(images, scene)
+
+    worker_process.parts_of_images = parts
+    worker_process.serve(connection, request)
+
+
+def die_at_every_start_but_the_first(connection: Connection, request: SegmentRequest) -> None:
+    with (request.output.parent / "starts").open("a") as file:
+        file.write("start\n")
+    if (request.output.parent / "starts").read_text().count("start") > 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    crash_at_2(connection, request)
+
+
+def die_at_the_second_start(connection: Connection, request: SegmentRequest) -> None:
+    with (request.output.parent / "starts").open("a") as file:
+        file.write("start\n")
+    if (request.output.parent / "starts").read_text().count("start") == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    crash_at_2(connection, request)

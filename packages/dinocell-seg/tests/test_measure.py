@@ -193,5 +193,5 @@ def test_an_array_is_measured_as_an_image_whose_channels_have_numbers() -> None:
 
 
 def test_an_array_with_more_axes_than_an_image_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"got an array of shape \(1, 1, 8, 6\); expected an array \[y x\], .* or a dinocell_io\.Image$"):
+    with pytest.raises(ValueError, match=r"got an array of shape \(1, 1, 8, 6\); expected an array \[y x\], "):
         measure_cells(np.ones((8, 6), np.int32), np.zeros((1, 1, 8, 6)))

@@ -218,3 +218,18 @@ def test_the_written_overlay_has_the_contrast_of_the_run(
     written = cv2.imread(str(files["overlay"]))[..., ::-1]
     np.testing.assert_array_equal(written, overlay(prepare(plane, pipeline.settings.normalization), labels))
     assert (written != overlay(prepare(plane), labels)).any(), "test invalid"
+
+
+def test_an_image_that_cannot_be_written_leaves_no_files(
+    pipeline: DINOCellPipeline, three_discs: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), three_discs)
+
+    def full(*arguments: object, **options: object) -> None:
+        assert (tmp_path / "out" / "a_labels.tif").exists(), "test invalid"
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("dinocell_seg.segment.write_overlay", full)
+    with pytest.raises(OSError, match="No space left"):
+        segment_file(tmp_path / "a.png", tmp_path / "out", pipeline)
+    assert not list((tmp_path / "out").iterdir())

@@ -104,6 +104,30 @@ def test_an_error_that_nobody_expected_fails_its_image_only(
     assert "AssertionError: a bug" in capfd.readouterr().err
 
 
+@pytest.mark.slow
+def test_a_file_that_kills_the_worker_when_it_is_looked_at_hides_no_set(images: list[str], tmp_path: Path) -> None:
+    outcomes = {Path(one.image).name: one for one in run("crash_when_looked_at", images, tmp_path / "out")}
+    assert outcomes["3.tif"].status == "left out"
+    assert outcomes["3.tif"].message == "part of 0.tif"
+    assert [outcomes[f"{number}.tif"].status for number in (0, 1, 4)] == ["done"] * 3
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_while_it_starts_again_is_started_once_more(images: list[str], tmp_path: Path) -> None:
+    outcomes = run("die_at_the_second_start", images[:4], tmp_path / "out")
+    assert [outcome.status for outcome in outcomes] == ["done", "done", "failed", "done"]
+
+
+@pytest.mark.slow
+def test_where_no_worker_can_be_started_again_the_rest_has_failed(images: list[str], tmp_path: Path) -> None:
+    outcomes = run("die_at_every_start_but_the_first", images, tmp_path / "out")
+    assert [Path(outcome.image).name for outcome in outcomes] == [f"{number}.tif" for number in range(5)]
+    assert outcomes[0].status == "done"  # 1.tif may still have been in the worker's hands
+    assert {outcome.status for outcome in outcomes[2:]} == {"failed"}
+    assert "signal 9: killed" in outcomes[4].message
+    assert (tmp_path / "starts").read_text().count("start") == 3
+
+
 def test_a_worker_that_dies_at_its_start_is_told_once(images: list[str], tmp_path: Path) -> None:
     with (
         pytest.raises(ChildProcessError, match=r"\(signal 11: segmentation fault\), before it began with an image"),

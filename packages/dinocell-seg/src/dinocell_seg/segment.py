@@ -135,20 +135,34 @@ def write_segmentation(
     *,
     save_distance_map: bool = False,
 ) -> SegmentedFile:
-    """Measure the cells and write all files of an image: the last step of `segment_file`."""
-    started = time.perf_counter()
-    image, labels = opened.image, segmentation.labels
-    pixel_size_um = pipeline.settings.pixel_size_um or image.pixel_size_um
+    """Measure the cells and write all files of an image: the last step of `segment_file`.
+
+    If one of them cannot be written, none stays: labels without a record could be taken for a result.
+    """
     files = output_files(opened.uri, output, save_distance_map=save_distance_map)
     files["labels"].parent.mkdir(parents=True, exist_ok=True)
     _withdraw(output_files(opened.uri, output, save_distance_map=True))
+    try:
+        return _written(opened, segmentation, files, pipeline)
+    except BaseException:
+        for path in files.values():
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _written(
+    opened: OpenedImage, segmentation: Segmentation, files: Mapping[str, Path], pipeline: DINOCellPipeline
+) -> SegmentedFile:
+    started = time.perf_counter()
+    image, labels = opened.image, segmentation.labels
+    pixel_size_um = pipeline.settings.pixel_size_um or image.pixel_size_um
     table = measure_cells(labels, image, confidence=segmentation.confidence, pixel_size_um=pixel_size_um)
     write_labels(files["labels"], labels, pixel_size_um=pixel_size_um)
     write_table(files["cells"], table)
     normalization = segmentation.prediction.normalization
     prepared = prepare_as_fitted(opened.plane, pipeline.settings.normalization, normalization)
     write_overlay(files["overlay"], prepared, labels)
-    if save_distance_map:
+    if "distance_map" in files:
         write_distance_map(files["distance_map"], segmentation.distance_map)
     seconds = {"read": opened.seconds, **segmentation.seconds, "write": time.perf_counter() - started}
     run = describe_run(

@@ -30,8 +30,8 @@ class WorkerBatch:
     """Images through a worker process that is started again when it dies.
 
     The images that a dead worker held are tried again alone, each first in its worker or after another image of its own
-    kind; the one with which a worker dies again has failed, and says so. A worker that dies before it is ready ends the
-    batch: what kills it is not an image. `serve` is what the process runs.
+    kind; the one with which a worker dies again has failed, and says so. A worker that dies before it is ready, twice
+    in a row, ends the batch: what kills it is not an image. `serve` is what the process runs.
     """
 
     def __init__(self, request: SegmentRequest, *, serve: Callable[[Connection, SegmentRequest], None] | None = None):
@@ -79,8 +79,10 @@ class WorkerBatch:
                         done(Outcome(waiting.pop(0), "failed", message=f"{death}, twice with this image"))
                     else:
                         alone.update(waiting[:IN_FLIGHT])
-                    if waiting:
-                        self.start()
+                    if waiting and (reason := self._restart()):
+                        for image in waiting:
+                            done(Outcome(image, "failed", message=reason))
+                        break
             return list(done.outcomes)
 
     def stop(self) -> None:
@@ -96,11 +98,31 @@ class WorkerBatch:
         self._process = self._connection = None
 
     def _parts(self, images: Sequence[str]) -> Mapping[str, str]:
+        """Images that are part of another one. A file that kills the worker when it is looked at is none of them."""
         try:
             return next(self._outcomes("parts", images), {})
         except _WorkerDiedError:
-            self.start()  # the file that kills it fails when it is segmented
-            return {}
+            self.start()
+        harmless = []
+        for image in images:
+            try:
+                list(self._outcomes("parts", [image]))
+                harmless.append(image)
+            except _WorkerDiedError:
+                self.start()
+        return next(self._outcomes("parts", harmless), {})
+
+    def _restart(self) -> str:
+        """Start the worker again, twice if need be, as where memory is short for a while; why it failed, or ""."""
+        for attempt in (1, 2):
+            try:
+                self.start()
+            except ChildProcessError as error:
+                if attempt == 2:
+                    return str(error)
+            else:
+                break
+        return ""
 
     def _outcomes(self, task: str, images: Sequence[str]) -> Iterator[Any]:
         """What the worker says of a task, until it says that it is done."""

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from dinocell_io.images.damage import DAMAGE
 from dinocell_io.images.image import TIFF_SUFFIXES
 from dinocell_io.stores.uri import split_uri
 
@@ -28,5 +29,5 @@ def _may_be_of_a_set(path: Path) -> bool:
         with tifffile.TiffFile(path) as tif:
             text = tif.ome_metadata or ""
             return "FileName" in text or "BinaryOnly" in text or tif.is_mmstack
-    except (OSError, ValueError, tifffile.TiffFileError):
+    except (*DAMAGE, tifffile.TiffFileError):
         return False  # the error is reported when the file is read
