@@ -145,6 +145,34 @@ def test_equal_names_from_different_folders_are_refused_before_anything_is_writt
     assert not (tmp_path / "out").exists()
 
 
+def test_an_image_and_its_preview_in_a_folder_fail_and_do_not_stop_the_others(folder: Path, tmp_path: Path) -> None:
+    (folder / "broken.tif").unlink()
+    (folder / "discs.png").touch()
+    result = run(folder, "-o", tmp_path / "out", *SETTINGS)
+    assert result.exit_code == 1, result.output
+    rows = summary(tmp_path / "out")
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "discs.png": "failed",
+        "discs.tif": "left out",
+        "empty.png": "done",
+    }
+    for name in ("discs.png", "discs.tif"):
+        assert f"choose with a pattern, '{folder}/*.png' or '{folder}/*.tif'" in rows[name]["message"]
+    assert not (tmp_path / "out" / "discs_labels.tif").exists()
+    assert run(f"{folder}/*.tif", "-o", tmp_path / "out", *SETTINGS).exit_code == 0
+    assert {name: row["status"] for name, row in summary(tmp_path / "out").items()} == {
+        "discs.tif": "done",
+        "empty.png": "done",
+    }
+
+
+def test_an_image_and_its_preview_that_are_named_are_refused(folder: Path, tmp_path: Path) -> None:
+    (folder / "discs.png").touch()
+    result = run(folder / "discs.tif", folder / "discs.png", folder / "empty.png", "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert not (tmp_path / "out").exists()
+
+
 def test_earlier_results_are_neither_overwritten_nor_mixed_unasked(folder: Path, tmp_path: Path) -> None:
     words = [folder / "discs.tif", "-o", tmp_path / "out", *SETTINGS]
     assert run(*words).exit_code == 0

@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -6,7 +7,7 @@ from typing import Any
 import pytest
 
 from dinocell_io.testing import ObjectServer
-from dinocell_seg.inputs import NOT_TAKEN, find_images, refuse_equal_stems
+from dinocell_seg.inputs import NOT_TAKEN, Inputs, find_images, without_clashes
 from dinocell_seg.output_files import output_stem
 
 
@@ -167,9 +168,30 @@ def test_what_names_nothing_is_refused(folder: Path, word: str, message: str) ->
 
 
 def test_images_that_would_write_the_same_files_are_refused_with_a_list() -> None:
-    refuse_equal_stems(["a/x.tif", "a/y.tif"])
+    images = ["a/x.tif", "b/X.ome.tif", "a/y.png", "a/y.tif", "z.png"]
+    assert without_clashes(Inputs(["a/x.tif", "a/y.tif"]), ["a"]) == Inputs(["a/x.tif", "a/y.tif"])
     with pytest.raises(ValueError, match=r"a/x\.tif and b/X\.ome\.tif; a/y\.png and a/y\.tif.*Nothing was written"):
-        refuse_equal_stems(["a/x.tif", "b/X.ome.tif", "a/y.png", "a/y.tif", "z.png"])
+        without_clashes(Inputs(images), ["a", "b", "z.png"])
+    for found, words in ((images[2:], ["a/y.png", "a"]), (images[2:4], ["a"])):
+        with pytest.raises(ValueError, match=r"a/y\.png and a/y\.tif\. Nothing was written"):
+            without_clashes(Inputs(found), words)
+
+
+@pytest.mark.parametrize(
+    ("images", "choice"),
+    [
+        (["a/y.png", "a/y.tif"], r"choose with a pattern, 'a/\*\.png' or 'a/\*\.tif'$"),
+        (["a/y.ome.tif", "a/y.png", "a/y.tif"], r"choose with a pattern, 'a/\*\.png'$"),
+        (["a/y.ome.tif", "a/y.tif"], "rename one$"),
+        (["s3://b/y.png", "s3://b/y.tif"], "rename one$"),
+    ],
+)
+def test_images_of_a_folder_that_would_write_the_same_files_fail_with_the_way_out(
+    images: list[str], choice: str
+) -> None:
+    found = without_clashes(Inputs([*images, "a/z.tif"], {"a/n.czi": "why"}), ["a", "s3://b"])
+    assert (found.images, [*found.failed], [*found.left_out]) == (["a/z.tif"], images[:1], ["a/n.czi", *images[1:]])
+    assert re.search(choice, found.failed[images[0]])
 
 
 def test_a_link_that_leads_nowhere_is_not_passed_over(tmp_path: Path) -> None:
@@ -211,7 +233,7 @@ def test_a_plate_is_all_of_its_fields_and_their_names_are_the_paths_inside(plate
     for word in (plate, f"{plate}/", plate.parent):
         images = find_images([str(word)]).images
         assert images == [f"{plate}/{field}" for field in inside]
-        refuse_equal_stems(images)
+        assert without_clashes(Inputs(images), [str(word)]).images == images
     stems = ["plate_A_1_0", "plate_A_1_1", "plate_B_2_0", "plate_B_2_1", "plate_B_3"]
     assert [output_stem(image) for image in images] == stems
     assert find_images([str(plate)], whole_zarr=True).images == [str(plate)]

@@ -150,7 +150,7 @@ def segment(
         with worker.signals_end_the_batch():
             with errors_told(WRONG_COMMAND_LINE):
                 batch.start()
-            exit_code, problem = _segment_all(batch, found, outcomes)
+            exit_code, problem = _segment_all(batch, found, output, outcomes)
     finally:
         batch.stop()
     if outcomes:
@@ -213,40 +213,45 @@ def _settings_of(**options: Any) -> dict[str, Any]:
 def _inputs(inputs: Sequence[str], output: Path, *, whole_zarr: bool, refuse: bool) -> "Inputs":
     """The images, and everything that can be wrong with them and with the folder, found before a file is written."""
     from dinocell_io import check_output_folder
-    from dinocell_seg.inputs import find_images, refuse_equal_stems
+    from dinocell_seg.inputs import find_images, without_clashes
     from dinocell_seg.outcomes import refuse_existing
 
-    found = find_images(inputs, whole_zarr=whole_zarr)
-    refuse_equal_stems(found.images)
+    found = without_clashes(find_images(inputs, whole_zarr=whole_zarr), inputs)
     check_output_folder(output)
     if refuse:
         refuse_existing(found.images, output)
     return found
 
 
-def _segment_all(batch: "WorkerBatch", found: "Inputs", outcomes: "list[Outcome]") -> tuple[int, str]:
+def _segment_all(batch: "WorkerBatch", found: "Inputs", output: Path, outcomes: "list[Outcome]") -> tuple[int, str]:
     """Fills `outcomes` image by image, so that they are there however the run ends; its exit code, and what went
     wrong."""
     from rich.console import Console
     from rich.progress import Progress
 
+    from dinocell_seg.outcomes import Outcome, recorded
     from dinocell_seg.worker import Terminated
 
+    num_images = len(found.images) + len(found.failed)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("segmenting", total=len(found.images))
+        task = progress.add_task("segmenting", total=num_images)
 
-        def report(outcome: "Outcome") -> None:
+        def report(outcome: Outcome) -> None:
             outcomes.append(outcome)
             if outcome.status != "left out":
                 progress.advance(task)
 
         try:
+            if found.failed:
+                with recorded(output, report) as done:
+                    for image, why in found.failed.items():
+                        done(Outcome(image, "failed", message=why, keeps_result=True))
             batch.segment(found.images, left_out=found.left_out, report=report)
         except KeyboardInterrupt as interrupt:
             num_finished = sum(outcome.status != "left out" for outcome in outcomes)
             return interrupt.exit_code if isinstance(interrupt, Terminated) else 130, (
-                f"stopped after {num_finished} of {counted(len(found.images), 'image')}; "
+                f"stopped after {num_finished} of {counted(num_images, 'image')}; "
                 "the same command with --skip-existing continues"
             )
         except ChildProcessError as error:

@@ -5,7 +5,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from dinocell_io import IMAGE_SUFFIXES, READABLE_SUFFIXES, StoreError, images_among, is_zarr, open_store, zarr_images
+from dinocell_io import (
+    IMAGE_SUFFIXES,
+    READABLE_SUFFIXES,
+    StoreError,
+    images_among,
+    is_zarr,
+    open_store,
+    zarr_images,
+    zarr_root,
+)
 from dinocell_seg.output_files import is_output, output_stem
 
 _UNREADABLE = (
@@ -22,10 +31,12 @@ NOT_TAKEN = (
 
 @dataclass(frozen=True)
 class Inputs:
-    """The images of a command line, in order, each once; files that look like images but are not used, and why."""
+    """The images of a command line, in order, each once; files that look like images but are not used, and images that
+    cannot be segmented, both with why."""
 
     images: list[str]
     left_out: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 def find_images(words: Iterable[str], *, whole_zarr: bool = False) -> Inputs:
@@ -69,17 +80,40 @@ def _of_word(word: str, *, whole_zarr: bool) -> Inputs:
     return Inputs([str(path)]) if path.exists() else _of_pattern(word, whole_zarr=whole_zarr)
 
 
-def refuse_equal_stems(images: Sequence[str]) -> None:
-    """Raise ValueError, with a list, if two images would write the same output files."""
+def without_clashes(found: Inputs, words: Iterable[str]) -> Inputs:
+    """The images without those of one folder that would write the same output files: an image and its preview.
+
+    Of each such group the first has failed, and the others are left out. Raises ValueError, with a list, if the `words`
+    name one of them, if they lie in different folders, or if no other image remains.
+    """
     by_stem: dict[str, list[str]] = {}
-    for image in images:
+    for image in found.images:
         by_stem.setdefault(output_stem(image).casefold(), []).append(image)
-    clashes = [" and ".join(group) for group in by_stem.values() if len(group) > 1]
-    if clashes:
+    groups = [group for group in by_stem.values() if len(group) > 1]
+    clashing = {image for group in groups for image in group}
+    named = {name for word in words for name in (word.rstrip("/"), str(Path(word)))}
+    in_one_folder = all(len({_folder_of(image) for image in group}) == 1 for group in groups)
+    images = [image for image in found.images if image not in clashing]
+    if groups and (named & clashing or not in_one_folder or not images):
         raise ValueError(
-            f"these images would write the same output files: {'; '.join(clashes)}. "
+            f"these images would write the same output files: {'; '.join(map(' and '.join, groups))}. "
             "Nothing was written; segment them into different folders, or rename them"
         )
+    failed = {group[0]: _clash(group) for group in groups}
+    others = {image: _clash(group) for group in groups for image in group[1:]}
+    return Inputs(images, found.left_out | others, failed)
+
+
+def _clash(group: Sequence[str]) -> str:
+    """Why none of these images is segmented, and the patterns that choose one of them."""
+    endings = [PurePosixPath(zarr_root(image)[0].replace("\\", "/")).suffix for image in group]
+    patterns = [f"'{glob.escape(_folder_of(group[0]))}/*{ending}'" for ending in endings if endings.count(ending) == 1]
+    choice = f"choose with a pattern, {' or '.join(patterns)}" if "://" not in group[0] and patterns else "rename one"
+    return f"{' and '.join(group)} would write the same output files, and none was segmented; {choice}"
+
+
+def _folder_of(image: str) -> str:
+    return zarr_root(image)[0].replace("\\", "/").rpartition("/")[0] or "."
 
 
 def _of_address(word: str, *, whole_zarr: bool) -> Inputs:
