@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dinocell_seg.normalize import Normalization, equalize, fit_normalization, normalize, prepare
+from dinocell_seg.normalize import Normalization, equalize, fit_normalization, normalize, prepare, prepare_as_fitted
 
 
 def plain_normalize(plane: np.ndarray, low: float = 1.0, high: float = 99.8) -> np.ndarray:
@@ -165,3 +165,36 @@ def test_reversed_percentiles_are_refused() -> None:
 def test_unknown_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="Extra inputs are not permitted"):
         Normalization(low=1)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "offset"),
+    [
+        (np.int8, -128),
+        (np.int16, -32_768),
+        (np.uint32, 2**31),
+        (np.int32, -(2**31)),
+        (np.uint64, 2**63),
+        (np.uint64, 2**64 - 256),
+        (np.int64, 2**62),
+        (np.int64, -(2**63)),
+    ],
+)
+@pytest.mark.parametrize("method", ["percentile", "clahe"])
+def test_an_offset_of_integers_changes_nothing(dtype: type, offset: int, method: str) -> None:
+    plane = noise(np.uint8).astype(np.uint64) % 256
+    shifted = (plane + np.uint64(offset % 2**64)).view(np.int64 if offset < 0 else np.uint64).astype(dtype)
+    assert int(shifted.max()) - int(shifted.min()) == int(plane.max()), "test invalid"
+    settings = Normalization(method=method)
+    np.testing.assert_allclose(normalize(shifted, settings), normalize(plane, settings), atol=2e-6)
+    as_fitted = prepare_as_fitted(shifted, settings, fit_normalization(shifted, settings))
+    np.testing.assert_array_equal(as_fitted.pixels, prepare(shifted, settings).pixels)
+
+
+@pytest.mark.parametrize("offset", [2**62, 2**63 + 2**62])
+def test_a_frame_of_zeros_around_large_integers_is_left_out(offset: int) -> None:
+    plane = noise(np.uint8, (200, 200))
+    framed = np.zeros((300, 300), np.uint64)
+    framed[50:250, 50:250] = plane.astype(np.uint64) + np.uint64(offset)
+    assert fit_normalization(framed).frame_share == pytest.approx(5 / 9)
+    np.testing.assert_allclose(normalize(framed)[50:250, 50:250], normalize(plane), atol=2e-6)

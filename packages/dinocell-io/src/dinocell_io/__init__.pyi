@@ -49,6 +49,8 @@ from .intensity.fitted_plane import fit_intensities as fit_intensities
 from .intensity.fitted_plane import refuse_non_finite as refuse_non_finite
 from .intensity.fitted_plane import row_blocks as row_blocks
 from .intensity.fitted_plane import unit_values as unit_values
+from .intensity.wide_integers import differences as differences
+from .intensity.wide_integers import from_origin as from_origin
 from .jump.build import build_jump_index as build_jump_index
 from .jump.fetch import fetch_fields as fetch_fields
 from .jump.fields import JumpFields as JumpFields

@@ -19,7 +19,9 @@ from dinocell_io import (
     NETWORK_STD,
     FittedPlane,
     IntensityBasis,
+    differences,
     fit_intensities,
+    from_origin,
     refuse_non_finite,
     row_blocks,
     unit_values,
@@ -64,7 +66,8 @@ class AffineNormalization:
     CLAHE: of the equalised 8-bit image). `basis` says where they came from: "percentile"; "adapted" where a percentile
     was moved; "min-max" when both coincide in an image that is not constant; "constant" when every pixel is the same,
     and then every v is 0. `frame_share` is the share of pixels that is no picture. `notes` say in words what a user
-    should know about this image's contrast.
+    should know about this image's contrast. `origin` is 0 but for integers beyond 2**53, which floats do not hold
+    exactly: `low_value` and `high_value` are counted from it.
     """
 
     scale: float
@@ -76,6 +79,7 @@ class AffineNormalization:
     basis: IntensityBasis
     frame_share: float = 0.0
     notes: tuple[str, ...] = ()
+    origin: int = 0
 
     def as_dict(self) -> dict[str, float | str | list[str]]:
         return {**asdict(self), "notes": list(self.notes)}
@@ -135,11 +139,14 @@ def prepare_as_fitted(
 ) -> PreparedPlane:
     """The pixels of an image whose normalisation was fitted before; a frame keeps its own intensity."""
     pixels = equalize(plane) if settings.method == "clahe" else plane
-    return _prepared(FittedPlane(pixels, affine.low_value, affine.high_value, affine.basis))
+    if affine.origin:
+        pixels = differences(pixels, affine.origin)
+    return _prepared(FittedPlane(pixels, affine.low_value, affine.high_value, affine.basis, origin=affine.origin))
 
 
 def equalize(plane: Num[np.ndarray, "y x"]) -> UInt8[np.ndarray, "y x"]:
     """CLAHE of the whole image with SAMCell's constants, after one min-max rescaling to 8 bit."""
+    plane, _ = from_origin(plane)
     low, high = float(plane.min()), float(plane.max())
     eight_bit = np.zeros(plane.shape, np.uint8)
     if high > low:
@@ -161,6 +168,6 @@ def _prepared(fitted: FittedPlane) -> PreparedPlane:
     else:
         scale, offset = 1.0 / NETWORK_STD, BACKGROUND_INPUT
     affine = AffineNormalization(
-        scale, offset, NETWORK_LOW, NETWORK_HIGH, low, high, fitted.basis, fitted.frame_share, fitted.notes
+        scale, offset, NETWORK_LOW, NETWORK_HIGH, low, high, fitted.basis, fitted.frame_share, fitted.notes, fitted.origin
     )
     return PreparedPlane(plane if keeps_dtype else unit_values(plane, low, high), affine)

@@ -66,9 +66,12 @@ def _luma(pixels: Shaped[np.ndarray, "3 y x"]) -> Shaped[np.ndarray, "y x"]:
 
 
 def _integer_luma(pixels: Shaped[np.ndarray, "3 y x"]) -> Shaped[np.ndarray, "y x"]:
-    # 65535 * 1000 fits uint32; wider pixels need a wider sum
-    red, green, blue = pixels.astype(np.uint32 if pixels.dtype in (np.uint8, np.uint16) else np.int64)
-    return (red * _LUMA[0] + green * _LUMA[1] + blue * _LUMA[2] + 500) // 1000
+    # 65535 * 1000 fits uint32; wider pixels need a wider sum, of differences, which do not overflow
+    if pixels.dtype in (np.uint8, np.uint16):
+        red, green, blue = pixels.astype(np.uint32)
+        return (red * _LUMA[0] + green * _LUMA[1] + blue * _LUMA[2] + 500) // 1000
+    red, green, blue = pixels.astype(np.int64)
+    return green + ((red - green) * _LUMA[0] + (blue - green) * _LUMA[2] + 500) // 1000
 
 
 def _float_luma(pixels: Shaped[np.ndarray, "3 y x"]) -> Shaped[np.ndarray, "y x"]:

@@ -5,7 +5,7 @@ The network sees (v - 0.5) / 0.25, clipped to [-4, 6].
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float32, Num, Shaped
 
 from dinocell_io.intensity.limits import Limits, intensities, percentile_limits, robust_limits, sampled_rows
 from dinocell_io.intensity.picture_area import PictureArea, picture_area
+from dinocell_io.intensity.wide_integers import from_origin
 from dinocell_io.plural import counted
 
 NETWORK_MEAN = 0.5
@@ -34,7 +35,8 @@ class FittedPlane:
     `pixels` are the image's own, but for a frame far outside the picture's range, which becomes the picture's median,
     since its edge would look like a cell's. `basis` says where the intensities came from: "percentile"; "adapted" where
     a percentile was moved; "min-max" where both coincide in an image that is not constant; "constant". `frame_share` is
-    the share of pixels that is no picture. `notes` say in words what a user should know about the contrast.
+    the share of pixels that is no picture. `notes` say in words what a user should know about the contrast. Integers
+    beyond 2**53, which floats do not hold exactly, are counted from `origin`, in `pixels`, `low` and `high`.
     """
 
     pixels: Num[np.ndarray, "y x"]
@@ -43,6 +45,7 @@ class FittedPlane:
     basis: IntensityBasis
     frame_share: float = 0.0
     notes: tuple[str, ...] = ()
+    origin: int = 0
 
 
 def fit_intensities(
@@ -57,6 +60,14 @@ def fit_intensities(
     refuse_non_finite(plane)
     if plane.dtype == np.bool_:
         plane = plane.view(np.uint8)
+    counted_from_origin, origin = from_origin(plane)
+    fitted = _fit(counted_from_origin, low_percentile=low_percentile, high_percentile=high_percentile, robust=robust)
+    return replace(fitted, origin=origin) if origin else fitted
+
+
+def _fit(
+    plane: Num[np.ndarray, "y x"], *, low_percentile: float, high_percentile: float, robust: bool
+) -> FittedPlane:
     low, high = float(plane.min()), float(plane.max())
     if low == high:
         return FittedPlane(plane, low, high, "constant")

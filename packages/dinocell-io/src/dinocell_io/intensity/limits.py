@@ -89,14 +89,19 @@ class Limits:
 
 
 def intensities(pixels: Num[np.ndarray, "..."]) -> Intensities:
-    """Exact for integers, and for floats up to 16 Mpx; of larger float images every n-th pixel counts."""
+    """Exact for integers, and for floats up to 16 Mpx; of larger float images every n-th pixel counts.
+
+    Integers are within 2**53 of 0, as `from_origin` makes them.
+    """
     if np.issubdtype(pixels.dtype, np.integer):
         base = int(pixels.min())
         num_bins = int(pixels.max()) - base + 1
         if num_bins <= _MAX_HISTOGRAM_BINS:
             counts = np.zeros(num_bins, np.int64)
             for block in _blocks(pixels):
-                counts += np.bincount(block.astype(np.int64).ravel() - base, minlength=num_bins)
+                # modulo the width of the dtype, in which the difference cannot overflow
+                difference = (block - block.dtype.type(base)).view(f"u{block.dtype.itemsize}")
+                counts += np.bincount(difference.astype(np.int64).ravel(), minlength=num_bins)
             held = np.flatnonzero(counts)
             return Intensities(held + base, np.cumsum(counts[held]), 1.0)
     elif pixels.size > _MAX_EXACT_FLOAT_PIXELS:

@@ -64,7 +64,7 @@ def scaled_field(pixels: Num[np.ndarray, "channel y x"], *, drop_constant: bool)
         raise ValueError("the field is blank: all pixels of every channel are equal")
     if not drop_constant:
         kept = fitted
-    if len(kept) < len(pixels) or any(one.frame_share > 0 for one in kept):
+    if len(kept) < len(pixels) or any(one.frame_share > 0 or one.origin for one in kept):
         pixels = np.stack([one.pixels for one in kept])
     low, high = (np.array(ends, np.float64) for ends in zip(*((one.low, one.high) for one in kept), strict=True))
     return ScaledField(pixels, low, high)
