@@ -177,3 +177,37 @@ def test_the_embedded_model_finds_cells_beside_a_fleck() -> None:
     image[60:85, 60:85] = 65_535
     assert DINOCellPipeline(normalization={"robust": False}).run(image).max() < before / 2, "test invalid"
     assert DINOCellPipeline().run(image).max() >= before - 2
+
+
+@pytest.mark.parametrize("share", [0.003, 0.01, 0.02])
+@pytest.mark.parametrize("values", [(65_535, 65_536), (40_000, 65_536)])
+def test_hot_pixels_do_not_darken_the_cells(share: float, values: tuple[int, int]) -> None:
+    image = nuclei()
+    expected = fit_normalization(image).high_value
+    rng = np.random.default_rng(0)
+    hot = rng.random(image.shape) < share
+    image[hot] = rng.integers(*values, hot.sum())
+    assert fit_normalization(image, PLAIN).high_value > 10 * expected, "test invalid"
+    fit = fit_normalization(image)
+    assert fit.high_value == pytest.approx(expected, rel=0.03)
+    assert "of the pixels are much brighter than those beside them" in fit.notes[0]
+    assert float(fit.notes[0].split("%")[0]) / 100 == pytest.approx(share, rel=0.1)
+    assert fit.high_value < image[~hot].max()
+
+
+def test_dead_pixels_do_not_lighten_dark_cells() -> None:
+    image = (60_000 - nuclei().astype(np.int64)).astype(np.uint16)
+    expected = fit_normalization(image).low_value
+    image[np.random.default_rng(0).random(image.shape) < 0.02] = 0
+    assert fit_normalization(image, PLAIN).low_value == 0, "test invalid"
+    fit = fit_normalization(image)
+    assert fit.low_value == pytest.approx(expected, rel=0.01)
+    assert "much darker than those beside them" in fit.notes[0]
+
+
+def test_the_embedded_model_finds_cells_among_hot_pixels() -> None:
+    image = nuclei()
+    expected = DINOCellPipeline().run(image).max()
+    image[np.random.default_rng(0).random(image.shape) < 0.02] = 65_535
+    assert DINOCellPipeline(normalization={"robust": False}).run(image).max() < expected / 2, "test invalid"
+    assert abs(int(DINOCellPipeline().run(image).max()) - int(expected)) <= 1

@@ -168,6 +168,15 @@ def _prepared(fitted: FittedPlane) -> PreparedPlane:
     else:
         scale, offset = 1.0 / NETWORK_STD, BACKGROUND_INPUT
     affine = AffineNormalization(
-        scale, offset, NETWORK_LOW, NETWORK_HIGH, low, high, fitted.basis, fitted.frame_share, fitted.notes, fitted.origin
+        scale,
+        offset,
+        NETWORK_LOW,
+        NETWORK_HIGH,
+        low,
+        high,
+        fitted.basis,
+        fitted.frame_share,
+        fitted.notes,
+        fitted.origin,
     )
     return PreparedPlane(plane if keeps_dtype else unit_values(plane, low, high), affine)

@@ -65,9 +65,7 @@ def fit_intensities(
     return replace(fitted, origin=origin) if origin else fitted
 
 
-def _fit(
-    plane: Num[np.ndarray, "y x"], *, low_percentile: float, high_percentile: float, robust: bool
-) -> FittedPlane:
+def _fit(plane: Num[np.ndarray, "y x"], *, low_percentile: float, high_percentile: float, robust: bool) -> FittedPlane:
     low, high = float(plane.min()), float(plane.max())
     if low == high:
         return FittedPlane(plane, low, high, "constant")

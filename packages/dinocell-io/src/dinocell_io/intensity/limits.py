@@ -21,6 +21,7 @@ FEW = 75.0  # percentile of what stands out, where that is too little for the im
 FAR_SPREADS = 12.0  # from the median to it; nearer, the image's own percentile does as well
 LEAST_PIXELS = 16  # that stand out; fewer are hot pixels
 MOST_CONTRAST = 8.0  # of the upper limit to the median of what stands out
+SINGLE_CONTRAST = 2.0  # of a pixel to those beside it, from where it stands alone
 LEAST_SHARE = 0.01  # of pixels that stand out, for their median to count
 
 COUNT_ALL = "--set normalization.robust=false counts all pixels alike"
@@ -35,6 +36,7 @@ _MAX_HISTOGRAM_BINS = 1 << 20
 _MAX_EXACT_FLOAT_PIXELS = 1 << 24
 _MAX_NOISE_PIXELS = 1 << 18
 _BLOCK_PIXELS = 1 << 22
+_SINGLE_WINDOW_PX = 5  # in a row; a cell of 3 pixels still fills more than half of it
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,8 @@ def robust_limits(
     What stands out lies more than 6 spreads above the median, the spread being that from the 16th percentile to the
     median. (1) If the rest is noise and little stands out, but far, the upper limit is at least the 75th percentile of
     that, as in an image with more cells. (2) If 1 % of the image or more stands out, the upper limit is at most 8 times
-    as far from the median as the median of that, so that a few brighter things do not make all others dark. The lower
+    as far from the median as the median of that, so that a few brighter things do not make all others dark; where
+    the brighter things are single pixels, it is the percentile without them, if that is lower. The lower
     limit is that of the image in negative. A percentile of 0 or 100 is never moved. `rows` are some of the image's,
     from which its noise is measured.
     """
@@ -159,6 +162,12 @@ def _moved(
         most = middle + MOST_CONTRAST * (_unsaturated(standing_out, values.size).median - middle)
         if most >= top:
             return None, ""
+        without_singles, share = _percentile_without_singles(rows, middle, spread, tail, darker=adjective == "dark")
+        if without_singles < most:
+            return without_singles, (
+                f"{share:.1%} of the pixels are much {adjective}er than those beside them, like defects of the camera; the "
+                f"contrast is made without them, up to {abs(without_singles):.6g}; {COUNT_ALL}"
+            )
         return most, (
             f"some of the picture is much {adjective}er than most cells ({abs(top):.6g}); the contrast is made for the "
             f"cells, up to {abs(most):.6g}; {COUNT_ALL}"
@@ -178,6 +187,24 @@ def _moved(
 
 def _standing_out(values: Intensities) -> Intensities:
     return values.above(values.median + NOISE_SPREADS * _spread(values))
+
+
+def _percentile_without_singles(
+    rows: Num[np.ndarray, "row x"], middle: float, spread: float, tail: float, *, darker: bool
+) -> tuple[float, float]:
+    """The percentile `100 - tail` of the pixels that do not stand alone in their row, and the share of those that do.
+
+    A pixel stands alone that is twice as far from the image's median as the median of five pixels around it.
+    """
+    signed = rows.astype(np.float64) * (-1 if darker else 1)
+    if signed.shape[1] < _SINGLE_WINDOW_PX:
+        return math.inf, 0.0
+    padded = np.pad(signed, ((0, 0), (_SINGLE_WINDOW_PX // 2,) * 2), mode="reflect")
+    around = np.median(np.lib.stride_tricks.sliding_window_view(padded, _SINGLE_WINDOW_PX, axis=1), axis=-1)
+    singles = signed - middle > SINGLE_CONTRAST * np.maximum(around - middle, NOISE_SPREADS * spread)
+    if not singles.any() or singles.all():
+        return math.inf, 0.0
+    return float(np.percentile(signed[~singles], 100 - tail)), float(singles.mean())
 
 
 def _is_noise_alone(values: Intensities, negative: Intensities, rows: Num[np.ndarray, "row x"]) -> bool:
