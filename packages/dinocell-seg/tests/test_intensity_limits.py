@@ -211,3 +211,34 @@ def test_the_embedded_model_finds_cells_among_hot_pixels() -> None:
     image[np.random.default_rng(0).random(image.shape) < 0.02] = 65_535
     assert DINOCellPipeline(normalization={"robust": False}).run(image).max() < expected / 2, "test invalid"
     assert abs(int(DINOCellPipeline().run(image).max()) - int(expected)) <= 1
+
+
+def with_highest(share: float, dtype: type, highest: int) -> np.ndarray:
+    """Nuclei of which the brightest pixels were cut off at one intensity."""
+    image = nuclei().astype(np.float64)
+    scaled = image / np.percentile(image, 100 * (1 - share)) * highest
+    return scaled.clip(0, highest).astype(dtype)
+
+
+@pytest.mark.parametrize("robust", [True, False])
+@pytest.mark.parametrize("share", [0.06, 0.3, 0.995])
+@pytest.mark.parametrize(("dtype", "highest"), [(np.uint8, 255), (np.uint16, 65_535), (np.uint16, 4095)])
+def test_an_overexposed_picture_is_told(dtype: type, highest: int, share: float, robust: bool) -> None:
+    image = with_highest(share, dtype, highest)
+    expected = highest != 4095 or share >= 0.1
+    notes = fit_normalization(image, Normalization(robust=robust)).notes
+    overexposed = [note for note in notes if "overexposed" in note]
+    assert len(overexposed) == expected
+    for note in overexposed:
+        assert float(note.split("%")[0]) / 100 == pytest.approx((image == highest).mean(), rel=0.01)
+        assert f"% of the pixels have the highest value ({highest}); " in note
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_white_frame_a_mask_and_a_few_saturated_cells_are_not_overexposed(dtype: type) -> None:
+    highest = np.iinfo(dtype).max
+    mask = np.zeros((200, 200), dtype)
+    mask[50:150, 50:150] = highest
+    framed = np.pad(with_highest(0.01, dtype, highest // 2), 60, constant_values=highest)
+    for image in (mask, framed, with_highest(0.02, dtype, highest)):
+        assert not any("overexposed" in note for note in fit_normalization(image).notes)

@@ -9,8 +9,10 @@ from torch import nn
 
 from dinocell_core import create_dinocell_model, save_model
 from dinocell_io import Image
+from dinocell_seg.normalize import prepare
 from dinocell_seg.pipeline import DINOCellPipeline, grey_plane
 from dinocell_seg.predict import batch_of
+from dinocell_seg.segment import segment_image
 from dinocell_seg.tiling import fitted_tile
 
 
@@ -181,6 +183,23 @@ def test_thresholds_of_one_call_are_checked_as_settings_are(stand_in: nn.Module,
         pipeline.run(three_discs, cells_max=0.1, cell_fill=0.2)
     with pytest.raises(ValueError, match="fill: Input should be greater than or equal to 0"):
         pipeline.run_batch_thresholds(three_discs, [0.5], [-0.1])
+
+
+@pytest.mark.parametrize("shape", [(96, 96), (96, 96, 3)])
+def test_a_masked_array_is_refused_with_what_to_do(stand_in: nn.Module, shape: tuple[int, ...]) -> None:
+    masked = np.ma.masked_array(np.zeros(shape, np.uint16), mask=False)
+    masked[:10, :10] = np.ma.masked
+    pipeline = pipeline_of(stand_in)
+    ways = [pipeline.run, lambda image: segment_image(image, pipeline), grey_plane]
+    if len(shape) == 2:
+        ways += [
+            prepare,
+            pipeline.predict,
+            lambda image: Image(image[None], ("DNA",), None, is_rgb=False, uri="memory"),
+        ]
+    for way in ways:
+        with pytest.raises(ValueError, match=r"got a masked array, of which [13]00 pixels .* image\.filled\(value\)"):
+            way(masked)
 
 
 def test_what_is_no_array_is_refused_with_what_to_do() -> None:

@@ -46,6 +46,7 @@ from .intensity.fitted_plane import NETWORK_STD as NETWORK_STD
 from .intensity.fitted_plane import FittedPlane as FittedPlane
 from .intensity.fitted_plane import IntensityBasis as IntensityBasis
 from .intensity.fitted_plane import fit_intensities as fit_intensities
+from .intensity.fitted_plane import refuse_masked as refuse_masked
 from .intensity.fitted_plane import refuse_non_finite as refuse_non_finite
 from .intensity.fitted_plane import row_blocks as row_blocks
 from .intensity.fitted_plane import unit_values as unit_values

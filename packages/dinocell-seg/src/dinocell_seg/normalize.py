@@ -22,6 +22,7 @@ from dinocell_io import (
     differences,
     fit_intensities,
     from_origin,
+    refuse_masked,
     refuse_non_finite,
     row_blocks,
     unit_values,
@@ -117,9 +118,10 @@ def prepare(plane: Shaped[np.ndarray, "y x"], settings: Normalization | None = N
     uint8 and uint16 pixels stay as they are (no copy, unless a frame is filled). Every other dtype becomes v itself,
     computed in float64 and rounded once to float32, so that a small signal on a large offset keeps its digits; scale
     and offset are then those of v. A frame far outside the picture's range becomes the picture's median, since its edge
-    would look like a cell's. Raises ValueError for an empty image and for NaN or infinite pixels.
+    would look like a cell's. Raises ValueError for an empty image, a masked array, and NaN or infinite pixels.
     """
     settings = settings or Normalization()
+    refuse_masked(plane)
     is_clahe = settings.method == "clahe"
     if is_clahe and plane.size:
         refuse_non_finite(plane)

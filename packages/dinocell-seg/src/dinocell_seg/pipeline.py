@@ -13,7 +13,7 @@ from torch import nn
 
 from dinocell_core import DINOCell, file_sha256, fold_batch_norm, load_model, resolve_device
 from dinocell_core.recipe import validated
-from dinocell_io import Image, grey_image
+from dinocell_io import Image, grey_image, refuse_masked
 from dinocell_seg.predict import Prediction, predict_distance_map, require_diameter_head, rescaling, trained_tile
 from dinocell_seg.settings import SegmentSettings, Thresholds, settings_of_model, updated
 from dinocell_seg.watershed import labels_from_distance_map
@@ -123,8 +123,8 @@ class DINOCellPipeline:
 def grey_plane(image: Image | Num[np.ndarray, "..."], channel: str | int | None = None) -> Shaped[np.ndarray, "y x"]:
     """The one grey plane of an image: [y x] as it is, RGB by luma, several channels by the one that is named.
 
-    Raises ValueError for a shape that could mean several things, for anything that is not an array, and for a channel
-    that is missing or unnamed.
+    Raises ValueError for a shape that could mean several things, for a masked array and for anything that is not an
+    array, and for a channel that is missing or unnamed.
     """
     if isinstance(image, Image):
         return grey_image(image, channel=channel)
@@ -133,6 +133,7 @@ def grey_plane(image: Image | Num[np.ndarray, "..."], channel: str | int | None 
             f"got a {type(image).__name__}; expected a numpy array or a dinocell_io.Image; "
             "read a file with dinocell_io.read_image"
         )
+    refuse_masked(image)
     if image.ndim == 2:
         return image
     if image.ndim == 3 and image.shape[-1] == 3:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Shaped
 
+from dinocell_io.intensity.fitted_plane import refuse_masked
 from dinocell_io.plural import counted
 from dinocell_io.system.image_file_error import ImageFileError
 
@@ -35,6 +36,7 @@ class Image:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        refuse_masked(self.pixels)
         if self.pixels.ndim != 3 or 0 in self.pixels.shape:
             raise ImageFileError(f"{self.uri}: pixels have shape {self.pixels.shape}, expected non-empty [channel y x]")
         if not self.channels:

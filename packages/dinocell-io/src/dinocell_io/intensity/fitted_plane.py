@@ -11,7 +11,14 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float32, Num, Shaped
 
-from dinocell_io.intensity.limits import Limits, intensities, percentile_limits, robust_limits, sampled_rows
+from dinocell_io.intensity.limits import (
+    Limits,
+    intensities,
+    overexposed_note,
+    percentile_limits,
+    robust_limits,
+    sampled_rows,
+)
 from dinocell_io.intensity.picture_area import PictureArea, picture_area
 from dinocell_io.intensity.wide_integers import from_origin
 from dinocell_io.plural import counted
@@ -53,8 +60,9 @@ def fit_intensities(
 ) -> FittedPlane:
     """Fit the two intensities of one image; `robust` as in `robust_limits`, and without a frame.
 
-    Raises ValueError for an image without pixels, NaN or infinite pixels, and a range that overflows.
+    Raises ValueError for an image without pixels, a masked array, NaN or infinite pixels, and a range that overflows.
     """
+    refuse_masked(plane)
     if plane.size == 0:
         raise ValueError(f"the image has shape {plane.shape} and no pixels; check the file or the crop")
     refuse_non_finite(plane)
@@ -62,7 +70,10 @@ def fit_intensities(
         plane = plane.view(np.uint8)
     counted_from_origin, origin = from_origin(plane)
     fitted = _fit(counted_from_origin, low_percentile=low_percentile, high_percentile=high_percentile, robust=robust)
-    return replace(fitted, origin=origin) if origin else fitted
+    if origin == 0:
+        return fitted
+    notes = (*fitted.notes, f"intensities are counted from {origin}") if fitted.notes else ()
+    return replace(fitted, origin=origin, notes=notes)
 
 
 def _fit(plane: Num[np.ndarray, "y x"], *, low_percentile: float, high_percentile: float, robust: bool) -> FittedPlane:
@@ -73,12 +84,16 @@ def _fit(plane: Num[np.ndarray, "y x"], *, low_percentile: float, high_percentil
         raise ValueError(f"intensities from {low:g} to {high:g} overflow a float64; rescale the image first")
     area = picture_area(plane) if robust else None
     values = intensities(plane if area is None else area.pixels(plane))
+    largest_possible = float(np.iinfo(plane.dtype).max) if plane.dtype.kind in "iu" else math.inf
+    overexposed = overexposed_note(values, largest_possible=largest_possible)
     limits = percentile_limits(values, low_percentile=low_percentile, high_percentile=high_percentile)
     if robust:
         rows = sampled_rows(plane if area is None else plane[area.rows, area.columns])
         limits = robust_limits(values, rows, low_percentile=low_percentile, high_percentile=high_percentile)
+    if overexposed:
+        limits = replace(limits, notes=(*limits.notes, overexposed))
     if limits.high <= limits.low:
-        return FittedPlane(plane, low, high, "min-max")
+        return FittedPlane(plane, low, high, "min-max", notes=(overexposed,) if overexposed else ())
     basis: IntensityBasis = "percentile" if limits.are_percentiles else "adapted"
     if area is None:
         return FittedPlane(plane, limits.low, limits.high, basis, notes=limits.notes)
@@ -114,6 +129,16 @@ def refuse_non_finite(plane: Shaped[np.ndarray, "y x"]) -> None:
         raise ValueError(
             f"the image holds {num_nan} NaN and {num_infinite} infinite of {counted(plane.size, 'pixel')}; "
             "fill them (for example with the background's value) before segmenting"
+        )
+
+
+def refuse_masked(pixels: Shaped[np.ndarray, "..."]) -> None:
+    """Raise ValueError for a masked array: what lies under its mask would count in one place and not in another."""
+    if isinstance(pixels, np.ma.MaskedArray):
+        raise ValueError(
+            f"got a masked array, of which {counted(int(np.ma.count_masked(pixels)), 'pixel')} of {pixels.size} "
+            f"{'is' if np.ma.count_masked(pixels) == 1 else 'are'} masked; expected a plain array: give "
+            "image.filled(value), with the background's value, or image.data for the pixels under the mask too"
         )
 
 

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int64, Num, Shaped
+from jaxtyping import Float64, Int64, Num, Shaped
 
 NOISE_SPREADS = 6.0  # from the median to what stands out of the noise, in units of the noise's spread
 HALO_SPREADS = 3.0
@@ -22,6 +22,8 @@ FAR_SPREADS = 12.0  # from the median to it; nearer, the image's own percentile 
 LEAST_PIXELS = 16  # that stand out; fewer are hot pixels
 MOST_CONTRAST = 8.0  # of the upper limit to the median of what stands out
 SINGLE_CONTRAST = 2.0  # of a pixel to those beside it, from where it stands alone
+OVEREXPOSED_SHARE = 0.1  # of pixels with the highest value; more are no cells, but where the camera's range ends
+SATURATED_SHARE = 0.05  # where the highest value is the largest that the dtype holds
 LEAST_SHARE = 0.01  # of pixels that stand out, for their median to count
 
 COUNT_ALL = "--set normalization.robust=false counts all pixels alike"
@@ -154,7 +156,7 @@ def _moved(
     values: Intensities, negative: Intensities, rows: Num[np.ndarray, "row x"], tail: float, *, adjective: str
 ) -> tuple[float | None, str]:
     """The upper limit if it is not the percentile `100 - tail`, and why."""
-    standing_out = _standing_out(values)
+    standing_out, sign = _standing_out(values), 1 if adjective == "bright" else -1
     if tail == 0 or standing_out.size < LEAST_PIXELS:
         return None, ""
     top, middle, spread = values.percentile(100 - tail), values.median, _spread(values)
@@ -162,15 +164,15 @@ def _moved(
         most = middle + MOST_CONTRAST * (_unsaturated(standing_out, values.size).median - middle)
         if most >= top:
             return None, ""
-        without_singles, share = _percentile_without_singles(rows, middle, spread, tail, darker=adjective == "dark")
-        if without_singles < most:
+        without_singles, share = _percentile_without_singles(sign * rows.astype(np.float64), middle, spread, tail)
+        if middle + NOISE_SPREADS * spread < without_singles < most:
             return without_singles, (
-                f"{share:.1%} of the pixels are much {adjective}er than those beside them, like defects of the camera; the "
-                f"contrast is made without them, up to {abs(without_singles):.6g}; {COUNT_ALL}"
+                f"{share:.1%} of the pixels are much {adjective}er than those beside them, like defects of the camera; "
+                f"the contrast is made without them, up to {sign * without_singles:.6g}; {COUNT_ALL}"
             )
         return most, (
-            f"some of the picture is much {adjective}er than most cells ({abs(top):.6g}); the contrast is made for the "
-            f"cells, up to {abs(most):.6g}; {COUNT_ALL}"
+            f"some of the picture is much {adjective}er than most cells ({sign * top:.6g}); the contrast is made for "
+            f"the cells, up to {sign * most:.6g}; {COUNT_ALL}"
         )
     few = standing_out.percentile(FEW)
     if few <= max(top, middle + FAR_SPREADS * spread):
@@ -181,7 +183,7 @@ def _moved(
         return None, ""
     return few, (
         f"only {standing_out.size} of {values.size} pixels stand out of the noise, in which the percentile lies; "
-        f"the contrast is made for them ({abs(few):.6g}); {COUNT_ALL}"
+        f"the contrast is made for them ({sign * few:.6g}); {COUNT_ALL}"
     )
 
 
@@ -190,21 +192,34 @@ def _standing_out(values: Intensities) -> Intensities:
 
 
 def _percentile_without_singles(
-    rows: Num[np.ndarray, "row x"], middle: float, spread: float, tail: float, *, darker: bool
+    rows: Float64[np.ndarray, "row x"], middle: float, spread: float, tail: float
 ) -> tuple[float, float]:
     """The percentile `100 - tail` of the pixels that do not stand alone in their row, and the share of those that do.
 
     A pixel stands alone that is twice as far from the image's median as the median of five pixels around it.
     """
-    signed = rows.astype(np.float64) * (-1 if darker else 1)
-    if signed.shape[1] < _SINGLE_WINDOW_PX:
+    if rows.shape[1] < _SINGLE_WINDOW_PX:
         return math.inf, 0.0
-    padded = np.pad(signed, ((0, 0), (_SINGLE_WINDOW_PX // 2,) * 2), mode="reflect")
+    padded = np.pad(rows, ((0, 0), (_SINGLE_WINDOW_PX // 2,) * 2), mode="reflect")
     around = np.median(np.lib.stride_tricks.sliding_window_view(padded, _SINGLE_WINDOW_PX, axis=1), axis=-1)
-    singles = signed - middle > SINGLE_CONTRAST * np.maximum(around - middle, NOISE_SPREADS * spread)
+    singles = rows - middle > SINGLE_CONTRAST * np.maximum(around - middle, NOISE_SPREADS * spread)
     if not singles.any() or singles.all():
         return math.inf, 0.0
-    return float(np.percentile(signed[~singles], 100 - tail)), float(singles.mean())
+    return float(np.percentile(rows[~singles], 100 - tail)), float(singles.mean())
+
+
+def overexposed_note(values: Intensities, *, largest_possible: float) -> str:
+    """What to say of an image of which much has the highest intensity; "" otherwise, and for one of two intensities."""
+    lowest, highest = values.values[0], values.values[-1]
+    below = int(np.searchsorted(values.values, highest, side="left"))
+    share = 1 - (int(values.ends[below - 1]) if below else 0) / values.size
+    is_binary = bool((values.values[:below] == lowest).all())
+    if is_binary or share < (SATURATED_SHARE if highest == largest_possible else OVEREXPOSED_SHARE):
+        return ""
+    return (
+        f"{100 * share:.3g}% of the pixels have the highest value ({highest:.6g}); the picture is overexposed, and "
+        "cells in it may be missed"
+    )
 
 
 def _is_noise_alone(values: Intensities, negative: Intensities, rows: Num[np.ndarray, "row x"]) -> bool:
