@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 
 from dinocell_core import create_dinocell_model, file_sha256, load_model, save_model
-from dinocell_io import LogWarning, Sample, read_labels, write_labels
+from dinocell_io import LogWarning, Sample, TrainingStopped, read_labels, write_labels
 from dinocell_seg.augment import Augmentation, warp_crop
 from dinocell_seg.calibrate import _slice_of, calibrate, store_calibration, sweep
 from dinocell_seg.crops import Sampling, random_batch, validation_batches
@@ -27,7 +27,6 @@ from dinocell_seg.train import prepare_training, run_training, train
 from dinocell_seg.train_recipe import TrainRecipe
 from dinocell_seg.training_images import TrainingImage, image_probabilities, load_training_images, with_splits
 from dinocell_seg.training_preparation import _pixel_size_um
-from dinocell_seg.training_stop import TrainingStopped
 
 RECIPE = {
     "network": {"decoder_channels": [8, 8, 8, 8], "stem_channels": [4, 4, 4, 4]},

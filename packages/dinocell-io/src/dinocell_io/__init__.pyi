@@ -131,3 +131,6 @@ from .system.file_lock import held_alone as held_alone
 from .system.image_file_error import ChoiceMissingError as ChoiceMissingError
 from .system.machine_limits import usable_cores as usable_cores
 from .system.peak_memory import peak_rss_bytes as peak_rss_bytes
+from .system.stop_request import StopRequest as StopRequest
+from .system.stop_request import TrainingStopped as TrainingStopped
+from .system.stop_request import leave_stopping_to_parent as leave_stopping_to_parent

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dinocell_core import DINOCell, save_model
-from dinocell_io import counted, run_folder
+from dinocell_io import StopRequest, TrainingStopped, counted, run_folder
 from dinocell_seg.crops import Batch, random_batches
 from dinocell_seg.losses import diameter_loss, distance_loss
 from dinocell_seg.optimizer import learning_rate_factor
@@ -18,7 +18,6 @@ from dinocell_seg.train_recipe import TrainRecipe
 from dinocell_seg.training_log import TrainingLog
 from dinocell_seg.training_preparation import PreparedTraining, model_facts, prepare_training, read_images
 from dinocell_seg.training_state import TrainingState, average_weights, save_state
-from dinocell_seg.training_stop import StopRequest, TrainingStopped
 
 REPORT_EVERY_SECONDS = 60.0  # between epochs: a line, and a checkpoint
 SAVING_SHARE = 0.05  # of the time, at most, goes to checkpoints between epochs
