@@ -87,6 +87,12 @@ class Ranks:
         if self.patient_group is not None:
             dist.barrier(group=self.patient_group)
 
+    def highest(self, number: int) -> int:
+        """The highest of the numbers that the ranks bring."""
+        if self.patient_group is None:
+            return number
+        return int(reduce_in_place(torch.tensor(number), dist.ReduceOp.MAX, group=self.patient_group))
+
     def from_first(self, numbers: Sequence[int]) -> list[int]:
         """The numbers that the first rank brings, on every rank."""
         if self.patient_group is None:

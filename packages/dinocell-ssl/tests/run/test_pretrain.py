@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from dinocell_core import create_backbone, create_dinocell_model
 from dinocell_core.recipe import merged
-from dinocell_io import Image, open_folder_fields, read_log, write_image
+from dinocell_io import Image, TrainingStopped, open_folder_fields, read_log, write_image
 from dinocell_ssl import distributed
 from dinocell_ssl.backbones.backbone_file import read_backbone_facts, save_backbone_weights
 from dinocell_ssl.backbones.export_backbone import export_backbone
@@ -214,6 +214,109 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(finished, folder
     assert process.returncode == 0
     assert kills >= 1, "test invalid"
     assert_same_result(tmp_path, finished)
+
+
+COMMAND = "from typer import run; from dinocell_ssl.commands.pretrain import pretrain; run(pretrain)"
+
+
+def test_a_signal_stops_the_command_after_its_step_and_it_continues_to_the_same_bits(folder, tmp_path):
+    """Sent to the workers too, as Ctrl-C and most queues do."""
+    command = [sys.executable, "-c", COMMAND, *words(folder, tmp_path / "run", "--steps", "12")]
+    command += ["--set", "schedule.log_every=1", "--set", "schedule.checkpoint_every=1000"]
+    command += ["--set", "loading.num_workers=1"]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    log = tmp_path / "run" / "log.jsonl"
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        while process.poll() is None and not (log.exists() and log.read_text().count("\n") >= 2):
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGTERM)
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM == 143, errors
+    step = int(re.search(r"stopped after step (\d+) of 12; the same command continues from there", errors)[1])
+    assert step < 12, "test invalid"
+    assert errors.count("stopping after this step") == 1
+    assert latest_checkpoint(tmp_path / "run").name == f"step_{step:08d}.pt"
+    assert read_backbone_facts(tmp_path / "run" / "backbone.safetensors")["step"] == step
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    command[command.index(str(tmp_path / "run"))] = str(tmp_path / "whole")
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    assert_same_result(tmp_path / "run", tmp_path / "whole")
+
+
+class SignalAt(StopAt):
+    """A monitor in whose step signals arrive."""
+
+    def __init__(self, step, *numbers):
+        super().__init__(step)
+        self.numbers = numbers
+
+    def on_step(self, step, values, state):
+        for number in self.numbers if step == self.step else ():
+            os.kill(os.getpid(), number)
+        return {}
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
+def test_ctrl_c_and_a_closed_terminal_stop_a_run_with_a_checkpoint(folder, tmp_path, number, exit_code):
+    recipe = recipe_of(folder, schedule={"checkpoint_every": 1000})
+    with pytest.raises(TrainingStopped, match="stopped after step 2 of 4") as stop:
+        pretrain(recipe, tmp_path, monitors=[SignalAt(2, number)])
+    assert stop.value.exit_code == exit_code
+    assert latest_checkpoint(tmp_path).name == "step_00000002.pt"
+
+
+def test_a_second_signal_stops_a_run_at_once(folder, tmp_path):
+    recipe = recipe_of(folder, schedule={"checkpoint_every": 1000})
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt) as stop:
+        pretrain(recipe, tmp_path, monitors=[SignalAt(2, signal.SIGTERM, signal.SIGTERM)])
+    assert not isinstance(stop.value, TrainingStopped)
+    assert latest_checkpoint(tmp_path) is None
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_signal_in_the_last_step_comes_too_late_to_stop(folder, tmp_path):
+    assert pretrain(recipe_of(folder), tmp_path, monitors=[SignalAt(4, signal.SIGTERM)]).is_file()
+
+
+def test_a_training_within_a_monitor_that_is_stopped_stops_the_run_with_a_checkpoint(folder, tmp_path):
+    class FewShot(StopAt):
+        def on_step(self, step, values, state):
+            if step == self.step:
+                raise TrainingStopped("stopped after step 7 of 50 of its own", number=signal.SIGTERM)
+            return {}
+
+    recipe = recipe_of(folder, schedule={"checkpoint_every": 1000})
+    with pytest.raises(TrainingStopped, match="stopped after step 2 of 4; the same command"):
+        pretrain(recipe, tmp_path, monitors=[FewShot(2)])
+    assert latest_checkpoint(tmp_path).name == "step_00000002.pt"
+
+
+def test_a_stopped_run_whose_checkpoint_cannot_be_written_is_an_error(folder, tmp_path, monkeypatch):
+    import dinocell_ssl.run.resume as resume
+
+    def full(contents, path):
+        raise RuntimeError("file write failed")
+
+    monkeypatch.setattr(resume.torch, "save", full)
+    recipe = recipe_of(folder, schedule={"checkpoint_every": 1000})
+    with pytest.raises(OSError, match=r"step_00000002.pt could not be written .* file write failed"):
+        pretrain(recipe, tmp_path, monitors=[SignalAt(2, signal.SIGTERM)])
+
+
+def test_two_runs_into_one_folder_exclude_each_other(finished, folder, tmp_path):
+    class BeginAnother(StopAt):
+        def on_step(self, step, values, state):
+            result = CliRunner().invoke(app(), words(folder, state.output, "--steps", "4"))
+            assert result.exit_code == 1
+            assert f"error: another process pretrains into {state.output}; wait for it, or choose" in result.output
+            return {}
+
+    pretrain(recipe_of(folder), tmp_path / "run", monitors=[BeginAnother(1)])
+    assert_same_result(tmp_path / "run", finished)
+    assert not (tmp_path / "run" / ".lock").exists()
 
 
 def test_another_recipe_is_not_continued(finished, folder):

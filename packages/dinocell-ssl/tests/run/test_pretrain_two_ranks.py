@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -74,7 +77,8 @@ def recipe_of(folder, **changes):
     return PretrainRecipe.model_validate(merged(merged(SMALL, {"data": {"folders": [folder]}}), changes))
 
 
-def run_two_ranks(recipe, output):
+def run_two_ranks(recipe, output, *, signalled=None):
+    """Exit codes other than 0 are an error, and those of a run whose rank `signalled` gets a SIGTERM returned."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -96,12 +100,20 @@ def run_two_ranks(recipe, output):
         for rank in (0, 1)
     ]
     try:
+        if signalled is not None:
+            log = output / "log.jsonl"
+            while processes[0].poll() is None and not (log.exists() and log.read_text()):
+                time.sleep(0.01)
+            processes[signalled].send_signal(signal.SIGTERM)
         errors = [process.communicate(timeout=200)[1] for process in processes]
     finally:
         for process in processes:
             process.kill()
             process.communicate()
+    if signalled is not None:
+        return errors
     assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
+    return errors
 
 
 @pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="this PyTorch has no gloo")
@@ -155,6 +167,19 @@ def test_a_field_that_another_rank_than_the_first_leaves_out_is_reported(folder,
     run_two_ranks(recipe_of(tmp_path, schedule={"steps": 1}), tmp_path / "run")
     (line,) = (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()
     assert seen_by_the_second in json.loads(line)["field"]
+
+
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="this PyTorch has no gloo")
+@pytest.mark.slow
+def test_a_signal_to_one_rank_stops_both_after_the_same_step(folder, tmp_path):
+    recipe = recipe_of(folder, schedule={"steps": 40, "checkpoint_every": 1000, "log_every": 2})
+    errors = run_two_ranks(recipe, tmp_path, signalled=1)
+    steps = [re.search(r"TrainingStopped: stopped after step (\d+) of 40", text) for text in errors]
+    assert all(steps), errors
+    step = int(steps[0][1])
+    assert steps[1][1] == steps[0][1]
+    assert step % 2 == 0
+    assert latest_checkpoint(tmp_path).name == f"step_{step:08d}.pt"
 
 
 def test_a_process_alone_has_no_group():

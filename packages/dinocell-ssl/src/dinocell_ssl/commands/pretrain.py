@@ -69,15 +69,15 @@ def pretrain_command(few_shot: Callable[..., Any] | None = None) -> Callable[...
             resolved.data.open_cache()
             # buckets may fail for reasons that are not in the command line
             fields = None if resolved.data.is_remote else resolved.data.open()
-        with errors_told(FAILED, CollapseError, ProcessLostError, StreamError):
-            backbone = run_pretraining(
-                resolved,
-                output,
-                fields=fields,
-                device=device,
-                few_shot=few_shot,
-                wandb=WandbSettings(project=wandb, mode="offline" if wandb_offline else "online") if wandb else None,
-            )
+        tracking = WandbSettings(project=wandb, mode="offline" if wandb_offline else "online") if wandb else None
+        try:
+            with errors_told(FAILED, CollapseError, ProcessLostError, StreamError):
+                backbone = run_pretraining(
+                    resolved, output, fields=fields, device=device, few_shot=few_shot, wandb=tracking
+                )
+        except KeyboardInterrupt as stop:  # TrainingStopped has a text and a code of its own
+            typer.echo(str(stop) or "stopped; the same command continues from the last checkpoint", err=True)
+            raise typer.Exit(getattr(stop, "exit_code", 130)) from stop
         network = resolved.network
         typer.echo(
             f"wrote {backbone}; train on labels from it with: dinocell train --backbone {quote(str(backbone))} "

@@ -26,6 +26,7 @@ from dinocell_io import (
     StreamError,
     StreamLimits,
     StreamReads,
+    leave_stopping_to_parent,
     usable_cores,
 )
 from dinocell_ssl.data.augment import Augmentation
@@ -170,6 +171,8 @@ class BatchStream(IterableDataset["Batch | Exception"]):
     def __iter__(self) -> Iterator[Batch | Exception]:
         worker = get_worker_info()
         first, stride = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        if worker is not None:
+            leave_stopping_to_parent()
         maker = BatchMaker(self.plan, start=self.start + first, stride=stride)
         for step in range(self.start + first, self.stop, stride):
             try:

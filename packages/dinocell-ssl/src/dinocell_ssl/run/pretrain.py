@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +10,17 @@ from rich.console import Console
 from torch.nn.parallel import DistributedDataParallel
 
 from dinocell_core import resolve_device
-from dinocell_io import FieldList, LineFile, Tracker, WandbSettings, atomic_path, check_output_folder
+from dinocell_io import (
+    FieldList,
+    LineFile,
+    StopRequest,
+    Tracker,
+    TrainingStopped,
+    WandbSettings,
+    atomic_path,
+    check_output_folder,
+    run_folder,
+)
 from dinocell_ssl.data.batches import Batch, load_batches
 from dinocell_ssl.data.field_source import Skipped
 from dinocell_ssl.data.fields import Fields
@@ -45,7 +55,8 @@ def pretrain(
     (each once per rank; of streamed fields `quarantine.jsonl`). A
     folder that holds a run is continued, exactly as the uninterrupted run would have gone on (bit for bit on a CPU
     with the same number of threads and ranks); one that is finished is left as it is (but for a backbone that is
-    missing or older than the last checkpoint, which is written).
+    missing or older than the last checkpoint, which is written). On Ctrl-C, SIGTERM or SIGHUP a checkpoint of the step
+    is written before the run ends (of several ranks at the next logged step, whichever of them the signal reaches).
 
     Started by torchrun, the ranks share the batch: with the same recipe they compute what one process would, up to
     rounding, without drop path and the augmentation of positions (`network.drop_path` 0, `network.rope_rescale`
@@ -61,19 +72,24 @@ def pretrain(
         Path of the backbone file.
 
     Raises:
-        ValueError: no usable field, no such device, or `output` holds a run of another recipe.
+        ValueError: no usable field, no such device, `output` holds a run of another recipe, or another process
+            pretrains into it.
         OSError: `output` cannot be written.
         FloatingPointError: too many steps in a row were not finite.
         CollapseError: a monitor was set to stop a collapsed run.
         RankLostError: another rank was killed or no longer answers.
         WorkerLostError: a worker process was killed.
+        TrainingStopped: a KeyboardInterrupt after which the same call continues the run.
     """
     output = Path(output)
     check_output_folder(output)
     if fields is None:
         fields = recipe.data.open()
-    output.mkdir(parents=True, exist_ok=True)
-    with joined_ranks(resolve_device(device).type) as ranks:
+    with (
+        joined_ranks(resolve_device(device).type) as ranks,
+        run_folder(output, doing="pretrains") if ranks.is_first else nullcontext(),
+    ):
+        ranks.wait_for_all()  # the first has the folder, or has ended
         run = assemble(recipe, output, fields, device=device, ranks=ranks)
         if run.state.step < recipe.schedule.steps:
             if ranks.is_first:
@@ -85,18 +101,19 @@ def pretrain(
                     wandb=wandb,
                     console=console,
                 )
-                with tracking as tracker, _recipe_monitors(run, fields, few_shot) as watching:
+                with tracking as tracker, _recipe_monitors(run, fields, few_shot) as watching, StopRequest() as stop:
                     _write_recipe(output, recipe)
-                    _train(run, (*watching, *monitors), tracker)
+                    _train(run, (*watching, *monitors), tracker, stop)
             else:
-                _train(run, (), None)
+                with StopRequest() as stop:
+                    _train(run, (), None, stop)
         else:
             complete(run)
         ranks.wait_for_all()
     return output / "backbone.safetensors"
 
 
-def _train(run: Run, monitors: Sequence[Monitor], tracker: Tracker | None) -> None:
+def _train(run: Run, monitors: Sequence[Monitor], tracker: Tracker | None, stop: StopRequest) -> None:
     """From the run's step to its last; only the first rank has a tracker and writes, but for the skipped fields."""
     state, schedule = run.state, run.recipe.schedule
     pace, reads = Pace(device=run.device), Reads()
@@ -132,12 +149,29 @@ def _train(run: Run, monitors: Sequence[Monitor], tracker: Tracker | None) -> No
                 "epoch": run.plan.epoch(state.step),
                 "skipped_steps": state.skipped_steps,
             }
-            _observe(run, values, monitors, tracker, pace, reads)
+            _observe(run, values, monitors, tracker, pace, reads, stop)
         if any(state.step % every == 0 for every in periods):
             run.ranks.wait_for_all()  # a monitor of the first rank may take longer than a step may wait for a rank
-        if state.step % schedule.checkpoint_every == 0 or state.step == schedule.steps:
-            save(run)
+        is_last = state.step == schedule.steps
+        number = 0 if is_last else _requested_stop(run, stop)
+        if state.step % schedule.checkpoint_every == 0 or is_last or number:
+            save(run, is_last=is_last or number > 0)
             run.ranks.wait_for_all()  # nor do large checkpoints on slow disks
+        if number:
+            raise TrainingStopped(
+                f"stopped after step {state.step} of {schedule.steps}; the same command continues from there",
+                number=number,
+            )
+
+
+def _requested_stop(run: Run, stop: StopRequest) -> int:
+    """The signal that a rank has noted, the same on all ranks; 0 if none, or if several ranks do not log the step.
+
+    A signal may reach one rank alone, or each at another step; asking every rank at every step would cost time.
+    """
+    if run.ranks.world_size > 1 and run.state.step % run.recipe.schedule.log_every:
+        return 0
+    return run.ranks.highest(stop.number or 0)
 
 
 def _recipe_monitors(
@@ -187,7 +221,13 @@ def _stepper(run: Run) -> Stepper:
 
 
 def _observe(
-    run: Run, values: dict[str, float], monitors: Sequence[Monitor], tracker: Tracker, pace: Pace, reads: Reads
+    run: Run,
+    values: dict[str, float],
+    monitors: Sequence[Monitor],
+    tracker: Tracker,
+    pace: Pace,
+    reads: Reads,
+    stop: StopRequest,
 ) -> None:
     state, schedule = run.state, run.recipe.schedule
     called = [monitor for monitor in monitors if state.step % monitor.every == 0]
@@ -195,7 +235,11 @@ def _observe(
     if is_logged or called:
         values |= pace.read() | reads.read()
         for monitor in called:
-            values |= monitor.on_step(state.step, values, state)
+            try:
+                values |= monitor.on_step(state.step, values, state)
+            except TrainingStopped as stopped:  # few-shot training heard the signal; this run has a step to keep
+                stop.number = stopped.number
+                break
         tracker.log({"step": state.step, **values})
     if called:
         pace.restart()

@@ -14,12 +14,12 @@ class CheckpointWarning(UserWarning):
     """A checkpoint could not be written; the next one will be tried."""
 
 
-def save(run: Run) -> None:
+def save(run: Run, *, is_last: bool) -> None:
     """Write checkpoint and backbone; if the disk has no room for one of them, the other is still written.
 
-    A full disk ends a run only at its last step: until then the next checkpoint may find room.
+    A full disk is an error only of the last checkpoint before the run ends: until then the next may find room.
     """
-    state, schedule = run.state, run.recipe.schedule
+    state = run.state
     contents = _contents(run)
     if not run.ranks.is_first:
         return
@@ -30,8 +30,8 @@ def save(run: Run) -> None:
         except OSError as error:
             failures.append(error)
     if not failures:
-        remove_old_checkpoints(state.output, keep=schedule.keep)
-    elif state.step == schedule.steps:
+        remove_old_checkpoints(state.output, keep=run.recipe.schedule.keep)
+    elif is_last:
         raise OSError(
             f"{'; '.join(map(str, failures))}. Make room and give the same command again: the run continues from its "
             "last checkpoint"
