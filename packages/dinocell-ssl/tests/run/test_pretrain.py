@@ -592,6 +592,7 @@ def test_an_output_that_cannot_be_a_folder_is_told_before_anything_else(folder, 
 def test_another_rank_that_is_gone_is_told_with_what_to_do(monkeypatch):
     """Alone: the group of one rank, whose talk fails as that of a rank whose neighbour was killed."""
     monkeypatch.setattr(distributed.dist, "init_process_group", lambda *arguments, **settings: None)
+    monkeypatch.setattr(distributed.dist, "new_group", lambda **settings: None)
     monkeypatch.setattr(distributed.dist, "destroy_process_group", lambda: None)
     monkeypatch.setattr(distributed.dist, "get_rank", lambda: 0)
     monkeypatch.setattr(distributed.dist, "get_world_size", lambda: 2)
