@@ -45,6 +45,6 @@ dist.init_process_group(
 )
 compute(chosen_rank, chosen_folder)
 dist.destroy_process_group()
-# torch's caches of sharded tensors hold the group until the interpreter ends, and its threads may then abort the process
-# ("terminate called without an active exception"); the results are in their file.
+# torch's caches of sharded tensors hold the group until the interpreter ends, and its threads may then abort the
+# process ("terminate called without an active exception"); the results are in their file.
 os._exit(0)

@@ -56,7 +56,7 @@ def test_a_value_out_of_range_is_named():
         ({"augmentation": {"gain": [1.4, 0.7]}}, r"augmentation: gain is \[1.4, 0.7\]; give \[lowest, highest\]"),
         (
             {"augmentation": {"gamma": [1, math.inf]}},
-            r"augmentation.gamma.1: Input should be a finite number \(it is inf\)",
+            r"augmentation.gamma.1: Input should be a finite number",
         ),
         ({"augmentation": {"offset": [0.1, -0.1]}}, r"augmentation: offset is \[0.1, -0.1\]; .*, two numbers$"),
         ({"augmentation": {"defocus_px": [0, 1]}}, r"augmentation: defocus_px is \[0, 1\]"),
