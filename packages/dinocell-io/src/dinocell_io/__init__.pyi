@@ -35,6 +35,7 @@ from .formats.zarr.ome_zarr_path import zarr_root as zarr_root
 from .images.grey import channel_index as channel_index
 from .images.grey import grey_image as grey_image
 from .images.image import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from .images.image import RGB_CHANNELS as RGB_CHANNELS
 from .images.image import TIFF_SUFFIXES as TIFF_SUFFIXES
 from .images.image import Image as Image
 from .images.lazy_image import LazyImage as LazyImage

@@ -14,8 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int32, Integer, Num
 
-from dinocell_io import Image, atomic_path
-from dinocell_io.images.image import RGB_CHANNELS
+from dinocell_io import RGB_CHANNELS, Image, atomic_path
 from dinocell_seg.row_blocks import row_blocks
 
 Table = dict[str, np.ndarray]
