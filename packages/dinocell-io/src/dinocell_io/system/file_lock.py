@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dinocell_io.system.fork_safe import renew_after_fork
+
 
 def acquire(handle: int, *, wait: bool = True) -> bool:
     """Lock the open file; False if it is held elsewhere and `wait` is off.
@@ -42,12 +44,26 @@ def held_alone(path: Path, *, busy: str) -> Iterator[None]:
     The file is removed afterwards. One that a killed process left does no harm: the lock died with it. Where the file
     system has no locks a LockWarning says so.
     """
-    handle = _opened_alone(path, busy)
+    held = _HeldFile(_opened_alone(path, busy))
+    renew_after_fork(held)
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
-        os.close(handle)
+        if held.handle is not None:
+            path.unlink(missing_ok=True)
+            os.close(held.handle)
+
+
+class _HeldFile:
+    """A locked file. A forked child gives up its part of the lock, which would outlive a parent that is killed."""
+
+    def __init__(self, handle: int) -> None:
+        self.handle: int | None = handle
+
+    def after_fork(self) -> None:
+        if self.handle is not None:
+            os.close(self.handle)
+            self.handle = None
 
 
 def _opened_alone(path: Path, busy: str) -> int:
